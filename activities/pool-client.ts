@@ -1,0 +1,103 @@
+import type { Workflow } from '@temporalio/common';
+import { type Client, isGrpcServiceError, WithStartWorkflowOperation, WorkflowNotFoundError, WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
+import type {
+  Announce, AnnounceAnswer, Answer, Ask, Begin, BeginAnswer, Drop, End, PoolStatus, Suspect, Withdraw,
+} from '../src/contracts/pool.ts'; // prettier-ignore
+import { PoolMessage, poolWorkflowId, TaskQueue } from '../src/contracts/pool.ts';
+import type { PoolState } from '../src/policy/pool/state.ts';
+
+/** A reply that takes longer is given up, and the message is sent again as a signal that cannot be lost. */
+const REPLY_MS = 2_000;
+/** `begin` has no signal to fall back on: it waits for a pool that is being revived. */
+const BEGIN_MS = 30_000;
+
+/** How the pool's workflow is named and started, wherever a message finds none running. */
+const poolStart = (pool: string) => ({ workflowId: poolWorkflowId(pool), taskQueue: TaskQueue.POOL, args: [{ pool }] }) as const;
+
+/** Says everything that is said to a pool. A pool that is not running is started by whatever is said to it. */
+export class PoolClient {
+  readonly #client: Client;
+  constructor(client: Client) {
+    this.#client = client;
+  }
+
+  /** Asks for a lease; on any error the ask goes as a signal, and the answer comes as one. */
+  async acquire(pool: string, ask: Ask): Promise<Answer> {
+    try {
+      return await this.#update<Answer, Ask>(pool, PoolMessage.ACQUIRE, ask, REPLY_MS);
+    } catch {
+      await this.#signal(pool, PoolMessage.ACQUIRE, ask);
+      return { kind: 'queued', ahead: -1, because: 'asked by signal; the answer comes by signal' };
+    }
+  }
+
+  async begin(pool: string, begin: Begin): Promise<BeginAnswer> {
+    return this.#updateWithStart<BeginAnswer, Begin>(pool, PoolMessage.BEGIN, begin, BEGIN_MS);
+  }
+
+  async announce(pool: string, announce: Announce): Promise<AnnounceAnswer> {
+    return this.#updateWithStart<AnnounceAnswer, Announce>(pool, PoolMessage.ANNOUNCE, announce, BEGIN_MS);
+  }
+
+  async end(pool: string, ends: End[]): Promise<void> {
+    try {
+      await this.#update<void, End[]>(pool, PoolMessage.END, ends, REPLY_MS);
+    } catch {
+      await this.#signal(pool, PoolMessage.END, ends);
+    }
+  }
+
+  async withdraw(pool: string, withdraws: Withdraw[]): Promise<void> {
+    await this.#signal(pool, PoolMessage.WITHDRAW, withdraws);
+  }
+
+  async drop(pool: string, drop: Drop): Promise<void> {
+    await this.#signal(pool, PoolMessage.DROP, drop);
+  }
+
+  async suspect(pool: string, suspect: Suspect): Promise<void> {
+    await this.#signal(pool, PoolMessage.SUSPECT, suspect);
+  }
+
+  /** Undefined when no pool runs or it does not answer in time. */
+  async status(pool: string): Promise<PoolStatus | undefined> {
+    return this.#query<PoolStatus>(pool, PoolMessage.STATUS);
+  }
+
+  /** The whole ledger; undefined when no pool runs or it does not answer in time. */
+  async ledger(pool: string): Promise<PoolState | undefined> {
+    return this.#query<PoolState>(pool, PoolMessage.LEDGER);
+  }
+
+  async #query<T>(pool: string, name: string): Promise<T | undefined> {
+    try {
+      const handle = this.#client.workflow.getHandle(poolWorkflowId(pool));
+      return await this.#client.withDeadline(Date.now() + REPLY_MS, () => handle.query<T>(name));
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError || isGrpcServiceError(error)) return undefined;
+      throw error;
+    }
+  }
+
+  #update<Answer, Message>(pool: string, name: string, message: Message, withinMs: number): Promise<Answer> {
+    const handle = this.#client.workflow.getHandle(poolWorkflowId(pool));
+    return this.#client.withDeadline(Date.now() + withinMs, () => handle.executeUpdate<Answer, [Message]>(name, { args: [message] }));
+  }
+
+  async #updateWithStart<Answer, Message>(pool: string, name: string, message: Message, withinMs: number): Promise<Answer> {
+    try {
+      return await this.#update<Answer, Message>(pool, name, message, REPLY_MS);
+    } catch (error) {
+      const slow = error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || isGrpcServiceError(error);
+      if (!(error instanceof WorkflowNotFoundError) && !slow) throw error;
+    }
+    const startWorkflowOperation = new WithStartWorkflowOperation('memoryPool', { ...poolStart(pool), workflowIdConflictPolicy: 'USE_EXISTING' });
+    return this.#client.withDeadline(Date.now() + withinMs, () =>
+      this.#client.workflow.executeUpdateWithStart<Workflow, Answer, [Message]>(name, { args: [message], startWorkflowOperation }),
+    );
+  }
+
+  async #signal<Message>(pool: string, signal: string, message: Message): Promise<void> {
+    await this.#client.workflow.signalWithStart('memoryPool', { ...poolStart(pool), signal, signalArgs: [message] });
+  }
+}

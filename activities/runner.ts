@@ -1,0 +1,32 @@
+import { PoolClient } from './pool-client.ts';
+import type { ResolvedConfig } from '../src/config/resolved.ts';
+import { readPipeline } from '../src/config/pipeline-schema.ts';
+import type { RunnerActivities } from '../src/contracts/steps.ts';
+import { planFacts } from '../src/config/plan-facts.ts';
+import { planSteps } from '../src/policy/plan.ts';
+import { asFailure } from './leased.ts';
+
+export interface RunnerDeps {
+  config: ResolvedConfig;
+  pool: PoolClient;
+  /** Whether the namespace has our search attributes. */
+  searchAttributes: boolean;
+}
+
+/** Local activities of every run: the recorded decisions, and what is said to the pool. */
+export function createRunnerActivities({ config, pool, searchAttributes }: RunnerDeps): RunnerActivities {
+  return {
+    async planRun(request) {
+      try {
+        const pipeline = readPipeline(request);
+        const status = await pool.status(config.pool.name);
+        return planSteps(pipeline, { ...planFacts(config, status), searchAttributes });
+      } catch (error) {
+        throw asFailure(error);
+      }
+    },
+    acquire: ({ pool: name, ask }) => pool.acquire(name, ask),
+    endLeases: ({ pool: name, ends }) => pool.end(name, ends),
+    withdrawLeases: ({ pool: name, withdraws }) => pool.withdraw(name, withdraws),
+  };
+}

@@ -1,0 +1,24 @@
+// Types are checked by `npm run test:types`, not here. The compiler writes `.js` where sources import `.ts`; the mapper leads back.
+const transform = {
+  '^.+\\.ts$': ['ts-jest', { useESM: true, tsconfig: 'tsconfig.json', diagnostics: false }],
+};
+
+const layer = (displayName, testMatch) => ({
+  displayName,
+  testMatch,
+  transform,
+  testEnvironment: 'node',
+  extensionsToTreatAsEsm: ['.ts'],
+  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
+  modulePathIgnorePatterns: ['<rootDir>/dist/'],
+});
+
+/** One project per layer: unit needs no server, workflows a Temporal server, integration every part. */
+export default {
+  projects: [
+    layer('unit', ['<rootDir>/test/{src,workflows,activities,bench,scripts}/**/*.test.ts']),
+    layer('workflows', ['<rootDir>/test/temporal/**/*.test.ts']),
+    layer('integration', ['<rootDir>/test/integration/**/*.test.ts']),
+    layer('chaos', ['<rootDir>/test/chaos/**/*.test.ts']),
+  ],
+};

@@ -1,0 +1,91 @@
+/** Where a value came from, lowest precedence first. */
+export type Origin = 'default' | 'hardware' | 'file' | 'environment' | 'flag';
+
+/** What a server lends and how its engines are set. Bytes are whole bytes. Nothing here is optional. */
+export interface ResolvedHardware {
+  readonly profile: 'auto' | 'epyc-768';
+  /** Divisor of a rehearsal: 64 for `--scale 1/64`, 1 otherwise. */
+  readonly scaleDivisor: number;
+  readonly ramBytes: number;
+  readonly physicalCores: number;
+  /** Bytes lent to steps, standing charges included: RAM/2, `epyc-768` 2/3. */
+  readonly poolBytes: number;
+  /** Scratch disk lent to steps. */
+  readonly scratchBytes: number;
+  /** Scratch of a step that declares none. */
+  readonly stepScratchBytes: number;
+  /** Sizes of the rungs: absolute bytes, or shares of what can be lent. */
+  readonly rungs: { readonly kind: 'bytes' | 'share'; readonly S: number; readonly M: number; readonly L: number };
+  readonly lightSlots: number;
+  /** What one light step may use without a lease. */
+  readonly lightStepBytes: number;
+  /** Worker process without any step. */
+  readonly workerBaselineBytes: number;
+  readonly trino: {
+    readonly containerBytes: number;
+    readonly heapBytes: number;
+    /** What an idle Trino keeps: its standing charge. */
+    readonly floorBytes: number;
+    readonly maxMemoryPerNodeBytes: number;
+    readonly maxTotalMemoryBytes: number;
+    readonly heapHeadroomBytes: number;
+    readonly spillBytes: number;
+  };
+  readonly postgres: {
+    readonly sharedBuffersBytes: number;
+    readonly workMemBytes: number;
+    readonly maintenanceWorkMemBytes: number;
+    readonly autovacuumWorkMemBytes: number;
+    readonly maxWalSizeBytes: number;
+    readonly checkpointTimeoutMinutes: number;
+    readonly walCompression: 'lz4' | 'on';
+  };
+  readonly datafusion: {
+    readonly partitions: number;
+    /** Disk manager limit where a step declares no scratch. */
+    readonly spillBytes: number;
+  };
+}
+
+/** A secret is named in the configuration and read on the host: never in inputs, history, logs or process lists. */
+export type ResolvedSecret =
+  | { readonly secret: string }
+  | { readonly literal: string; /** Only for accounts that `spillway up` made. */ readonly provisioned: true };
+
+export interface ResolvedTrino {
+  readonly url: string;
+  readonly user: string;
+  readonly password?: ResolvedSecret;
+  /** `resident`: started by `spillway up`; `external`: somebody else's, its memory is not the pool's. */
+  readonly residence: 'resident' | 'external';
+  /** Catalog that unloads into the shared scratch. */
+  readonly lakeCatalog: string;
+  /** Directory that the lake catalog calls `local:///`; it must be the scratch root. */
+  readonly lakeRoot: string;
+}
+
+export interface ResolvedPostgres {
+  readonly url: string;
+  readonly password?: ResolvedSecret;
+}
+
+/** The configuration in force. Nothing past `src/config` reads `process.env`. */
+export interface ResolvedConfig {
+  /** Directory that relative paths of the file stand against. */
+  readonly root: string;
+  /** Path of the configuration file; absent when there is none. */
+  readonly file?: string;
+  readonly home: string;
+  readonly pool: { readonly name: string; readonly hostLock: string };
+  readonly temporal: { readonly address: string; readonly namespace: string; readonly ui?: string };
+  readonly hardware: ResolvedHardware;
+  readonly scratch: string;
+  readonly runtime: { readonly kind: 'podman' | 'docker'; readonly flags: readonly string[]; readonly image: string };
+  readonly trino: Readonly<Record<string, ResolvedTrino>>;
+  readonly postgres: Readonly<Record<string, ResolvedPostgres>>;
+  /** Module that exports the user's workflows; absent when only `eltPipeline` is used. */
+  readonly workflows?: string;
+  readonly drainMs: number;
+  /** Dotted key → where its value came from. */
+  readonly origins: Readonly<Record<string, Origin>>;
+}

@@ -1,0 +1,49 @@
+import type { ProcessId } from './pool.ts';
+
+export const HandoffMode = {
+  FUSED: 'fused',
+  MEMORY: 'memory',
+  SHM: 'shm',
+  ARROW: 'arrow',
+  PARQUET: 'parquet',
+} as const;
+export type HandoffMode = (typeof HandoffMode)[keyof typeof HandoffMode];
+
+/** A decision about a handoff, with its reason. */
+export interface HandoffChoice {
+  mode: HandoffMode;
+  because: string;
+}
+
+/** One file of a handoff. `uri` is `file:///…` on the host that wrote it. */
+export interface HandoffPart {
+  kind: 'arrow' | 'parquet';
+  uri: string;
+  rows: number;
+  bytes: number;
+}
+
+/** A column as its producer named and typed it; a carrier may have lost `logicalType`, readers restore it. */
+export interface HandoffColumn {
+  name: string;
+  /** Arrow type as `arrow.DataType#toString` prints it. */
+  type: string;
+  nullable: boolean;
+  /** The producer's own type where the carrier cannot hold it, for example `uuid` or `timestamp(9) with time zone`. */
+  logicalType?: string;
+}
+
+/** Address of a computed dataset. Never carries rows. */
+export interface HandoffRef {
+  mode: HandoffMode;
+  because: string;
+  parts: HandoffPart[];
+  schema: HandoffColumn[];
+  rows: number;
+  bytes: number;
+  host: string;
+  process?: ProcessId;
+  dataId?: string;
+  /** Of query, parameters and inputs; a checkpoint is found by it. */
+  fingerprint: string;
+}

@@ -1,0 +1,111 @@
+import type { Weight } from './pool.ts';
+
+/** A bound value of a statement. `bigint` travels as a string with a `::bigint` cast in the statement. */
+export type Parameter = string | number | boolean | null;
+
+export const Profile = { S: 'S', M: 'M', L: 'L', WHOLE: 'whole' } as const;
+export type Profile = (typeof Profile)[keyof typeof Profile];
+
+/** Options that every step takes. Defaults stand in docs/configuration.md. */
+export interface StepOptions {
+  /** Queue of the step. @defaultValue by verb: heavy for trino.query and datafusion.sql, light for postgres.load */
+  weight?: Weight;
+  /** Rung the lease starts at. @defaultValue 'S' */
+  profile?: Profile;
+  /** Bytes of the lease instead of a rung, for example `6 GiB` or a number of bytes. Not together with `profile`. */
+  memory?: string | number;
+  /** Scratch bytes lent with the memory. @defaultValue the configuration's `stepScratch` */
+  scratch?: string | number;
+  /** Longest time one attempt may take, as `2 hours` or milliseconds. @defaultValue '2 hours' */
+  startToClose?: string | number;
+  /** @defaultValue 4 attempts, first after 1 s, doubling */
+  retry?: { maximumAttempts?: number; initialInterval?: string | number };
+  /** 1 (first) to 5 (last). @defaultValue 3 */
+  priority?: number;
+}
+
+/** Rows of a Trino query. */
+export interface TrinoQueryStep extends StepOptions {
+  step: string;
+  verb: 'trino.query';
+  sql: string;
+  /** Values for the `?` of the statement, in order. */
+  params?: Parameter[];
+  /** Name of a configured Trino. @defaultValue 'default' */
+  connection?: string;
+}
+
+/** Rows of a DataFusion query over other datasets. */
+export interface DatafusionSqlStep extends StepOptions {
+  step: string;
+  verb: 'datafusion.sql';
+  /** Table name in the statement → name of the step that makes its rows. */
+  from: Record<string, string>;
+  sql: string;
+}
+
+export const LoadStrategy = { AUTO: 'auto', FREEZE: 'freeze', UNLOGGED: 'unlogged' } as const;
+export type LoadStrategy = (typeof LoadStrategy)[keyof typeof LoadStrategy];
+
+/** An index built before the table is published. */
+export interface IndexSpec {
+  columns: string[];
+  unique?: boolean;
+}
+
+/** Loads a dataset into a PostgreSQL table, exactly once. */
+export interface PostgresLoadStep extends StepOptions {
+  step: string;
+  verb: 'postgres.load';
+  /** Name of the step that makes the rows. */
+  from: string;
+  /** `schema.table` of the target. */
+  into: string;
+  /** Columns of the primary key. */
+  key?: string[];
+  /** `replace` swaps the whole table in one transaction. @defaultValue 'replace' */
+  write?: 'replace';
+  /** @defaultValue 'auto' */
+  strategy?: LoadStrategy;
+  indexes?: IndexSpec[];
+  /** For `unlogged`: build indexes before or after SET LOGGED. @defaultValue 'after-logged' */
+  indexOrder?: 'before-logged' | 'after-logged';
+  /** Name of a configured PostgreSQL. @defaultValue 'default' */
+  connection?: string;
+}
+
+export type StepSpec = TrinoQueryStep | DatafusionSqlStep | PostgresLoadStep;
+export type Verb = StepSpec['verb'];
+
+/** A pipeline as data: what `eltPipeline` takes, and what verbs called in a TypeScript workflow build up. */
+export interface PipelineSpec {
+  name: string;
+  steps: StepSpec[];
+}
+
+/** What a finished sink returns. */
+export interface SinkResult {
+  step: string;
+  rows: number;
+  bytes: number;
+  mode: string;
+  because: string;
+  /** Set by postgres.load. */
+  table?: string;
+}
+
+/** What each step was lent and used; part of a run's result and of its details in the UI. */
+export interface StepReport {
+  step: string;
+  verb: Verb;
+  queue: string;
+  leaseBytes: number;
+  /** Rung that fitted, or `allowance` for steps paid from the light allowance. */
+  rung: string;
+  peakBytes: number;
+  mode: string;
+  because: string;
+  rows: number;
+  seconds: number;
+  attempts: number;
+}

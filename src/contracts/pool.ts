@@ -1,0 +1,217 @@
+/**
+ * What holders and hosts say to the memory pool, and what it answers. Plain JSON: every shape survives a round trip.
+ * Bytes are whole numbers of bytes; instants are epoch milliseconds.
+ */
+
+/** A process of one host, told from a later one with the same pid by the instant it started (clock ticks since boot). */
+export interface ProcessId {
+  pid: number;
+  startedAt: number;
+}
+
+export const Weight = { HEAVY: 'heavy', LIGHT: 'light' } as const;
+export type Weight = (typeof Weight)[keyof typeof Weight];
+
+/** `work`: a step; `engine`: a started server; `standing`: resident parts, for as long as their process lives. */
+export const LeaseKind = { WORK: 'work', ENGINE: 'engine', STANDING: 'standing' } as const;
+export type LeaseKind = (typeof LeaseKind)[keyof typeof LeaseKind];
+
+/** Who keeps a lease alive: a workflow run, or a process of a host. */
+export type Holder = { workflowId: string; runId: string } | { host: string; process: ProcessId };
+
+/** Evidence that bytes are free. Nothing is lent again without one. */
+export interface Proof {
+  kind: 'exited' | 'cgroup-empty' | 'unlinked' | 'query-gone' | 'never-started';
+  atMs: number;
+  /** What was still held when the proof was taken. */
+  bytesLeft: number;
+}
+
+/** What an attempt of a step really used. */
+export interface StepUsage {
+  peakBytes: number;
+  scratchPeakBytes: number;
+  inputBytes: number;
+  outputBytes: number;
+  rows: number;
+  seconds: number;
+  /** A {@link Verdict}, or `ok`. */
+  verdict: string;
+}
+
+/** Asks for bytes. Asking again with the same `leaseId` changes nothing. */
+export interface Ask {
+  /** `${originalExecutionRunId}/${step}#${ordinal}` for steps; `standing/${host}/…` for resident parts. */
+  leaseId: string;
+  kind: LeaseKind;
+  weight: Weight;
+  bytes: number;
+  scratchBytes: number;
+  /** 1 is served first, 5 last. */
+  priority: number;
+  /** A prediction; only explains and orders, never decides on safety. */
+  expectedMs?: number;
+  holder: Holder;
+  step: string;
+  /** Resident engine this step works on: what the engine kept after its last step is taken over by this lease. */
+  engine?: string;
+  /** Leases of the same run that end with this ask; they take effect first, whatever the answer. */
+  returns?: End[];
+}
+
+export type Answer =
+  | { kind: 'granted'; bytes: number; because: string }
+  | { kind: 'queued'; ahead: number; because: string }
+  | { kind: 'refused'; because: string };
+
+/** First act of each attempt: gives it a token higher than any before. */
+export interface Begin {
+  leaseId: string;
+  /** Run id of the workflow run on whose behalf the attempt works. */
+  runId: string;
+  host: string;
+  process: ProcessId;
+}
+export type BeginAnswer = { token: number } | 'stale';
+
+/** A dataset that outlives its writer's lease. */
+export interface Kept {
+  dataId: string;
+  bytes: number;
+  scratchBytes: number;
+}
+
+/** Ends a lease: what is proven free goes back, what is kept becomes data leases, in one event. */
+export interface End {
+  leaseId: string;
+  token: number;
+  proof: Proof;
+  keep: Kept[];
+  used: StepUsage;
+}
+
+/** Takes an ask back. Never begun: freed at once. Begun: the holder is done with it, the bytes wait for {@link End}. */
+export interface Withdraw {
+  leaseId: string;
+}
+
+/** Asks for more, at once: granted or refused, never queued. */
+export interface Grow {
+  leaseId: string;
+  token: number;
+  bytes: number;
+  scratchBytes: number;
+}
+export type GrowAnswer = { kind: 'granted'; bytes: number; because: string } | { kind: 'refused'; because: string };
+
+/** A dataset is gone. */
+export interface Drop {
+  dataId: string;
+  proof: Proof;
+}
+
+/** Id of the data lease that stands for what a resident engine did not give back. */
+export const engineDataId = (engine: string): string => `engine:${engine}`;
+
+/** What a host says of itself when a worker starts. */
+export interface HostEvidence {
+  /** Leases whose containers, queries or processes were found alive on the host. */
+  alive: { leaseId: string; token: number; bytes: number }[];
+  cgroup: 'v1' | 'v2' | 'none';
+  runtime: 'podman' | 'docker' | 'process';
+}
+export interface Announce {
+  host: string;
+  limitBytes: number;
+  scratchLimitBytes: number;
+  evidence: HostEvidence;
+}
+
+export type AnnounceAnswer = { kind: 'accepted' } | { kind: 'refused'; because: string };
+
+/** A control act found the holder closed or the process gone, removed what carried the lease, and looked again. */
+export interface Reconciled {
+  leaseId: string;
+  /** Token the lease carried when it was looked at; a later begin makes this report void. */
+  token: number;
+  proof: Proof;
+  because: string;
+}
+
+/** A worker or an operator suspects that a holder is gone; the pool has it looked at before anything is freed. */
+export interface Suspect {
+  leaseId: string;
+  because: string;
+}
+
+/** Sent to a queued holder when its turn has come. */
+export interface Granted {
+  leaseId: string;
+  bytes: number;
+  because: string;
+}
+/** Sent to a queued holder that can never be served, for example after the pool shrank. */
+export interface Refused {
+  leaseId: string;
+  because: string;
+}
+
+/** One line of {@link PoolStatus}. */
+export interface LeaseStatus {
+  leaseId: string;
+  kind: LeaseKind | 'data';
+  step: string;
+  workflowId?: string;
+  bytes: number;
+  scratchBytes: number;
+  weight: Weight;
+  state: 'queued' | 'granted' | 'begun' | 'ending' | 'kept';
+  token?: number;
+  sinceMs: number;
+  because: string;
+}
+
+/** Answer of the `status` query: for people and for `spillway pool`. */
+export interface PoolStatus {
+  pool: string;
+  limitBytes: number;
+  standingBytes: number;
+  lendableBytes: number;
+  lentBytes: number;
+  freeBytes: number;
+  scratchLimitBytes: number;
+  scratchLentBytes: number;
+  heavyTaken: boolean;
+  hosts: string[];
+  leases: LeaseStatus[];
+  queue: LeaseStatus[];
+  stats: Record<string, number>;
+}
+
+/** Names of the pool's messages. To holders they are prefixed `spillway.`. */
+export const PoolMessage = {
+  ACQUIRE: 'acquire',
+  BEGIN: 'begin',
+  END: 'end',
+  WITHDRAW: 'withdraw',
+  GROW: 'grow',
+  DROP: 'drop',
+  ANNOUNCE: 'announce',
+  SUSPECT: 'suspect',
+  STATUS: 'status',
+  LEDGER: 'ledger',
+  GRANTED: 'spillway.granted',
+  REFUSED: 'spillway.refused',
+} as const;
+
+/** Workflow id of a pool. */
+export const poolWorkflowId = (pool: string): string => `pool:${pool}`;
+
+/** Task queues; see docs/architecture.md. */
+export const TaskQueue = {
+  WORKFLOWS: 'spillway',
+  POOL: 'spillway-pool',
+  heavy: (pool: string): string => `${pool}.heavy`,
+  light: (pool: string): string => `${pool}.light`,
+  control: (pool: string): string => `${pool}.control`,
+} as const;

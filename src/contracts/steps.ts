@@ -1,0 +1,85 @@
+import type { HandoffChoice, HandoffRef } from './handoff.ts';
+import type { StepSpec } from './pipeline.ts';
+import type { PlanRequest, RunPlan } from './plan.ts';
+import type { Answer, Ask, End, Proof, StepUsage, Withdraw } from './pool.ts';
+
+/** What an attempt of a step is given. */
+export interface StepRequest<Spec extends StepSpec = StepSpec> {
+  /** `originalExecutionRunId`: names everything made outside, the same across reset. */
+  run: string;
+  pool: string;
+  /** Absent when the step is paid from the light allowance. */
+  leaseId?: string;
+  leaseBytes: number;
+  scratchBytes: number;
+  rung: string;
+  spec: Spec;
+  /** Table or step name → where its rows are. */
+  inputs: Record<string, HandoffRef>;
+  handoff?: HandoffChoice;
+  /** Counts the asks of this step within the run, from 0. */
+  ordinal: number;
+}
+
+/** What an attempt gives back when it went well. */
+export interface StepResult {
+  token: number;
+  proof: Proof;
+  used: StepUsage;
+  output?: HandoffRef;
+  loaded?: { table: string; rows: number; bytes: number; strategy: string; because: string };
+}
+
+/** First detail of a failed attempt's failure: what the runner needs to end the lease. */
+export interface StepFailureDetails {
+  token: number;
+  proof: Proof;
+  used: StepUsage;
+}
+
+/** Activities of a leased step; see `activities/`. */
+export interface StepActivities {
+  trinoQuery(request: StepRequest): Promise<StepResult>;
+  datafusionSql(request: StepRequest): Promise<StepResult>;
+  postgresLoad(request: StepRequest): Promise<StepResult>;
+}
+
+/** What drops a run's handoffs once no reader is left, or the run has ended. */
+export interface DropRequest {
+  pool: string;
+  run: string;
+  /** Data leases to give back once the files are gone. */
+  dataIds: string[];
+}
+
+/** Local activities of the runner: recorded decisions and messages to the pool. */
+export interface RunnerActivities {
+  planRun(request: PlanRequest): Promise<RunPlan>;
+  acquire(request: { pool: string; ask: Ask }): Promise<Answer>;
+  endLeases(request: { pool: string; ends: End[] }): Promise<void>;
+  withdrawLeases(request: { pool: string; withdraws: Withdraw[] }): Promise<void>;
+}
+
+/** Short acts on the control queue of a host; never leased. */
+export interface ControlActivities {
+  /** Ledger of the last closed run of this pool, or null when there is none. */
+  recoverLedger(request: { pool: string; runId: string }): Promise<unknown>;
+  /** Has a resident engine give back what it kept. */
+  evictEngine(request: { pool: string; engine: string }): Promise<Proof>;
+  dropHandoffs(request: DropRequest): Promise<{ bytes: number }>;
+  /** Removes what carries the lease and looks again. `holder-alive`: the suspicion was wrong. */
+  reconcile(request: ReconcileRequest): Promise<ReconcileAnswer>;
+}
+
+export interface ReconcileRequest {
+  pool: string;
+  leaseId: string;
+  token: number;
+  step: string;
+  /** The holder said itself that it is done with the lease; then only what carries the lease is looked for. */
+  withdrawn: boolean;
+  /** Process that began the lease, and its host; absent when it was never begun. */
+  begun?: { host: string; process: { pid: number; startedAt: number } };
+  holder: Ask['holder'];
+}
+export type ReconcileAnswer = { kind: 'free'; proof: Proof; because: string } | { kind: 'holder-alive'; because: string };

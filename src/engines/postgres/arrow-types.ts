@@ -1,0 +1,105 @@
+import type { Decimal, Dictionary, Field, FixedSizeBinary, Float, Int, Time, Timestamp } from 'apache-arrow';
+import { DataType, DateUnit, Precision, TimeUnit } from 'apache-arrow';
+import { numericTypmod, Oid } from './types.ts';
+
+/** A column of the rows to load. `logicalType` is the producer's own type where the carrier lost it. */
+export interface SourceColumn {
+  readonly name: string;
+  readonly type: DataType;
+  readonly nullable: boolean;
+  readonly logicalType?: string;
+}
+
+const UNITS = { [TimeUnit.SECOND]: 's', [TimeUnit.MILLISECOND]: 'ms', [TimeUnit.MICROSECOND]: 'us', [TimeUnit.NANOSECOND]: 'ns' };
+
+/** Name of an Arrow type as its documentation writes it, for messages. */
+export function arrowTypeName(type: DataType): string {
+  if (DataType.isInt(type)) return `${(type as Int).isSigned ? '' : 'u'}int${(type as Int).bitWidth}`;
+  if (DataType.isFloat(type)) return `float${[16, 32, 64][(type as Float).precision]}`;
+  if (DataType.isDecimal(type)) {
+    const { bitWidth, precision, scale } = type as Decimal;
+    return `decimal${bitWidth}(${precision}, ${scale})`;
+  }
+  if (DataType.isTimestamp(type)) {
+    const { unit, timezone } = type as Timestamp;
+    return `timestamp[${UNITS[unit]}${timezone ? `, ${timezone}` : ''}]`;
+  }
+  if (DataType.isTime(type)) return `time${(type as Time).bitWidth}[${UNITS[(type as Time).unit]}]`;
+  if (DataType.isDate(type)) return type.unit === DateUnit.DAY ? 'date32' : 'date64';
+  if (DataType.isDictionary(type)) return `dictionary<${arrowTypeName((type as Dictionary).dictionary as DataType)}>`;
+  if (DataType.isFixedSizeBinary(type)) return `fixed_size_binary(${(type as FixedSizeBinary).byteWidth})`;
+  return String(type).toLowerCase();
+}
+
+/** Whether values are zoned: the carrier says so, or the producer said so before the carrier lost it. */
+export function isZoned(column: SourceColumn): boolean {
+  return (
+    DataType.isTimestamp(column.type) &&
+    (Boolean((column.type as Timestamp).timezone) || /^timestamp\b.*with time zone$/i.test(column.logicalType ?? ''))
+  );
+}
+
+export const isText = (type: DataType): boolean => DataType.isUtf8(type) || DataType.isLargeUtf8(type);
+export const isBytes = (type: DataType): boolean => DataType.isBinary(type) || DataType.isLargeBinary(type);
+
+/** Type of a new column: its object id, modifier and SQL name. */
+export interface DerivedType {
+  typeOid: number;
+  typmod: number;
+  typeName: string;
+}
+
+const plain = (typeOid: number, typeName: string): DerivedType => ({ typeOid, typmod: -1, typeName });
+
+function integerType({ isSigned, bitWidth }: Int): DerivedType {
+  // An unsigned type goes to the next wider signed one.
+  const bits = isSigned ? bitWidth : bitWidth * 2;
+  if (bits <= 16) return plain(Oid.INT2, 'smallint');
+  if (bits === 32) return plain(Oid.INT4, 'integer');
+  if (bits === 64) return plain(Oid.INT8, 'bigint');
+  return { typeOid: Oid.NUMERIC, typmod: numericTypmod(20, 0), typeName: 'numeric(20,0)' };
+}
+
+/** PostgreSQL type that holds every value of a column; undefined for nested and other types that no kernel encodes. */
+export function deriveType(column: SourceColumn): DerivedType | undefined {
+  const { type } = column;
+  const logical = column.logicalType?.toLowerCase();
+  if (DataType.isDictionary(type)) return deriveType({ ...column, type: (type as Dictionary).dictionary as DataType });
+  if (logical === 'uuid' && (DataType.isUtf8(type) || (type as FixedSizeBinary).byteWidth === 16)) return plain(Oid.UUID, 'uuid');
+  if ((logical === 'json' || logical === 'jsonb') && isText(type)) return plain(Oid.JSONB, 'jsonb');
+  if (DataType.isBool(type)) return plain(Oid.BOOL, 'boolean');
+  if (DataType.isInt(type)) return integerType(type as Int);
+  if (DataType.isFloat(type)) {
+    if ((type as Float).precision === Precision.DOUBLE) return plain(Oid.FLOAT8, 'double precision');
+    return (type as Float).precision === Precision.SINGLE ? plain(Oid.FLOAT4, 'real') : undefined;
+  }
+  if (DataType.isDecimal(type)) {
+    const { precision, scale } = type as Decimal;
+    if (scale < 0) return undefined;
+    return { typeOid: Oid.NUMERIC, typmod: numericTypmod(precision, scale), typeName: `numeric(${precision},${scale})` };
+  }
+  if (isText(type) || DataType.isNull(type)) return plain(Oid.TEXT, 'text');
+  if (isBytes(type)) return plain(Oid.BYTEA, 'bytea');
+  if (DataType.isFixedSizeBinary(type)) return plain(Oid.BYTEA, 'bytea');
+  if (DataType.isDate(type)) return plain(Oid.DATE, 'date');
+  if (DataType.isTime(type)) return plain(Oid.TIME, 'time without time zone');
+  if (DataType.isTimestamp(type)) {
+    return isZoned(column)
+      ? plain(Oid.TIMESTAMPTZ, 'timestamp with time zone')
+      : plain(Oid.TIMESTAMP, 'timestamp without time zone');
+  }
+  return undefined;
+}
+
+/** Columns of a schema, with the logical types that its carrier lost. */
+export function sourceColumns(fields: readonly Field[], logicalTypes: Readonly<Record<string, string>> = {}): SourceColumn[] {
+  return fields.map((field) => {
+    const logicalType = logicalTypes[field.name];
+    return {
+      name: field.name,
+      type: field.type as DataType,
+      nullable: field.nullable,
+      ...(logicalType === undefined ? {} : { logicalType }),
+    };
+  });
+}

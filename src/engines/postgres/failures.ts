@@ -1,0 +1,94 @@
+import { SpillwayError } from '../../contracts/errors.ts';
+
+/** Fields of an error that the server sent. */
+export interface ServerError extends Error {
+  code: string;
+  detail?: string;
+  column?: string;
+  constraint?: string;
+  where?: string;
+}
+
+/** Whether an error came from the server; it has a five character code. */
+export function isServerError(error: unknown): error is ServerError {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' && /^[0-9A-Z]{5}$/.test(error.code);
+}
+
+const ENDED = new Set(['57P01', '57P02', '57P03', '57P05', '08006', '08003', '08001']);
+
+/** Whether the connection is gone, or soon is, rather than a statement refused. */
+export function isConnectionLoss(error: unknown): boolean {
+  return isServerError(error) ? ENDED.has(error.code) : error instanceof Error && !(error instanceof SpillwayError);
+}
+
+/** Classes and codes whose cause may be gone at the next attempt. */
+const PASSING = [/^08/, /^40/, /^53/, /^55/, /^57/, /^58/, /^XX/, /^25P0[34]$/];
+
+/** Column that a COPY error points at: `COPY stg, line 3, column price: "…"`. */
+const copyColumn = (where: string | undefined): string | undefined => /^COPY .*?, line \d+, column ([^:\n]+?)(?::|$)/m.exec(where ?? '')?.[1];
+const copyLine = (where: string | undefined): string | undefined => /^COPY .*?, line (\d+)/m.exec(where ?? '')?.[1];
+
+function refusal(error: ServerError): string {
+  const column = error.column ?? copyColumn(error.where);
+  const line = copyLine(error.where);
+  const place = [line === undefined ? '' : `row ${line}`, column === undefined ? '' : `column "${column}"`].filter(Boolean);
+  const constraint = error.constraint === undefined ? '' : ` (constraint ${error.constraint})`;
+  return `${place.length > 0 ? `${place.join(', ')}: ` : ''}${error.message}${error.detail ? `; ${error.detail}` : ''}${constraint}`;
+}
+
+/** What an attempt was at when it failed. */
+export interface FailureContext {
+  table: string;
+  phase: string;
+  /** Whether rows may have become visible: only after COMMIT was sent. */
+  published: 'no' | 'unknown';
+}
+
+/** Turns any failure of a load into an error people can act on. */
+export function loadFailure(error: unknown, { table, phase, published }: FailureContext): SpillwayError {
+  const fate =
+    published === 'no'
+      ? 'nothing was published'
+      : 'whether it was published could not be read; the next attempt reads the load ledger first';
+  if (error instanceof SpillwayError) return error;
+  if (error instanceof Error && error.name === 'AbortError') {
+    return new SpillwayError('LoadInterrupted', `The load into ${table} was cancelled while ${phase}; ${fate}.`, { cause: error });
+  }
+  if (!isServerError(error)) {
+    const message = error instanceof Error ? error.message : String(error);
+    return new SpillwayError(
+      'LoadInterrupted',
+      `The connection to PostgreSQL was lost while ${phase} for ${table} (${message}); ${fate}.`,
+      { cause: error },
+    );
+  }
+  if (ENDED.has(error.code)) {
+    return new SpillwayError(
+      'LoadInterrupted',
+      `PostgreSQL ended the session while ${phase} for ${table} (${error.message}); ${fate}.`,
+      { cause: error },
+    );
+  }
+  if (PASSING.some((pattern) => pattern.test(error.code))) {
+    return new SpillwayError('LoadInterrupted', `PostgreSQL stopped while ${phase} for ${table}: ${refusal(error)}; ${fate}.`, {
+      cause: error,
+      details: { code: error.code },
+    });
+  }
+  return new SpillwayError('LoadRefused', `PostgreSQL refused the rows for ${table}: ${refusal(error)}; ${fate}.`, {
+    cause: error,
+    details: { code: error.code, constraint: error.constraint, column: error.column ?? copyColumn(error.where) },
+  });
+}
+
+/** Turns a failure to connect into an error people can act on. */
+export function connectFailure(error: unknown): SpillwayError {
+  if (error instanceof SpillwayError) return error;
+  const inner = error instanceof AggregateError && error.errors[0] instanceof Error ? error.errors[0] : error;
+  const message = inner instanceof Error ? inner.message : String(inner);
+  return new SpillwayError(
+    'TargetUnreachable',
+    `PostgreSQL cannot be reached: ${message}. Nothing was published; check that the server runs and that the connection is right.`,
+    { cause: error },
+  );
+}

@@ -1,0 +1,141 @@
+// Longer than most files: one table of type pairs reads better in one place.
+import type { Decimal, Dictionary, FixedSizeBinary, Float, Int, Time, Timestamp } from 'apache-arrow';
+import { DataType, DateUnit, Precision, TimeUnit } from 'apache-arrow';
+import type { SourceColumn } from '../arrow-types.ts';
+import { arrowTypeName, isBytes, isText, isZoned } from '../arrow-types.ts';
+import type { TargetColumn } from '../types.ts';
+import { numericShape, Oid } from '../types.ts';
+import { Days, Micros, MillisToDays, Nanos, ScaledTime, ScaledTimestamp } from './datetime.ts';
+import { FixedBytes, UuidText } from './fixed-bytes.ts';
+import {
+  Bools,
+  NumbersToFloat8,
+  UnsignedNarrow,
+  Words1,
+  Words1ToInt2,
+  Words1ToInt8,
+  Words2,
+  Words2Narrow,
+} from './integer.ts';
+import type { Kernel } from './kernel.ts';
+import { MAX_FIXED_WIDTH } from './kernel.ts';
+import { Nulls } from './nulls.ts';
+import { Numeric } from './numeric.ts';
+import { DictionaryBytes, VariableBytes } from './variable.ts';
+
+/** How values are converted where there is a choice. */
+export interface EncodeOptions {
+  /** Timestamps finer than a microsecond: rounded down, or an error naming the row. @defaultValue 'floor' */
+  nanoseconds?: 'floor' | 'refuse';
+}
+
+/** A kernel, or why there is none and what mends it. */
+export type KernelChoice = { kernel: Kernel } | { problem: string };
+
+const TEXT_LIKE: ReadonlySet<number> = new Set<number>([Oid.TEXT, Oid.VARCHAR, Oid.BPCHAR, Oid.JSON]);
+
+function integerKernel(type: Int, target: TargetColumn): Kernel | undefined {
+  const unsigned = !type.isSigned;
+  const wide = type.bitWidth === 64;
+  // Widened to 32 bits, 8 and 16 bit values keep their sign or their lack of one.
+  const unsigned32 = unsigned && type.bitWidth === 32;
+  switch (target.typeOid) {
+    case Oid.INT2:
+      if (wide) return unsigned ? new UnsignedNarrow(2) : new Words2Narrow(2);
+      return new Words1ToInt2(unsigned32);
+    case Oid.INT4:
+      if (wide) return unsigned ? new UnsignedNarrow(4) : new Words2Narrow(4);
+      return new Words1(unsigned32);
+    case Oid.INT8:
+      return wide ? new Words2(unsigned) : new Words1ToInt8(unsigned32);
+    case Oid.FLOAT8:
+      return wide ? undefined : new NumbersToFloat8();
+    case Oid.NUMERIC: {
+      return new Numeric({ words: wide ? 2 : 1, unsigned: wide ? unsigned : unsigned32 }, 0, numericShape(target.typmod));
+    }
+    default:
+      return undefined;
+  }
+}
+
+function floatKernel(type: Float, target: TargetColumn): Kernel | undefined {
+  if (type.precision === Precision.DOUBLE) return target.typeOid === Oid.FLOAT8 ? new Words2() : undefined;
+  if (type.precision !== Precision.SINGLE) return undefined;
+  if (target.typeOid === Oid.FLOAT4) return new Words1();
+  return target.typeOid === Oid.FLOAT8 ? new NumbersToFloat8() : undefined;
+}
+
+function timestampKernel(type: Timestamp, options: EncodeOptions): Kernel {
+  if (type.unit === TimeUnit.MICROSECOND) return new Micros();
+  if (type.unit === TimeUnit.NANOSECOND) return new Nanos(options.nanoseconds === 'refuse');
+  return new ScaledTimestamp(type.unit === TimeUnit.MILLISECOND ? 1000 : 1_000_000);
+}
+
+function timeKernel(type: Time): Kernel {
+  if (type.unit === TimeUnit.MICROSECOND) return new Words2();
+  const micros = { [TimeUnit.SECOND]: 1_000_000, [TimeUnit.MILLISECOND]: 1000, [TimeUnit.NANOSECOND]: 0.001 };
+  return new ScaledTime(type.bitWidth === 64 ? 64 : 32, micros[type.unit]);
+}
+
+function bytesKernel(type: DataType, target: TargetColumn): Kernel | undefined {
+  const dictionary = DataType.isDictionary(type);
+  const values = dictionary ? ((type as Dictionary).dictionary as DataType) : type;
+  const make = (text: boolean, jsonb = false): Kernel =>
+    dictionary ? new DictionaryBytes({ text, jsonb }) : new VariableBytes({ text, jsonb });
+  if (isText(values)) {
+    if (TEXT_LIKE.has(target.typeOid) || target.isEnum) return make(true);
+    if (target.typeOid === Oid.JSONB) return make(true, true);
+    return target.typeOid === Oid.UUID && DataType.isUtf8(type) ? new UuidText() : undefined;
+  }
+  return isBytes(values) && target.typeOid === Oid.BYTEA ? make(false) : undefined;
+}
+
+function decimalChoice(type: Decimal, target: TargetColumn): Kernel | string | undefined {
+  if (target.typeOid !== Oid.NUMERIC) return undefined;
+  if (type.scale < 0) return 'its scale is negative';
+  const shape = numericShape(target.typmod);
+  if (shape && type.scale > shape.scale) {
+    return `it has ${type.scale} decimal places and the column keeps ${shape.scale}, so values would be rounded`;
+  }
+  return new Numeric({ words: (type.bitWidth / 32) as 4 | 8, unsigned: false }, type.scale, shape);
+}
+
+function pick(column: SourceColumn, target: TargetColumn, options: EncodeOptions): Kernel | string | undefined {
+  const { type } = column;
+  const { typeOid } = target;
+  if (DataType.isNull(type)) return new Nulls();
+  if (DataType.isBool(type)) return typeOid === Oid.BOOL ? new Bools() : undefined;
+  if (DataType.isInt(type)) return integerKernel(type as Int, target);
+  if (DataType.isFloat(type)) return floatKernel(type as Float, target);
+  if (DataType.isDecimal(type)) return decimalChoice(type as Decimal, target);
+  if (DataType.isDate(type)) {
+    if (typeOid !== Oid.DATE) return undefined;
+    return type.unit === DateUnit.DAY ? new Days() : new MillisToDays();
+  }
+  if (DataType.isTimestamp(type)) {
+    const zoned = isZoned(column);
+    if (typeOid === (zoned ? Oid.TIMESTAMPTZ : Oid.TIMESTAMP)) return timestampKernel(type as Timestamp, options);
+    return typeOid === Oid.TIMESTAMP || typeOid === Oid.TIMESTAMPTZ
+      ? `the values ${zoned ? 'have a time zone and the column has none' : 'have no time zone and the column has one'}`
+      : undefined;
+  }
+  if (DataType.isTime(type)) return typeOid === Oid.TIME ? timeKernel(type as Time) : undefined;
+  if (DataType.isFixedSizeBinary(type)) {
+    const { byteWidth } = type as FixedSizeBinary;
+    if (typeOid === Oid.UUID) return byteWidth === 16 ? new FixedBytes(16) : undefined;
+    if (typeOid === Oid.BYTEA) return byteWidth <= MAX_FIXED_WIDTH ? new FixedBytes(byteWidth) : `it is wider than ${MAX_FIXED_WIDTH} bytes`;
+    return undefined;
+  }
+  return bytesKernel(type, target);
+}
+
+/** The kernel that writes an Arrow column for the type of its target column; never one that could lose something unseen. */
+export function chooseKernel(column: SourceColumn, target: TargetColumn, options: EncodeOptions = {}): KernelChoice {
+  const picked = pick(column, target, options);
+  if (picked !== undefined && typeof picked !== 'string') return { kernel: picked };
+  const from = arrowTypeName(column.type) + (column.logicalType ? ` (${column.logicalType})` : '');
+  const because = picked === undefined ? '' : `: ${picked}`;
+  return {
+    problem: `column "${target.name}": ${from} cannot be loaded into ${target.typeName}${because}. Cast it in the query that makes the rows, or change the column's type.`,
+  };
+}

@@ -1,0 +1,94 @@
+import type { Granted, Holder, LeaseKind, Refused, Weight } from '../../contracts/pool.ts';
+import type { ReconcileRequest } from '../../contracts/steps.ts';
+
+/**
+ * A lease goes `granted` → `begun` → gone. `ending`: its holder withdrew it while an attempt may still work; the bytes wait for proof.
+ * Every move happens in `step.ts`.
+ */
+export type LeasePhase = 'granted' | 'begun' | 'ending';
+
+export interface Lease {
+  leaseId: string;
+  kind: LeaseKind;
+  weight: Weight;
+  bytes: number;
+  scratchBytes: number;
+  holder: Holder;
+  step: string;
+  engine?: string;
+  phase: LeasePhase;
+  /** Of the newest attempt; 0 before the first begin. */
+  token: number;
+  begun?: { host: string; process: { pid: number; startedAt: number } };
+  sinceMs: number;
+  because: string;
+  /** Last time somebody was sent to look after it; keeps suspicions from piling up. */
+  lookedAtMs?: number;
+}
+
+export interface Waiting {
+  leaseId: string;
+  kind: LeaseKind;
+  weight: Weight;
+  bytes: number;
+  scratchBytes: number;
+  priority: number;
+  holder: Holder;
+  step: string;
+  engine?: string;
+  askedAtMs: number;
+  /** Order of arrival. */
+  arrival: number;
+}
+
+/** Bytes and files that outlive their writer. */
+export interface DataLease {
+  dataId: string;
+  bytes: number;
+  scratchBytes: number;
+  /** Step and holder that wrote it; it goes when they do. */
+  step: string;
+  holder: Holder;
+  sinceMs: number;
+}
+
+export interface PoolState {
+  stateVersion: 1;
+  policyVersion: 1;
+  pool: string;
+  /** 0 until a host announced its limits: nothing is lent before. */
+  limitBytes: number;
+  scratchLimitBytes: number;
+  host?: string;
+  /** The next token; tokens only rise, over attempts, resets and lives of the pool. */
+  nextToken: number;
+  arrivals: number;
+  leases: Record<string, Lease>;
+  data: Record<string, DataLease>;
+  queue: Waiting[];
+  stats: { granted: number; refused: number; ended: number; reconciled: number; maxQueue: number; stale: number };
+}
+
+/** What the workflow does after a step. */
+export type Effect =
+  | { kind: 'grant'; workflowId: string; runId: string; message: Granted }
+  | { kind: 'refuse'; workflowId: string; runId: string; message: Refused }
+  | { kind: 'reconcile'; request: ReconcileRequest }
+  | { kind: 'evict'; engine: string };
+
+/** A pool that has lent nothing and knows no host. */
+export function emptyPool(pool: string): PoolState {
+  return {
+    stateVersion: 1,
+    policyVersion: 1,
+    pool,
+    limitBytes: 0,
+    scratchLimitBytes: 0,
+    nextToken: 1,
+    arrivals: 0,
+    leases: {},
+    data: {},
+    queue: [],
+    stats: { granted: 0, refused: 0, ended: 0, reconciled: 0, maxQueue: 0, stale: 0 },
+  };
+}

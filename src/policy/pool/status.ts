@@ -1,0 +1,81 @@
+import type { Holder, LeaseStatus, PoolStatus } from '../../contracts/pool.ts';
+import { formatBytes } from '../sizes.ts';
+import type { PoolState } from './state.ts';
+import { sums } from './sums.ts';
+import { waitReason } from './admission.ts';
+
+const workflowIdOf = (holder: Holder): { workflowId?: string } =>
+  'workflowId' in holder ? { workflowId: holder.workflowId } : {};
+
+/** The pool as people read it. */
+export function poolStatus(state: PoolState): PoolStatus {
+  const now = sums(state);
+  const leases: LeaseStatus[] = Object.values(state.leases).map((lease) => ({
+    leaseId: lease.leaseId,
+    kind: lease.kind,
+    step: lease.step,
+    ...workflowIdOf(lease.holder),
+    bytes: lease.bytes,
+    scratchBytes: lease.scratchBytes,
+    weight: lease.weight,
+    state: lease.phase,
+    ...(lease.token > 0 ? { token: lease.token } : {}),
+    sinceMs: lease.sinceMs,
+    because: lease.because,
+  }));
+  for (const data of Object.values(state.data)) {
+    leases.push({
+      leaseId: data.dataId,
+      kind: 'data',
+      step: data.step,
+      ...workflowIdOf(data.holder),
+      bytes: data.bytes,
+      scratchBytes: data.scratchBytes,
+      weight: 'light',
+      state: 'kept',
+      sinceMs: data.sinceMs,
+      because: `kept by ${data.step}`,
+    });
+  }
+  return {
+    pool: state.pool,
+    limitBytes: state.limitBytes,
+    standingBytes: now.standingBytes,
+    lendableBytes: now.lendableBytes,
+    lentBytes: now.lentBytes,
+    freeBytes: now.freeBytes,
+    scratchLimitBytes: state.scratchLimitBytes,
+    scratchLentBytes: now.scratchLentBytes,
+    heavyTaken: now.heavyTaken,
+    hosts: state.host === undefined ? [] : [state.host],
+    leases,
+    queue: state.queue.map((waiting, ahead) => ({
+      leaseId: waiting.leaseId,
+      kind: waiting.kind,
+      step: waiting.step,
+      ...workflowIdOf(waiting.holder),
+      bytes: waiting.bytes,
+      scratchBytes: waiting.scratchBytes,
+      weight: waiting.weight,
+      state: 'queued',
+      sinceMs: waiting.askedAtMs,
+      because: waitReason(state, waiting, now) ?? `${ahead} before it in the queue`,
+    })),
+    stats: { ...state.stats },
+  };
+}
+
+/** The pool as a Markdown table, for the details tab of the Temporal UI. */
+export function poolDetails(state: PoolState): string {
+  const status = poolStatus(state);
+  const row = (l: LeaseStatus): string =>
+    `| ${l.workflowId ?? '–'} | ${l.step} | ${l.kind} | ${l.weight} | ${formatBytes(l.bytes)} | ${l.state} | ${l.because} |`;
+  return [
+    `**${formatBytes(status.lentBytes)} lent** of ${formatBytes(status.lendableBytes)} that can be lent (limit ${formatBytes(status.limitBytes)}, standing ${formatBytes(status.standingBytes)}); scratch ${formatBytes(status.scratchLentBytes)} of ${formatBytes(status.scratchLimitBytes)}.`,
+    '',
+    '| workflow | step | kind | weight | bytes | state | because |',
+    '|---|---|---|---|---|---|---|',
+    ...status.leases.slice(0, 40).map(row),
+    ...status.queue.slice(0, 40).map(row),
+  ].join('\n');
+}

@@ -1,0 +1,214 @@
+import { ActivityCancellationType, isCancellation, proxyActivities, proxyLocalActivities, workflowInfo } from '@temporalio/workflow';
+import type { HandoffRef } from '../contracts/handoff.ts';
+import type { SinkResult, StepReport, Verb } from '../contracts/pipeline.ts';
+import type { PlannedStep, PlanRequest, RunPlan } from '../contracts/plan.ts';
+import type { End } from '../contracts/pool.ts';
+import type { RunnerActivities, StepActivities, StepFailureDetails, StepRequest, StepResult } from '../contracts/steps.ts';
+import { inputsOf } from '../policy/graph.ts';
+import { afterFailure, type LadderState } from '../policy/ladder.ts';
+import { formatBytes } from '../policy/sizes.ts';
+import type { Board } from './board.ts';
+import { cancelDetails, failure, readStepFailure } from './failures.ts';
+import { LeaseDesk } from './lease-desk.ts';
+
+const ACTIVITY: Record<Verb, keyof StepActivities> = {
+  'trino.query': 'trinoQuery',
+  'datafusion.sql': 'datafusionSql',
+  'postgres.load': 'postgresLoad',
+};
+
+/** Checks everything on the host; a plan that needs longer than this has lost its worker. */
+const planning = { startToCloseTimeout: '60 seconds', retry: { maximumAttempts: 3 } } as const;
+
+interface Done {
+  result: StepResult;
+  report: StepReport;
+}
+
+/** Executes plans: asks for memory, runs each step's activity, climbs rungs, gives memory back. Decides nothing a plan could have decided. */
+export class StepRunner {
+  readonly #local = proxyLocalActivities<RunnerActivities>(planning);
+  readonly #board: Board;
+  readonly #planned = new Map<string, PlannedStep>();
+  readonly #runs = new Map<string, Promise<Done>>();
+  readonly #finished = new Set<string>();
+  readonly #dataIds = new Set<string>();
+  readonly #background = new Set<Promise<unknown>>();
+  #desk: LeaseDesk | undefined;
+  #pool = '';
+
+  constructor(board: Board) {
+    this.#board = board;
+  }
+
+  /** Plans sinks together and runs all they need. The promises of the sinks' steps are in the order of the plan. */
+  async start(request: PlanRequest): Promise<Promise<SinkResult>[]> {
+    const plan: RunPlan = await this.#local.planRun(request);
+    this.#pool = plan.pool;
+    this.#board.open(plan.pool, plan.searchAttributes, plan.warnings);
+    this.#desk ??= new LeaseDesk(plan.pool, {
+      waiting: (step, because) => this.#board.waiting(step, because),
+      running: (step) => this.#board.running(step, 'runs'),
+    });
+    for (const step of plan.steps) if (!this.#planned.has(step.step)) this.#planned.set(step.step, step);
+    return plan.sinks.map(async (sink) => sinkResult(await this.#run(sink)));
+  }
+
+  get dataIds(): string[] {
+    return [...this.#dataIds];
+  }
+  get pool(): string {
+    return this.#pool;
+  }
+  get plannedSteps(): ReadonlySet<string> {
+    return new Set(this.#planned.keys());
+  }
+
+  /** Waits for everything that was started, however it ends. */
+  async settle(): Promise<void> {
+    await Promise.allSettled(this.#runs.values());
+    await Promise.allSettled(this.#background);
+  }
+
+  /** Gives back all leases. */
+  async close(): Promise<string[]> {
+    await this.#desk?.close();
+    return this.#desk?.openLeases ?? [];
+  }
+
+  #run(name: string): Promise<Done> {
+    let run = this.#runs.get(name);
+    if (!run) {
+      run = this.#execute(this.#planned.get(name)!);
+      run.catch(() => undefined); // a step's failure is told by the sink that needed it
+      this.#runs.set(name, run);
+    }
+    return run;
+  }
+
+  async #execute(step: PlannedStep): Promise<Done> {
+    const needs = await Promise.all(step.needs.map(async (need) => [need, (await this.#run(need)).result.output] as const));
+    const refs = new Map<string, HandoffRef | undefined>(needs);
+    const inputs: Record<string, HandoffRef> = {};
+    for (const [table, source] of inputsOf(step.spec)) {
+      const ref = refs.get(source);
+      if (ref) inputs[table] = ref;
+    }
+    try {
+      return await this.#climb(step, inputs);
+    } catch (error) {
+      if (!isCancellation(error)) this.#board.failed(step.step, error instanceof Error ? error.message : String(error));
+      throw error;
+    }
+  }
+
+  /** One activity per rung, so that a person sees each in the history. */
+  async #climb(step: PlannedStep, inputs: Record<string, HandoffRef>): Promise<Done> {
+    const desk = this.#desk!;
+    let ladder: LadderState = { rung: 0, ceilingRetries: 0, lostLeases: 0 };
+    for (let ordinal = 0, note = ''; ; ordinal += 1) {
+      const rung = step.rungs[ladder.rung]!;
+      const lease = step.charge === 'lease' ? await desk.acquire(step, rung, ordinal) : undefined;
+      const bytes = lease?.bytes ?? rung.bytes;
+      const what = `${step.step} · ${step.engine} · ${rung.name} ${formatBytes(bytes)}${note}`;
+      this.#board.running(step.step, what);
+      this.#dataIds.add(dataIdOf(step.step));
+      try {
+        const result = await this.#activity(step, what)({
+          run: workflowInfo().originalExecutionRunId,
+          pool: this.#pool,
+          ...(lease ? { leaseId: lease.leaseId } : {}),
+          leaseBytes: bytes,
+          scratchBytes: step.scratchBytes,
+          rung: rung.name,
+          spec: step.spec,
+          inputs,
+          ...(step.handoff ? { handoff: step.handoff } : {}),
+          ordinal,
+        });
+        return this.#finish(step, result, rung.name, bytes, ordinal, lease?.leaseId);
+      } catch (error) {
+        const failed = readStepFailure(error);
+        const details = failed?.details ?? cancelDetails(error);
+        if (lease && details) await desk.end([endOf(lease.leaseId, details)]);
+        if (!failed) throw error;
+        if (lease && failed.code === 'LeaseLost') desk.forget(lease.leaseId);
+        else if (lease && !details) await desk.withdraw(lease.leaseId);
+        const move = afterFailure(ladder, failed.code, step.rungs.length);
+        if (move.kind === 'give-up') throw failure(failed.code, `${step.step}: ${failed.message}`, error as Error);
+        note = ` (${rung.name} ${move.because})`;
+        ladder = move.state;
+      }
+    }
+  }
+
+  #finish(step: PlannedStep, result: StepResult, rung: string, bytes: number, ordinal: number, leaseId?: string): Done {
+    this.#finished.add(step.step);
+    if (leaseId !== undefined) {
+      const end = endOf(leaseId, result, result.output && { dataId: dataIdOf(step.step), bytes: 0, scratchBytes: result.output.bytes });
+      const successor = this.#readySuccessor(step.step);
+      if (successor === undefined) this.#inBackground(this.#desk!.end([end]));
+      else this.#desk!.ride(successor, end);
+    }
+    const handoff = result.output ?? result.loaded;
+    const report: StepReport = {
+      step: step.step,
+      verb: step.spec.verb,
+      queue: step.taskQueue,
+      leaseBytes: bytes,
+      rung: leaseId === undefined ? 'allowance' : rung,
+      peakBytes: result.used.peakBytes,
+      mode: result.output?.mode ?? result.loaded?.strategy ?? 'none',
+      because: handoff?.because ?? step.because,
+      rows: result.used.rows,
+      seconds: result.used.seconds,
+      attempts: ordinal + 1,
+    };
+    this.#board.done(report);
+    return { result, report };
+  }
+
+  /** A leased step that starts in this very workflow task, now that `step` is done: the end may ride on its ask. */
+  #readySuccessor(step: string): string | undefined {
+    for (const next of this.#planned.values()) {
+      if (next.charge !== 'lease' || !this.#runs.has(next.step) || this.#finished.has(next.step)) continue;
+      if (next.needs.includes(step) && next.needs.every((need) => this.#finished.has(need))) return next.step;
+    }
+    return undefined;
+  }
+
+  #inBackground(work: Promise<unknown>): void {
+    work.catch(() => undefined); // what could not be ended now is withdrawn when the run ends
+    this.#background.add(work);
+  }
+
+  #activity(step: PlannedStep, summary: string): (request: StepRequest) => Promise<StepResult> {
+    const activities = proxyActivities<StepActivities>({
+      taskQueue: step.taskQueue,
+      startToCloseTimeout: step.startToCloseMs,
+      heartbeatTimeout: step.heartbeatMs,
+      retry: { maximumAttempts: step.maximumAttempts, initialInterval: step.initialIntervalMs },
+      cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+      priority: { priorityKey: step.priority },
+      summary: summary.slice(0, 200),
+    });
+    return activities[ACTIVITY[step.spec.verb]];
+  }
+}
+
+const dataIdOf = (step: string): string => `${workflowInfo().originalExecutionRunId}/${step}`;
+
+function endOf(leaseId: string, of: StepFailureDetails, kept?: End['keep'][number]): End {
+  return { leaseId, token: of.token, proof: of.proof, keep: kept ? [kept] : [], used: of.used };
+}
+
+function sinkResult({ result, report }: Done): SinkResult {
+  return {
+    step: report.step,
+    rows: report.rows,
+    bytes: result.loaded?.bytes ?? result.used.outputBytes,
+    mode: report.mode,
+    because: report.because,
+    ...(result.loaded ? { table: result.loaded.table } : {}),
+  };
+}

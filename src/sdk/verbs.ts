@@ -1,0 +1,55 @@
+import type { DatafusionSqlStep, PostgresLoadStep, SinkResult, TrinoQueryStep } from '../contracts/pipeline.ts';
+import { Dataset, stepOf } from './dataset.ts';
+import { failure } from './failures.ts';
+import { currentRun } from './run.ts';
+
+type Options<Step, Key extends keyof Step = never> = Omit<Step, 'step' | 'verb' | Key>;
+
+function checkOptions(verb: string, step: unknown, options: unknown): void {
+  if (typeof step !== 'string') {
+    throw failure('InvalidInput', `${verb}() needs a step name as its first argument, got ${JSON.stringify(step) ?? 'undefined'}. Write ${verb}('name', { … }).`);
+  }
+  if (typeof options !== 'object' || options === null) {
+    throw failure('InvalidInput', `${verb}('${step}') needs its options as the second argument, got ${JSON.stringify(options) ?? 'undefined'}.`);
+  }
+}
+
+/** Rows of a query that Trino runs; large results are unloaded on the server. */
+function query(step: string, options: Options<TrinoQueryStep>): Dataset {
+  checkOptions('trino.query', step, options);
+  currentRun('trino.query').add({ ...options, step, verb: 'trino.query' });
+  return new Dataset(step);
+}
+
+/** Rows of a DataFusion query over other datasets, run in a container limited to what it was lent. */
+function sql(step: string, options: Options<DatafusionSqlStep, 'from'> & { from: Record<string, Dataset> }): Dataset {
+  checkOptions('datafusion.sql', step, options);
+  const from: Record<string, string> = {};
+  for (const [table, dataset] of Object.entries(options.from ?? {})) {
+    from[table] = stepOf(dataset, 'datafusion.sql', step, `from.${table}`);
+  }
+  currentRun('datafusion.sql').add({ ...options, from, step, verb: 'datafusion.sql' });
+  return new Dataset(step);
+}
+
+/** Loads a dataset into a PostgreSQL table, exactly once. Starts at once; resolves when the table is published. */
+async function load(step: string, options: Options<PostgresLoadStep, 'from'> & { from: Dataset }): Promise<SinkResult> {
+  checkOptions('postgres.load', step, options);
+  const from = stepOf(options.from, 'postgres.load', step, 'from');
+  return currentRun('postgres.load').sink({ ...options, from, step, verb: 'postgres.load' });
+}
+
+/** Trino steps. */
+export const trino = { query } as const;
+/** DataFusion steps. */
+export const datafusion = { sql } as const;
+/** PostgreSQL steps. */
+export const postgres = { load } as const;
+
+/**
+ * Runs a pipeline given as data: the same graph that the verbs build, run by the same step runner.
+ * What stands in the data is checked on the host before anything runs.
+ */
+export async function runPipeline(spec: unknown): Promise<SinkResult[]> {
+  return currentRun('runPipeline').pipeline(spec);
+}

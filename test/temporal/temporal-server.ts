@@ -1,0 +1,25 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { Client } from '@temporalio/client';
+import { TestWorkflowEnvironment } from '@temporalio/testing';
+import { SEARCH_ATTRIBUTES } from '../../src/provision/pins.ts';
+import { temporalCli } from '../../src/provision/temporal-cli.ts';
+
+/** A real Temporal server of this test file's own, in memory, with the settings that `spillway up` uses. */
+export async function temporalServer(): Promise<TestWorkflowEnvironment> {
+  const home = process.env['SPILLWAY_HOME'] ?? join(homedir(), '.cache', 'spillway');
+  const cli = await temporalCli(join(home, 'cache'), process.env, () => undefined);
+  return TestWorkflowEnvironment.createLocal({
+    server: {
+      executable: { type: 'existing-path', path: cli.path },
+      extraArgs: [
+        ...['--dynamic-config-value', 'history.transferProcessorMaxPollRPS=2000'],
+        ...['--dynamic-config-value', 'history.timerProcessorMaxPollRPS=2000'],
+        ...SEARCH_ATTRIBUTES.flatMap((name) => ['--search-attribute', `${name}=Keyword`]),
+      ],
+    },
+  });
+}
+
+/** A client of its own connection, as activities have one: calls of an aborted activity must still go out. */
+export const clientOf = (env: TestWorkflowEnvironment): Client => new Client({ connection: env.connection, namespace: env.namespace ?? 'default' });

@@ -1,0 +1,163 @@
+import {
+  allHandlersFinished, condition, continueAsNew, defineQuery, defineSignal, defineUpdate, getExternalWorkflowHandle,
+  log, proxyActivities, setCurrentDetails, setHandler, workflowInfo,
+} from '@temporalio/workflow'; // prettier-ignore
+import { engineDataId, PoolMessage, TaskQueue } from '../src/contracts/pool.ts';
+import type {
+  Announce, AnnounceAnswer, Answer, Ask, Begin, BeginAnswer, Drop, End, Granted, Grow, GrowAnswer, PoolStatus, Refused, Suspect, Withdraw,
+} from '../src/contracts/pool.ts'; // prettier-ignore
+import type { ControlActivities } from '../src/contracts/steps.ts';
+import type { Effect, PoolState } from '../src/policy/pool/state.ts';
+import { emptyPool } from '../src/policy/pool/state.ts';
+import { poolDetails, poolStatus } from '../src/policy/pool/status.ts';
+import type { PoolAnswers, PoolEvent } from '../src/policy/pool/step.ts';
+import { NEWEST_POLICY, policyOf } from '../src/policy/pool/versions.ts';
+
+export interface MemoryPoolInput {
+  pool: string;
+  /** Carried over continue-as-new; absent when the pool opens. */
+  state?: PoolState;
+  /** Continue as new after this many history events instead of when the server suggests it; for tests of that moment. */
+  continueAfterEvents?: number;
+}
+
+const messages = {
+  acquire: defineUpdate<Answer, [Ask]>(PoolMessage.ACQUIRE),
+  acquireSignal: defineSignal<[Ask]>(PoolMessage.ACQUIRE),
+  begin: defineUpdate<BeginAnswer, [Begin]>(PoolMessage.BEGIN),
+  end: defineUpdate<void, [End[]]>(PoolMessage.END),
+  endSignal: defineSignal<[End[]]>(PoolMessage.END),
+  withdraw: defineUpdate<void, [Withdraw[]]>(PoolMessage.WITHDRAW),
+  withdrawSignal: defineSignal<[Withdraw[]]>(PoolMessage.WITHDRAW),
+  grow: defineUpdate<GrowAnswer, [Grow]>(PoolMessage.GROW),
+  drop: defineSignal<[Drop]>(PoolMessage.DROP),
+  announce: defineUpdate<AnnounceAnswer, [Announce]>(PoolMessage.ANNOUNCE),
+  suspect: defineSignal<[Suspect]>(PoolMessage.SUSPECT),
+  status: defineQuery<PoolStatus>(PoolMessage.STATUS),
+  ledger: defineQuery<PoolState>(PoolMessage.LEDGER),
+};
+
+const shortControlAct = { startToCloseTimeout: '60 seconds', scheduleToCloseTimeout: '90 seconds', retry: { maximumAttempts: 2 } } as const;
+/** A worker has to be up before the ledger can be read: waits for one as long as it takes. */
+const recoveryAct = { startToCloseTimeout: '60 seconds' } as const;
+
+/** The durable ledger of one host's memory. All decisions are `src/policy/pool`; this file feeds it events and does what it says. */
+export async function memoryPool(input: MemoryPoolInput): Promise<void> {
+  let state: PoolState = input.state ?? emptyPool(input.pool);
+  let opened = input.state !== undefined;
+  let changed = false;
+  let outbound = 0;
+
+  const wanted = (): boolean =>
+    input.continueAfterEvents === undefined
+      ? workflowInfo().continueAsNewSuggested
+      : workflowInfo().historyLength >= input.continueAfterEvents;
+
+  const control = proxyActivities<ControlActivities>({ ...shortControlAct, taskQueue: TaskQueue.control(input.pool) });
+  const recovery = proxyActivities<ControlActivities>({ ...recoveryAct, taskQueue: TaskQueue.control(input.pool) });
+
+  function feed<K extends PoolEvent['kind']>(event: PoolEvent & { kind: K }): K extends keyof PoolAnswers ? PoolAnswers[K] : undefined {
+    const stepped = policyOf(state)(state, event, Date.now(), { hold: wanted() });
+    state = stepped.state;
+    changed = true;
+    for (const effect of stepped.effects) perform(effect);
+    return stepped.answer as K extends keyof PoolAnswers ? PoolAnswers[K] : undefined;
+  }
+
+  function perform(effect: Effect): void {
+    outbound += 1;
+    void carryOut(effect)
+      .catch((error: unknown) => log.warn('pool: an effect failed', { effect: effect.kind, error: String(error) }))
+      .finally(() => {
+        outbound -= 1;
+        changed = true;
+      });
+  }
+
+  async function carryOut(effect: Effect): Promise<void> {
+    switch (effect.kind) {
+      case 'grant':
+        try {
+          await getExternalWorkflowHandle(effect.workflowId, effect.runId).signal<[Granted]>(PoolMessage.GRANTED, effect.message);
+        } catch {
+          feed({ kind: 'undeliverable', leaseId: effect.message.leaseId });
+        }
+        return;
+      case 'refuse':
+        await getExternalWorkflowHandle(effect.workflowId, effect.runId)
+          .signal<[Refused]>(PoolMessage.REFUSED, effect.message)
+          .catch(() => undefined); // a closed holder needs no answer
+        return;
+      case 'reconcile': {
+        const answer = await control.reconcile(effect.request);
+        if (answer.kind === 'holder-alive') return;
+        const { leaseId, token } = effect.request;
+        feed({ kind: 'reconciled', reconciled: { leaseId, token, proof: answer.proof, because: answer.because } });
+        return;
+      }
+      case 'evict': {
+        const proof = await control.evictEngine({ pool: input.pool, engine: effect.engine });
+        feed({ kind: 'drop', drop: { dataId: engineDataId(effect.engine), proof } });
+        return;
+      }
+    }
+  }
+
+  /** While a revived pool reads its last ledger, messages wait: an answer without it could lend bytes that are held. */
+  const whenOpen = async <T>(act: () => T): Promise<T> => {
+    if (!opened) await condition(() => opened);
+    return act();
+  };
+
+  setHandler(messages.acquire, (ask) => whenOpen(() => feed({ kind: 'acquire', ask })), { description: 'Ask for bytes.' });
+  setHandler(messages.acquireSignal, (ask) => whenOpen(() => grantBySignal(ask)));
+  setHandler(messages.begin, (begin) => whenOpen(() => feed({ kind: 'begin', begin })), { description: 'An attempt starts.' });
+  setHandler(messages.end, (ends) => whenOpen(() => endAll(ends)), { description: 'Leases end, with proof.' });
+  setHandler(messages.endSignal, (ends) => whenOpen(() => endAll(ends)));
+  setHandler(messages.withdraw, (withdraws) => whenOpen(() => withdrawAll(withdraws)), { description: 'Asks are taken back.' });
+  setHandler(messages.withdrawSignal, (withdraws) => whenOpen(() => withdrawAll(withdraws)));
+  setHandler(messages.grow, (grow) => whenOpen(() => feed({ kind: 'grow', grow })));
+  setHandler(messages.drop, (drop) => whenOpen(() => feed({ kind: 'drop', drop })));
+  setHandler(messages.announce, (said) => whenOpen(() => feed({ kind: 'announce', announce: said })), { description: 'A host states its limits.' });
+  setHandler(messages.suspect, (said) => whenOpen(() => feed({ kind: 'suspect', suspect: said })));
+  setHandler(messages.status, () => poolStatus(state), { description: 'Who holds and who waits, in bytes.' });
+  setHandler(messages.ledger, () => state, { description: 'The whole state, as it is carried over continue-as-new.' });
+
+  function endAll(ends: End[]): void {
+    for (const end of ends) feed({ kind: 'end', end });
+  }
+  function withdrawAll(withdraws: Withdraw[]): void {
+    for (const withdraw of withdraws) feed({ kind: 'withdraw', withdraw });
+  }
+  /** An ask that came by signal has no reply: what the reply would have said goes as a signal too. */
+  function grantBySignal(ask: Ask): void {
+    const answer: Answer = feed({ kind: 'acquire', ask });
+    if (!('workflowId' in ask.holder) || answer.kind === 'queued') return;
+    const { workflowId, runId } = ask.holder;
+    const { leaseId } = ask;
+    if (answer.kind === 'granted') {
+      perform({ kind: 'grant', workflowId, runId, message: { leaseId, bytes: answer.bytes, because: answer.because } });
+    } else {
+      perform({ kind: 'refuse', workflowId, runId, message: { leaseId, because: answer.because } });
+    }
+  }
+
+  if (!opened) {
+    const found = (await recovery.recoverLedger({ pool: input.pool, runId: workflowInfo().runId })) as PoolState | null;
+    // Limits are announced anew: what a host can lend now is not known from what it could lend then.
+    if (found) state = { ...found, limitBytes: 0, policyVersion: NEWEST_POLICY };
+    opened = true;
+    feed({ kind: 'revived' });
+  }
+  feed({ kind: 'continued' });
+
+  for (;;) {
+    await condition(() => changed || (wanted() && outbound === 0));
+    changed = false;
+    setCurrentDetails(poolDetails(state));
+    if (wanted()) {
+      await condition(() => outbound === 0 && allHandlersFinished());
+      await continueAsNew<typeof memoryPool>({ ...input, state: { ...state, policyVersion: NEWEST_POLICY } });
+    }
+  }
+}
