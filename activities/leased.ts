@@ -15,6 +15,8 @@ export interface Attempt {
   signal: AbortSignal;
   /** Shown as heartbeat details in the Temporal UI. */
   progress(details: Record<string, unknown>): void;
+  /** Says how a failing attempt left things; goes with its failure, so that the lease can end. */
+  ended(as: Omit<StepFailureDetails, 'token'>): void;
 }
 
 /** What the body of a step reports when it went well. */
@@ -43,13 +45,14 @@ export async function leased(deps: LeasedDeps, request: StepRequest, body: (atte
   const beat = setInterval(() => context.heartbeat(details), HEARTBEAT_EVERY_MS);
   context.heartbeat(details);
   let token: number | undefined;
+  let left: Omit<StepFailureDetails, 'token'> | undefined;
   try {
     token = await begin(deps, request);
-    const attempt: Attempt = { token, signal, progress: (now) => (details = now) };
+    const attempt: Attempt = { token, signal, progress: (now) => (details = now), ended: (as) => (left = as) };
     const worked = await body(attempt);
     return { token, ...worked };
   } catch (error) {
-    const failed = token === undefined ? undefined : failureDetails(token, error, startedAtMs);
+    const failed = token === undefined ? undefined : left ? { token, ...left } : failureDetails(token, error, startedAtMs);
     if (signal.aborted) {
       const reason = signal.reason instanceof Error ? signal.reason : undefined;
       throw new CancelledFailure(reason?.message ?? 'cancelled', failed ? [failed] : [], reason);
@@ -105,3 +108,6 @@ export function asFailure(error: unknown, details?: StepFailureDetails): Applica
     cause,
   });
 }
+
+/** Longest time of this attempt, in ms. */
+export const attemptMs = (): number => Context.current().info.startToCloseTimeoutMs;

@@ -80,7 +80,7 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
         try {
           await getExternalWorkflowHandle(effect.workflowId, effect.runId).signal<[Granted]>(PoolMessage.GRANTED, effect.message);
         } catch {
-          feed({ kind: 'undeliverable', leaseId: effect.message.leaseId });
+          feed({ kind: 'undeliverable', leaseId: effect.message.leaseId, runId: effect.runId });
         }
         return;
       case 'refuse':
@@ -91,8 +91,8 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
       case 'reconcile': {
         const answer = await control.reconcile(effect.request);
         if (answer.kind === 'holder-alive') return;
-        const { leaseId, token } = effect.request;
-        feed({ kind: 'reconciled', reconciled: { leaseId, token, proof: answer.proof, because: answer.because } });
+        const { leaseId, token, holder } = effect.request;
+        feed({ kind: 'reconciled', reconciled: { leaseId, token, holder, proof: answer.proof, because: answer.because } });
         return;
       }
       case 'evict': {

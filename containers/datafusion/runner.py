@@ -14,12 +14,14 @@ import sys
 import threading
 import time
 
+# The engine's allocator keeps freed pages for a while; giving them back at once took a spilling sort from 230 MB beyond its pool to 95.
+os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
 sys.path.insert(0, os.environ.get("SPILLWAY_WHEELS", "/opt/df"))
 
 MIB = 1 << 20
 PROTOCOL = 1
-# One frame per 65,536 rows: readers pay per frame, and the engine's own batches may hold a handful of rows.
-FRAME_ROWS, FRAME_BYTES = 65536, 16 * MIB
+# Tiny batches are gathered, since readers pay per frame; larger frames than the engine's own batches made the next sort spill four times as often.
+FRAME_ROWS, FRAME_BYTES = 8192, 4 * MIB
 SAMPLE_SECONDS = 0.1
 
 
@@ -340,7 +342,7 @@ class Watch(threading.Thread):
         for root, _, files in os.walk(self.spill_dir):
             for name in files:
                 try:
-                    total += os.stat(os.path.join(root, name)).st_blocks * 512
+                    total += os.stat(os.path.join(root, name)).st_size
                 except OSError:
                     pass  # merged away meanwhile
         self.spill_now = total

@@ -14,7 +14,10 @@ const size = z
   .refine((value) => parseBytes(value) !== undefined, 'must be a size such as "6 GiB" or a whole number of bytes');
 const duration = z
   .union([z.string(), z.number()])
-  .refine((value) => parseDurationMs(value) !== undefined, 'must be a duration such as "2 hours" or a number of milliseconds');
+  .refine(
+    (value) => parseDurationMs(value) !== undefined,
+    'must be a duration such as "2 hours" or a number of milliseconds',
+  );
 
 const options = {
   step: stepName,
@@ -23,7 +26,9 @@ const options = {
   memory: size.optional(),
   scratch: size.optional(),
   startToClose: duration.optional(),
-  retry: z.strictObject({ maximumAttempts: z.number().int().min(1).optional(), initialInterval: duration.optional() }).optional(),
+  retry: z
+    .strictObject({ maximumAttempts: z.number().int().min(1).optional(), initialInterval: duration.optional() })
+    .optional(),
   priority: z.number().int().min(1).max(5).optional(),
 };
 
@@ -40,7 +45,9 @@ const trinoQuery = z.strictObject({
 const datafusionSql = z.strictObject({
   ...options,
   verb: z.literal('datafusion.sql'),
-  from: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a plain table name'), z.string()).refine((from) => Object.keys(from).length > 0, 'must name at least one dataset'),
+  from: z
+    .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a plain table name'), z.string())
+    .refine((from) => Object.keys(from).length > 0, 'must name at least one dataset'),
   sql: statement,
 });
 
@@ -57,7 +64,11 @@ const postgresLoad = z.strictObject({
   connection: z.string().optional(),
 });
 
-const STEP_SCHEMAS = { 'trino.query': trinoQuery, 'datafusion.sql': datafusionSql, 'postgres.load': postgresLoad } as const;
+const STEP_SCHEMAS = {
+  'trino.query': trinoQuery,
+  'datafusion.sql': datafusionSql,
+  'postgres.load': postgresLoad,
+} as const;
 const VERBS = Object.keys(STEP_SCHEMAS);
 const JOB_KEYS = ['$schema', 'name', 'steps'];
 
@@ -72,7 +83,8 @@ const show = (value: unknown): string => {
  */
 export function readPipeline(request: PlanRequest): PipelineSpec & { sinks: string[] } {
   const problems: string[] = [];
-  const given = request.kind === 'job' ? readJob(request.job, problems) : { name: request.pipeline, steps: request.steps };
+  const given =
+    request.kind === 'job' ? readJob(request.job, problems) : { name: request.pipeline, steps: request.steps };
   const steps: StepSpec[] = [];
   given.steps.forEach((step, i) => {
     const read = readStep(step, i, problems);
@@ -80,23 +92,37 @@ export function readPipeline(request: PlanRequest): PipelineSpec & { sinks: stri
   });
   if (problems.length === 0) checkGraph(steps, problems);
   if (problems.length > 0) {
-    throw new SpillwayError('InvalidInput', `${given.name}: ${problems.length === 1 ? problems[0]! : `${problems.length} problems:\n- ${problems.join('\n- ')}`}`);
+    throw new SpillwayError(
+      'InvalidInput',
+      `${given.name}: ${problems.length === 1 ? problems[0]! : `${problems.length} problems:\n- ${problems.join('\n- ')}`}`,
+    );
   }
-  const sinks = request.kind === 'steps' ? request.sinks : steps.filter((step) => step.verb === 'postgres.load').map((step) => step.step);
+  const sinks =
+    request.kind === 'steps'
+      ? request.sinks
+      : steps.filter((step) => step.verb === 'postgres.load').map((step) => step.step);
   if (sinks.length === 0) {
-    throw new SpillwayError('InvalidInput', `${given.name}: no step makes anything happen. Add a sink, for example a postgres.load step.`);
+    throw new SpillwayError(
+      'InvalidInput',
+      `${given.name}: no step makes anything happen. Add a sink, for example a postgres.load step.`,
+    );
   }
   return { name: given.name, steps, sinks };
 }
 
 function readJob(job: unknown, problems: string[]): { name: string; steps: unknown[] } {
   if (typeof job !== 'object' || job === null || Array.isArray(job)) {
-    throw new SpillwayError('InvalidInput', `eltPipeline needs a pipeline { "name": …, "steps": [ … ] } as its input, got ${show(job)}. Pass one with --input-file job.json.`);
+    throw new SpillwayError(
+      'InvalidInput',
+      `eltPipeline needs a pipeline { "name": …, "steps": [ … ] } as its input, got ${show(job)}. Pass one with --input-file job.json.`,
+    );
   }
   for (const key of Object.keys(job)) if (!JOB_KEYS.includes(key)) problems.push(unknownKey(key, JOB_KEYS));
   const { name, steps } = job as { name?: unknown; steps?: unknown };
-  if (typeof name !== 'string' || name === '') problems.push(`name must be a text, got ${show(name)}. Name the pipeline.`);
-  if (!Array.isArray(steps) || steps.length === 0) problems.push(`steps must be a list of at least one step, got ${show(steps)}.`);
+  if (typeof name !== 'string' || name === '')
+    problems.push(`name must be a text, got ${show(name)}. Name the pipeline.`);
+  if (!Array.isArray(steps) || steps.length === 0)
+    problems.push(`steps must be a list of at least one step, got ${show(steps)}.`);
   return { name: typeof name === 'string' ? name : 'pipeline', steps: Array.isArray(steps) ? steps : [] };
 }
 
@@ -106,11 +132,16 @@ const unknownKey = (key: string, known: string[]): string => {
 };
 
 function readStep(step: unknown, index: number, problems: string[]): StepSpec | undefined {
-  const at = typeof step === 'object' && step !== null && 'step' in step && typeof step.step === 'string' ? step.step : `steps[${index}]`;
+  const at =
+    typeof step === 'object' && step !== null && 'step' in step && typeof step.step === 'string'
+      ? step.step
+      : `steps[${index}]`;
   const verb: unknown = typeof step === 'object' && step !== null && 'verb' in step ? step.verb : undefined;
   if (typeof verb !== 'string' || !Object.hasOwn(STEP_SCHEMAS, verb)) {
     const near = typeof verb === 'string' ? nearestName(verb, VERBS) : undefined;
-    problems.push(`${at}.verb must be one of ${VERBS.join(', ')}, got ${show(verb)}.${near ? ` Did you mean ${near}?` : ''}`);
+    problems.push(
+      `${at}.verb must be one of ${VERBS.join(', ')}, got ${show(verb)}.${near ? ` Did you mean ${near}?` : ''}`,
+    );
     return undefined;
   }
   const schema = STEP_SCHEMAS[verb as keyof typeof STEP_SCHEMAS];
@@ -122,8 +153,13 @@ function readStep(step: unknown, index: number, problems: string[]): StepSpec | 
       continue;
     }
     const path = issue.path.join('.');
-    const value = issue.path.reduce<unknown>((of, key) => (of as Record<PropertyKey, unknown> | undefined)?.[key], step);
-    problems.push(`${at}.${path} ${issue.message.replace(/^Invalid (input|option): /, 'is not valid: ')}, got ${show(value)}.`);
+    const value = issue.path.reduce<unknown>(
+      (of, key) => (of as Record<PropertyKey, unknown> | undefined)?.[key],
+      step,
+    );
+    problems.push(
+      `${at}.${path} ${issue.message.replace(/^Invalid (input|option): /, 'is not valid: ')}, got ${show(value)}.`,
+    );
   }
   return undefined;
 }
@@ -133,7 +169,8 @@ function checkGraph(steps: StepSpec[], problems: string[]): void {
   const seen = new Set<string>();
   const byName = new Map(steps.map((step) => [step.step, step]));
   for (const step of steps) {
-    if (seen.has(step.step)) problems.push(`two steps are named '${step.step}'. Names are unique within a run; rename one.`);
+    if (seen.has(step.step))
+      problems.push(`two steps are named '${step.step}'. Names are unique within a run; rename one.`);
     seen.add(step.step);
     if (step.profile !== undefined && step.memory !== undefined) {
       problems.push(`${step.step} has both profile and memory. Keep one: a rung, or a size.`);
@@ -142,9 +179,13 @@ function checkGraph(steps: StepSpec[], problems: string[]): void {
       const from = byName.get(source);
       if (!from) {
         const near = nearestName(source, names);
-        problems.push(`${step.step} reads '${source}', which is no step of this pipeline.${near ? ` Did you mean '${near}'?` : ''}`);
+        problems.push(
+          `${step.step} reads '${source}', which is no step of this pipeline.${near ? ` Did you mean '${near}'?` : ''}`,
+        );
       } else if (from.verb === 'postgres.load') {
-        problems.push(`${step.step} reads '${source}', which loads a table and gives no rows. Read what '${source}' reads: '${from.from}'.`);
+        problems.push(
+          `${step.step} reads '${source}', which loads a table and gives no rows. Read what '${source}' reads: '${from.from}'.`,
+        );
       }
     }
   }

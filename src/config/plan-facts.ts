@@ -7,7 +7,8 @@ export const workerStandingBytes = (hardware: ResolvedHardware): number =>
   hardware.workerBaselineBytes + hardware.lightSlots * hardware.lightStepBytes;
 
 /** What a query on the resident Trino may take over the server's floor. */
-export const trinoQueryBytes = (hardware: ResolvedHardware): number => hardware.trino.containerBytes - hardware.trino.floorBytes;
+export const trinoQueryBytes = (hardware: ResolvedHardware): number =>
+  hardware.trino.containerBytes - hardware.trino.floorBytes;
 
 /** Facts of a plan, from the configuration and from the pool as it is now; without a pool, as it will be once a worker is up. */
 export function planFacts(config: ResolvedConfig, status: PoolStatus | undefined): Omit<PlanFacts, 'searchAttributes'> {
@@ -16,7 +17,9 @@ export function planFacts(config: ResolvedConfig, status: PoolStatus | undefined
   const open = status !== undefined && status.limitBytes > 0;
   return {
     pool: config.pool.name,
-    lendableBytes: open ? status.lendableBytes : hardware.poolBytes - workerStandingBytes(hardware) - resident * hardware.trino.floorBytes,
+    lendableBytes: open
+      ? status.lendableBytes
+      : hardware.poolBytes - workerStandingBytes(hardware) - resident * hardware.trino.floorBytes,
     lentBytes: open ? status.lentBytes : 0,
     otherHeavy: open && (status.heavyTaken || status.queue.some((waiting) => waiting.weight === 'heavy')),
     rungSizes: hardware.rungs,

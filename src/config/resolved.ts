@@ -1,5 +1,5 @@
 /** Where a value came from, lowest precedence first. */
-export type Origin = 'default' | 'hardware' | 'file' | 'environment' | 'flag';
+export type Origin = 'default' | 'hardware' | 'provisioned' | 'file' | 'environment' | 'flag';
 
 /** What a server lends and how its engines are set. Bytes are whole bytes. Nothing here is optional. */
 export interface ResolvedHardware {
@@ -88,4 +88,6 @@ export interface ResolvedConfig {
   readonly drainMs: number;
   /** Dotted key → where its value came from. */
   readonly origins: Readonly<Record<string, Origin>>;
+  /** Dotted key → why its value is not what the profile, divided by the scale, says. */
+  readonly because?: Readonly<Record<string, string>>;
 }

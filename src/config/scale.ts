@@ -27,7 +27,8 @@ export function scaleProfile(numbers: HardwareNumbers, divisor: number, facts: H
   const { trino, postgres, datafusion, rungs } = numbers;
   const partitions = Math.min(datafusion.partitions, facts.physicalCores);
   if (partitions !== datafusion.partitions) {
-    because['engines.datafusion.partitions'] = `${partitions}, the cores of this host, instead of ${datafusion.partitions}`;
+    because['engines.datafusion.partitions'] =
+      `${partitions}, the cores of this host, instead of ${datafusion.partitions}`;
   }
   const heapBytes = floor('engines.trino.heap', trino.heapBytes, FLOORS.trinoHeapBytes);
   return {

@@ -11,6 +11,8 @@ export const FAILURE_RETRY = {
   /** User code of a workflow threw something of its own. */
   WorkflowBug: 'give-up',
   UnknownWorkflow: 'give-up',
+  /** Another pool lends this host's memory. */
+  HostTaken: 'give-up',
   PluginMissing: 'give-up',
   /** The pool can never lend what was asked. */
   LeaseRefused: 'give-up',
@@ -26,6 +28,8 @@ export const FAILURE_RETRY = {
   OutOfMemoryOwn: 'give-up',
   /** Somebody passed what was lent to them; the same size is tried again. */
   OutOfMemoryCeiling: 'give-up',
+  /** The engine will say the same at every try: a limit of time, missing rights, an operator's kill. */
+  EngineRefused: 'give-up',
   EngineUnreachable: 'retry',
   EngineFailed: 'retry',
   TargetUnreachable: 'retry',

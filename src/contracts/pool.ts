@@ -113,6 +113,11 @@ export interface Drop {
 /** Id of the data lease that stands for what a resident engine did not give back. */
 export const engineDataId = (engine: string): string => `engine:${engine}`;
 
+/** Id of the data lease that stands for what a step of a run wrote. */
+export const dataIdOf = (run: string, step: string): string => `${run}/${step}`;
+/** The run that a dataset belongs to; the id itself for what belongs to none. */
+export const runOfData = (dataId: string): string => dataId.split('/')[0]!;
+
 /** What a host says of itself when a worker starts. */
 export interface HostEvidence {
   /** Leases whose containers, queries or processes were found alive on the host. */
@@ -134,6 +139,8 @@ export interface Reconciled {
   leaseId: string;
   /** Token the lease carried when it was looked at; a later begin makes this report void. */
   token: number;
+  /** Holder that was looked at; a report about one whose lease was taken over since is void. */
+  holder?: Holder;
   proof: Proof;
   because: string;
 }

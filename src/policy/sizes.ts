@@ -4,7 +4,7 @@ export const MiB = 1024 * KiB;
 export const GiB = 1024 * MiB;
 export const TiB = 1024 * GiB;
 
-const UNITS: Record<string, number> = { '': 1, b: 1, k: KiB, m: MiB, g: GiB, t: TiB };
+const UNITS: Record<string, number> = { '': 1, k: KiB, m: MiB, g: GiB, t: TiB };
 
 /**
  * Reads a size such as `512GB`, `1.5 GiB`, `600m` or a whole number of bytes.
@@ -12,9 +12,11 @@ const UNITS: Record<string, number> = { '': 1, b: 1, k: KiB, m: MiB, g: GiB, t: 
  */
 export function parseBytes(text: string | number): number | undefined {
   if (typeof text === 'number') return Number.isSafeInteger(text) && text >= 0 ? text : undefined;
-  const match = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*$/i.exec(text);
+  const match = /^\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(?:i?b)?|b)?\s*$/i.exec(text);
   if (!match) return undefined;
-  const bytes = Math.round(Number(match[1]) * UNITS[match[2]!.toLowerCase()]!);
+  const unit = match[2]?.toLowerCase() ?? '';
+  if (unit === '' && match[1]!.includes('.')) return undefined; // no fractions of a byte
+  const bytes = Math.round(Number(match[1]) * UNITS[unit]!);
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
@@ -22,13 +24,24 @@ export function parseBytes(text: string | number): number | undefined {
 export function formatBytes(bytes: number): string {
   const sign = bytes < 0 ? '-' : '';
   const size = Math.abs(bytes);
-  for (const [unit, factor] of [['TiB', TiB], ['GiB', GiB], ['MiB', MiB], ['KiB', KiB]] as const) {
+  for (const [unit, factor] of [
+    ['TiB', TiB],
+    ['GiB', GiB],
+    ['MiB', MiB],
+    ['KiB', KiB],
+  ] as const) {
     if (size >= factor) {
       const value = size / factor;
       return `${sign}${Number.isInteger(value) ? value : value.toFixed(1).replace(/\.0$/, '')} ${unit}`;
     }
   }
   return `${sign}${size} B`;
+}
+
+/** Two sizes to be compared by a reader: in whole bytes where they differ and would read alike. */
+export function formatBoth(a: number, b: number): [string, string] {
+  const [first, second] = [formatBytes(a), formatBytes(b)];
+  return a !== b && first === second ? [`${a} B`, `${b} B`] : [first, second];
 }
 
 const DURATION_UNITS: Record<string, number> = {

@@ -6,13 +6,15 @@ import type { PartName, Parts } from '../contracts/parts.ts';
 import { PART_NAMES } from '../contracts/parts.ts';
 import type { Environment } from './command.ts';
 import { oneLine } from './command.ts';
+import { probeRuntime as probeHost } from '../host/container-runtime.ts';
 import type { ProbeRuntime } from './container-runtime.ts';
 import { containerRuntime } from './container-runtime.ts';
 import { datafusionImage } from './datafusion-image.ts';
 import { findJava } from './java.ts';
 import { withLock } from './lock.ts';
-import type { SomeParts } from './parts-file.ts';
-import { readParts, writeParts } from './parts-file.ts';
+import type { SomeParts } from '../config/parts-file.ts';
+import { readParts } from '../config/parts-file.ts';
+import { writeParts } from './parts-file.ts';
 import type { Places } from './places.ts';
 import { homePlaces, makePlaces } from './places.ts';
 import { passwordFile, POSTGRES_ACCOUNT, POSTGRES_DATABASE, postgresPlan, probePostgres } from './postgres.ts';
@@ -52,8 +54,8 @@ export interface BringUpOptions {
   /** Namespace of a Temporal that is started. @defaultValue 'default' */
   readonly namespace?: string;
   readonly configured?: ConfiguredParts;
-  /** How a container runtime is found to work. */
-  readonly probeRuntime: ProbeRuntime;
+  /** How a container runtime is found to work. @defaultValue by starting a container that only exits */
+  readonly probeRuntime?: ProbeRuntime;
 }
 
 /**
@@ -65,22 +67,27 @@ export interface BringUpOptions {
  *
  * The servers outlive the caller; `takeDown` stops them.
  */
-export async function bringUp(options: BringUpOptions & { readonly only?: undefined }): Promise<Parts>;
-export async function bringUp(options: BringUpOptions): Promise<SomeParts>;
+export async function bringUp(options: BringUpOptions & { readonly only: readonly PartName[] }): Promise<SomeParts>;
+export async function bringUp(options: Omit<BringUpOptions, 'only'>): Promise<Parts>;
 export async function bringUp(options: BringUpOptions): Promise<SomeParts> {
   const places = homePlaces(options.home, options.cacheDir);
   makePlaces(places);
   return withLock(
     join(places.home, 'up'),
     () => bringUpAlone(places, options),
-    () => options.report({ part: 'system', what: 'waiting', text: `another process brings up or takes down ${places.home}` }),
+    () =>
+      options.report({
+        part: 'system',
+        what: 'waiting',
+        text: `another process brings up or takes down ${places.home}`,
+      }),
   );
 }
 
 async function bringUpAlone(places: Places, options: BringUpOptions): Promise<SomeParts> {
   const scratch = options.scratch ?? join(places.home, 'scratch');
   mkdirSync(scratch, { recursive: true });
-  const parts: SomeParts = { ...readParts(places), scratch };
+  const parts: SomeParts = { ...readParts(places.home), scratch };
   const ports = new Set<number>();
   const makers = { temporal, trino, postgres, image } satisfies { [Name in PartName]: PartMaker<Name> };
   const names = options.only ?? PART_NAMES;
@@ -93,7 +100,7 @@ async function bringUpAlone(places: Places, options: BringUpOptions): Promise<So
       failures.push(failureLine(name, error));
       options.report({ part: name, what: 'failed', text: failures.at(-1) ?? '' });
     }
-    writeParts(places, parts); // after each, so that a caller killed now loses nothing
+    writeParts(places.home, parts); // after each, so that a caller killed now loses nothing
   };
   await Promise.all(names.map((name) => bring(name, makers[name] as PartMaker<typeof name>)));
   if (failures.length > 0) throw new SpillwayError('EngineUnreachable', failures.sort().join('\n'));
@@ -119,10 +126,19 @@ export function failureLine(name: PartName, error: unknown): string {
   const { title, instead } = TITLES[name];
   const what = oneLine(error).replace(/\.$/, '');
   // A cause that names its own mend gets the other way out appended; any other gets this one alone.
-  return /\. (Install|Give|Try|Remove)\b/.test(what) ? `${title}: ${what} or ${instead}.` : `${title}: ${what}. Mend that, or ${instead}.`;
+  return /\. (Install|Give|Try|Remove)\b/.test(what)
+    ? `${title}: ${what} or ${instead}.`
+    : `${title}: ${what}. Mend that, or ${instead}.`;
 }
 
-async function temporal({ places, env, report, ports, configured, namespace = 'default' }: PartOrder): Promise<Parts['temporal']> {
+async function temporal({
+  places,
+  env,
+  report,
+  ports,
+  configured,
+  namespace = 'default',
+}: PartOrder): Promise<Parts['temporal']> {
   const given = configured?.temporal;
   if (given) {
     const version = await probeTemporal(given.address, given.namespace);
@@ -142,7 +158,15 @@ async function temporal({ places, env, report, ports, configured, namespace = 'd
   };
 }
 
-async function trino({ places, env, report, ports, configured, hardware, scratch }: PartOrder): Promise<Parts['trino']> {
+async function trino({
+  places,
+  env,
+  report,
+  ports,
+  configured,
+  hardware,
+  scratch,
+}: PartOrder): Promise<Parts['trino']> {
   const given = configured?.trino;
   if (given) {
     const version = await probeTrino(given.url, 'select count(*) from system.runtime.nodes');
@@ -184,10 +208,22 @@ async function postgres({ places, env, report, ports, configured, hardware }: Pa
   };
 }
 
-async function image({ places, env, report, configured, systemPackages, probeRuntime }: PartOrder): Promise<Parts['image']> {
+async function image({
+  places,
+  env,
+  report,
+  configured,
+  systemPackages,
+  probeRuntime = probeHost,
+}: PartOrder): Promise<Parts['image']> {
   if (configured?.image) return { ...configured.image, found: 'configured' };
-  const runtime = await containerRuntime(probeRuntime, { systemPackages, env, report });
+  const known = readParts(places.home)?.image;
+  const runtime = await containerRuntime(probeRuntime, { systemPackages, env, report, ...(known ? { known } : {}) });
   const { name, found } = await datafusionImage(runtime, places.tmp, env, report);
-  report({ part: 'image', what: found === 'fetched' ? 'ready' : 'kept', text: `${name} in ${runtime.kind} ${runtime.version}` });
+  report({
+    part: 'image',
+    what: found === 'fetched' ? 'ready' : 'kept',
+    text: `${name} in ${runtime.kind} ${runtime.version}`,
+  });
   return { runtime: runtime.kind, version: runtime.version, flags: runtime.flags, name, found };
 }

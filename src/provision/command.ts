@@ -66,8 +66,13 @@ export async function run(command: string, args: readonly string[], options: Com
 
 /** The line that says most: the last that names an error, else the last printed. */
 export function tellingLine(output: string): string | undefined {
-  const lines = output.split('\n').map((line) => line.trim()).filter((line) => line !== '');
-  const telling = lines.filter((line) => /error|fatal|exception|cannot|could not|failed|denied|no such|unable|in use/i.test(line));
+  const lines = output
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+  const telling = lines.filter((line) =>
+    /error|fatal|exception|cannot|could not|failed|denied|no such|unable|in use/i.test(line),
+  );
   const line = telling.at(-1) ?? lines.at(-1);
   return line !== undefined && line.length > 300 ? `${line.slice(0, 300)}…` : line;
 }

@@ -1,38 +1,38 @@
+import type { RuntimeFound, RuntimeMissing } from '../host/container-runtime.ts';
+import type { Parts } from '../contracts/parts.ts';
 import type { Environment } from './command.ts';
 import { oneLine, run } from './command.ts';
 import { findOnPath } from './find-program.ts';
 import type { Report } from './progress.ts';
 
 /** A container runtime that was seen to run a container, with the flags that it took. */
-export interface ContainerRuntime {
-  readonly kind: 'podman' | 'docker';
-  readonly version: string;
-  readonly flags: string[];
-}
+export type ContainerRuntime = Pick<RuntimeFound, 'kind' | 'version' | 'flags'>;
 
-/** Finds a runtime that works; undefined when there is none. */
-export type ProbeRuntime = () => Promise<ContainerRuntime | undefined>;
+/** Finds a runtime that starts a container, or says why none does. */
+export type ProbeRuntime = () => Promise<ContainerRuntime | RuntimeMissing>;
 
 /** What Debian needs for Podman: the runtime, something that starts containers, and a first process for them. */
 const PODMAN_PACKAGES = ['podman', 'runc', 'catatonit'];
 
 /**
- * The container runtime of this host. Where there is none, Podman is installed if we are root, the host has apt, and
+ * The container runtime of this host: the one that was `known` before, if it is still there in that version, else one that a probe
+ * finds. Where there is none, Podman is installed if we are root, the host has apt, and
  * `systemPackages` allows it; it is said before it is done. Raises an error that names the way out.
  */
 export async function containerRuntime(
   probe: ProbeRuntime,
-  options: { systemPackages: boolean; env: Environment; report: Report },
+  options: { systemPackages: boolean; env: Environment; report: Report; known?: Parts['image'] },
 ): Promise<ContainerRuntime> {
-  const { systemPackages, env, report } = options;
+  const { systemPackages, env, report, known } = options;
+  if (known && (await isStill(known, env))) return { kind: known.runtime, version: known.version, flags: known.flags };
   const found = await probe();
-  if (found) return found;
+  if (found.kind !== 'none') return found;
   const mend = 'Install Podman or Docker';
   const apt = findOnPath('apt-get', env);
-  if (apt === undefined) throw new Error(`no container runtime works here. ${mend}`);
-  if (!systemPackages) throw new Error(`no container runtime works here, and system packages may not be installed. ${mend}`);
+  if (apt === undefined) throw new Error(`${found.because}. ${mend}`);
+  if (!systemPackages) throw new Error(`${found.because}, and system packages may not be installed. ${mend}`);
   if (process.getuid?.() !== 0) {
-    throw new Error(`no container runtime works here. Install one: sudo apt-get install ${PODMAN_PACKAGES.join(' ')}`);
+    throw new Error(`${found.because}. Install one: sudo apt-get install ${PODMAN_PACKAGES.join(' ')}`);
   }
   report({ part: 'system', what: 'fetching', text: `Podman: installing ${PODMAN_PACKAGES.join(', ')} with apt` });
   const install = ['install', '--yes', '--no-install-recommends', ...PODMAN_PACKAGES];
@@ -43,9 +43,15 @@ export async function containerRuntime(
       return run(apt, install, quiet);
     });
   } catch (error) {
-    throw new Error(`no container runtime works here, and apt could not install Podman: ${oneLine(error)}. ${mend}`);
+    throw new Error(`${found.because}, and apt could not install Podman: ${oneLine(error)}. ${mend}`);
   }
   const installed = await probe();
-  if (!installed) throw new Error(`Podman was installed, but no container starts with it. Try: podman run --rm hello-world`);
+  if (installed.kind === 'none') throw new Error(`Podman was installed, but ${installed.because}. ${mend}`);
   return installed;
+}
+
+/** Whether the runtime that was probed before is the one that is there now: a probe takes a second or two. */
+async function isStill(known: Parts['image'], env: Environment): Promise<boolean> {
+  const text = await run(known.runtime, ['--version'], { env, timeoutMs: 20_000 }).catch(() => '');
+  return known.version !== '' && text.includes(known.version);
 }

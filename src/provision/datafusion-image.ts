@@ -1,5 +1,16 @@
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { PartSource } from '../contracts/parts.ts';
 import type { ContainerRuntime } from './container-runtime.ts';
@@ -79,8 +90,11 @@ async function makeBase(runtime: ContainerRuntime, order: BaseOrder): Promise<st
 
 /** Only Debian 12 has these packages with Python 3.11, for which the wheels are pinned. */
 async function debianHasPackages(env: Environment): Promise<boolean> {
-  if (process.platform !== 'linux' || findOnPath('apt-get', env) === undefined || findOnPath('dpkg', env) === undefined) return false;
-  const known = await run('apt-cache', ['show', '--no-all-versions', 'python3.11-minimal', 'libssl3'], { env }).catch(() => '');
+  if (process.platform !== 'linux' || findOnPath('apt-get', env) === undefined || findOnPath('dpkg', env) === undefined)
+    return false;
+  const known = await run('apt-cache', ['show', '--no-all-versions', 'python3.11-minimal', 'libssl3'], { env }).catch(
+    () => '',
+  );
   return /^Package: python3\.11-minimal$/m.test(known) && /^Package: libssl3$/m.test(known);
 }
 
@@ -105,12 +119,18 @@ async function importBase(runtime: ContainerRuntime, { base, work, requirements,
     mkdirSync(join(root, directory), { recursive: true });
   }
   for (const name of ['bin', 'sbin']) if (!existsSync(join(root, name))) symlinkSync(`usr/${name}`, join(root, name));
-  writeFileSync(join(root, 'etc', 'passwd'), 'root:x:0:0:root:/:/bin/false\nnobody:x:65534:65534:nobody:/tmp:/bin/false\n');
+  writeFileSync(
+    join(root, 'etc', 'passwd'),
+    'root:x:0:0:root:/:/bin/false\nnobody:x:65534:65534:nobody:/tmp:/bin/false\n',
+  );
   prune(join(root, 'opt', 'df'));
   // The container runs without privileges: everything must be readable by all, whatever our umask.
   await run('chmod', ['-R', 'a+rX', root], { env });
   const archive = join(work, 'root.tar');
-  await run('tar', ['-cf', archive, '--owner=0', '--group=0', '--numeric-owner', '-C', root, '.'], { env, timeoutMs: 5 * 60_000 });
+  await run('tar', ['-cf', archive, '--owner=0', '--group=0', '--numeric-owner', '-C', root, '.'], {
+    env,
+    timeoutMs: 5 * 60_000,
+  });
   rmSync(root, { recursive: true });
   await run(runtime.kind, ['import', archive, base], { env, timeoutMs: 5 * 60_000 });
 }
@@ -124,14 +144,20 @@ function prune(directory: string): void {
 }
 
 /** An ordinary build, where an image registry answers: a slim Python and the pinned wheels. */
-async function buildBase(runtime: ContainerRuntime, { base, work, requirements, sources, env }: BaseOrder): Promise<void> {
+async function buildBase(
+  runtime: ContainerRuntime,
+  { base, work, requirements, sources, env }: BaseOrder,
+): Promise<void> {
   const context = join(work, 'base');
   cpSync(sources, context, { recursive: true });
   cpSync(requirements, join(context, 'requirements.txt'));
   const file = join(context, 'Containerfile');
   if (!existsSync(file)) throw new Error('containers/datafusion/Containerfile is missing');
   try {
-    await run(runtime.kind, ['build', '--target', 'base', '--tag', base, '--file', file, context], { env, timeoutMs: 15 * 60_000 });
+    await run(runtime.kind, ['build', '--target', 'base', '--tag', base, '--file', file, context], {
+      env,
+      timeoutMs: 15 * 60_000,
+    });
   } catch (error) {
     throw new Error(
       `the image could not be built: ${oneLine(error)}. Give this host access to an image registry, or set runtime.image`,
@@ -159,11 +185,18 @@ async function addRunner(
   ];
   writeFileSync(join(context, 'Containerfile'), `${lines.join('\n')}\n`);
   // Nothing runs in this build, so it needs no registry and none of the runtime's flags.
-  await run(runtime.kind, ['build', '--tag', name, '--file', join(context, 'Containerfile'), context], { env, timeoutMs: 5 * 60_000 });
+  await run(runtime.kind, ['build', '--tag', name, '--file', join(context, 'Containerfile'), context], {
+    env,
+    timeoutMs: 5 * 60_000,
+  });
 }
 
 /** Whether the runtime's store has an image of this name. */
-export async function imageExists(runtime: Pick<ContainerRuntime, 'kind'>, name: string, env: Environment): Promise<boolean> {
+export async function imageExists(
+  runtime: Pick<ContainerRuntime, 'kind'>,
+  name: string,
+  env: Environment,
+): Promise<boolean> {
   return run(runtime.kind, ['image', 'inspect', '--format', '{{.Id}}', name], { env, timeoutMs: 30_000 }).then(
     () => true,
     () => false,

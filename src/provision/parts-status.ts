@@ -1,8 +1,8 @@
 import { createConnection } from 'node:net';
 import type { PartName } from '../contracts/parts.ts';
 import { PART_NAMES } from '../contracts/parts.ts';
-import type { SomeParts } from './parts-file.ts';
-import { readParts } from './parts-file.ts';
+import type { SomeParts } from '../config/parts-file.ts';
+import { readParts } from '../config/parts-file.ts';
 import { homePlaces } from './places.ts';
 
 /** One part as it is now. */
@@ -21,7 +21,7 @@ export interface PartsStatus {
 
 /** Reads the parts file of a home and connects to each part; never starts anything. Takes at most two seconds. */
 export async function partsStatus(options: { readonly home: string }): Promise<PartsStatus> {
-  const parts = readParts(homePlaces(options.home));
+  const parts = readParts(homePlaces(options.home).home);
   const status = await Promise.all(PART_NAMES.map((name) => statusOf(name, parts)));
   return { parts, status };
 }
@@ -37,7 +37,9 @@ async function statusOf(part: PartName, parts: SomeParts | undefined): Promise<P
   const address = 'address' in found ? found.address : new URL(found.url).host;
   const answers = await connects(address);
   const text = `${address}, version ${found.version}, ${found.found}`;
-  return answers ? { part, state: 'answers', text } : { part, state: 'silent', text: `${text}: nobody listens; run \`spillway up\`` };
+  return answers
+    ? { part, state: 'answers', text }
+    : { part, state: 'silent', text: `${text}: nobody listens; run \`spillway up\`` };
 }
 
 function connects(address: string): Promise<boolean> {
@@ -48,6 +50,9 @@ function connects(address: string): Promise<boolean> {
       socket.destroy();
       resolve(answers);
     };
-    socket.once('connect', () => end(true)).once('error', () => end(false)).once('timeout', () => end(false));
+    socket
+      .once('connect', () => end(true))
+      .once('error', () => end(false))
+      .once('timeout', () => end(false));
   });
 }

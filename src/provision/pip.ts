@@ -18,11 +18,28 @@ export async function pipInstall(
   const python = findOnPath('python3', env);
   if (python === undefined) throw new Error('python3 is not on PATH');
   const foreign = target
-    ? ['--python-version', target.python, '--implementation', 'cp', ...target.platforms.flatMap((name) => ['--platform', name])]
+    ? [
+        '--python-version',
+        target.python,
+        '--implementation',
+        'cp',
+        ...target.platforms.flatMap((name) => ['--platform', name]),
+      ]
     : [];
-  const flags = ['--quiet', '--disable-pip-version-check', '--no-input', '--no-compile', '--no-deps', '--only-binary=:all:'];
-  await run(python, ['-m', 'pip', 'install', ...flags, '--require-hashes', ...foreign, '--target', directory, '-r', requirements], {
-    env,
-    timeoutMs: 15 * 60_000,
-  });
+  const flags = [
+    '--quiet',
+    '--disable-pip-version-check',
+    '--no-input',
+    '--no-compile',
+    '--no-deps',
+    '--only-binary=:all:',
+  ];
+  await run(
+    python,
+    ['-m', 'pip', 'install', ...flags, '--require-hashes', ...foreign, '--target', directory, '-r', requirements],
+    {
+      env,
+      timeoutMs: 15 * 60_000,
+    },
+  );
 }

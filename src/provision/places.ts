@@ -39,9 +39,6 @@ export function makePlaces(places: Places): void {
   for (const path of Object.values(places) as string[]) mkdirSync(path, { recursive: true, mode: 0o700 });
 }
 
-/** `run/parts.json`: what `spillway up` found or started. */
-export const partsFile = (places: Pick<Places, 'run'>): string => join(places.run, 'parts.json');
-
 /** `run/<part>.json`: what was about to be started when it was written. */
 export const recordFile = (places: Pick<Places, 'run'>, part: ServerName): string => join(places.run, `${part}.json`);
 

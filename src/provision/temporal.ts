@@ -22,7 +22,16 @@ export function temporalPlan(places: Places, cli: TemporalCli, namespace: string
     readyWithinMs: 60_000,
     async prepare(ports) {
       const args = [
-        ...['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(ports['grpc']), '--ui-port', String(ports['ui'])],
+        ...[
+          'server',
+          'start-dev',
+          '--ip',
+          '127.0.0.1',
+          '--port',
+          String(ports['grpc']),
+          '--ui-port',
+          String(ports['ui']),
+        ],
         ...['--namespace', namespace, '--db-filename', database, '--log-format', 'pretty', '--log-level', 'warn'],
         ...SEARCH_ATTRIBUTES.flatMap((name) => ['--search-attribute', `${name}=Keyword`]),
         // Without these every workflow and activity task waits some 45 ms: 100 ms a step instead of 11.

@@ -15,7 +15,11 @@ import type { Report } from './progress.ts';
  */
 export async function trinoServer(cache: string, env: Environment, report: Report): Promise<string> {
   const onBuild = (): void =>
-    report({ part: 'trino', what: 'fetching', text: `Trino ${PINS.trino}: fetching the server and three plugins (480 MB)` });
+    report({
+      part: 'trino',
+      what: 'fetching',
+      text: `Trino ${PINS.trino}: fetching the server and three plugins (480 MB)`,
+    });
   return cached(cache, `trino-${PINS.trino}`, (aside) => assemble(aside, env), onBuild);
 }
 
@@ -26,7 +30,10 @@ async function assemble(aside: string, env: Environment): Promise<void> {
   const [server, ...plugins] = TRINO_ARTIFACTS;
   if (!server) throw new Error('no artifacts are pinned');
   // Side by side: each is one download and one unpacking.
-  const [top] = await Promise.all([unpack(server, downloads, env), ...plugins.map((plugin) => unpack(plugin, downloads, env))]);
+  const [top] = await Promise.all([
+    unpack(server, downloads, env),
+    ...plugins.map((plugin) => unpack(plugin, downloads, env)),
+  ]);
   for (const entry of readdirSync(top)) renameSync(join(top, entry), join(aside, entry));
   for (const { file, plugin } of plugins) {
     renameSync(await onlyFolder(join(downloads, `${file}.d`)), join(aside, 'plugin', plugin ?? file));

@@ -16,7 +16,8 @@ export function trinoPlan(
   parts: { server: string; java: Java; hardware: ResolvedHardware; scratch: string; env: Environment },
 ): ServerPlan {
   const { server, java, hardware, scratch } = parts;
-  const { spillBytes: _follows, ...memory } = hardware.trino; // follows the free disk; not worth a restart
+  // Not the spill limits: they follow the free disk, and spilling is off.
+  const memory = { ...hardware.trino, spillBytes: 0 };
   return {
     part: 'trino',
     title: `Trino ${PINS.trino}`,

@@ -13,12 +13,25 @@ export interface PostgresPlace {
  * The part of `postgresql.conf` that a hardware profile decides, to be included by the main file.
  * The same input gives the same text. Loopback only; never loosens durability for anything but a loading session.
  */
-export function renderPostgres({ postgres }: ResolvedHardware, place: PostgresPlace): string {
-  const walCompression = place.walCompression ?? postgres.walCompression;
+export function renderPostgres(hardware: ResolvedHardware, place: PostgresPlace): string {
   const settings: Setting[] = [
     { key: 'listen_addresses', value: "'127.0.0.1'" },
     { key: 'port', value: String(place.port) },
-    { key: 'unix_socket_directories', value: "''", why: 'Loopback TCP only: a socket would need a directory outside of the data.' },
+    {
+      key: 'unix_socket_directories',
+      value: "''",
+      why: 'Loopback TCP only: a socket would need a directory outside of the data.',
+    },
+    ...postgresSettings(hardware, place.walCompression),
+  ];
+  const lines = settings.map(({ key, value, why }) => `${why === undefined ? '' : comment(why)}${key} = ${value}\n`);
+  return `${comment('PostgreSQL. Rendered from the hardware profile.')}\n${lines.join('')}`;
+}
+
+/** The settings that a hardware profile decides, wherever the server listens. */
+export function postgresSettings({ postgres }: ResolvedHardware, known?: 'lz4' | 'on'): Setting[] {
+  const walCompression = known ?? postgres.walCompression;
+  return [
     {
       key: 'shared_buffers',
       value: engineSize(postgres.sharedBuffersBytes, 'kB'),
@@ -38,7 +51,8 @@ export function renderPostgres({ postgres }: ResolvedHardware, place: PostgresPl
     {
       key: 'wal_compression',
       value: walCompression,
-      why: walCompression === 'lz4' ? 'Fewer bytes of full pages for little CPU.' : 'This server was built without lz4.',
+      why:
+        walCompression === 'lz4' ? 'Fewer bytes of full pages for little CPU.' : 'This server was built without lz4.',
     },
     {
       key: 'checkpoint_timeout',
@@ -56,6 +70,4 @@ export function renderPostgres({ postgres }: ResolvedHardware, place: PostgresPl
       why: 'Durable for everybody; only a loading session sets it off for itself.',
     },
   ];
-  const lines = settings.map(({ key, value, why }) => `${why === undefined ? '' : comment(why)}${key} = ${value}\n`);
-  return `${comment('PostgreSQL. Rendered from the hardware profile.')}\n${lines.join('')}`;
 }

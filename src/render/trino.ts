@@ -17,6 +17,8 @@ export interface TrinoPlace {
   readonly scratch: string;
   /** Writable directory for the JVM's temporary files; native codecs are unpacked there. */
   readonly tmpDir: string;
+  /** `container`: listens on all addresses of its own network, of which only a port of loopback is published. @defaultValue 'loopback' */
+  readonly network?: 'loopback' | 'container';
 }
 
 /** Newest Trino that has `query.max-total-memory-per-node`; later ones stop when they find it. */
@@ -41,9 +43,10 @@ export function renderTrino(hardware: ResolvedHardware, place: TrinoPlace): Reco
     'catalog/tpch.properties': settingsText('Generated TPC-H rows, for examples and tests.', [
       { key: 'connector.name', value: 'tpch' },
     ]),
-    'catalog/memory.properties': settingsText('Tables in the heap, outside every query limit: for small look-ups only.', [
-      { key: 'connector.name', value: 'memory' },
-    ]),
+    'catalog/memory.properties': settingsText(
+      'Tables in the heap, outside every query limit: for small look-ups only.',
+      [{ key: 'connector.name', value: 'memory' }],
+    ),
     'catalog/lake.properties': lakeCatalog(place),
   };
 }
@@ -92,9 +95,21 @@ function configProperties({ trino }: ResolvedHardware, place: TrinoPlace): strin
         ? 'Large aggregations, joins and sorts go to disk instead of failing.'
         : `Off: before ${FIRST_SAFE_SPILL} an aggregation that spilled may return wrong rows (trino#25892). Path and limits stand ready for a session that consents.`,
     },
-    { key: 'spiller-spill-path', value: `${place.scratch}/trino-spill`, why: 'On the scratch disk, charged to the step that spills.' },
-    { key: 'max-spill-per-node', value: engineSize(trino.spillBytes), why: 'Of all queries together (default 100 GB).' },
-    { key: 'query-max-spill-per-node', value: engineSize(trino.spillBytes), why: 'Of one query; heavy ones run alone.' },
+    {
+      key: 'spiller-spill-path',
+      value: `${place.scratch}/trino-spill`,
+      why: 'On the scratch disk, charged to the step that spills.',
+    },
+    {
+      key: 'max-spill-per-node',
+      value: engineSize(trino.spillBytes),
+      why: 'Of all queries together (default 100 GB).',
+    },
+    {
+      key: 'query-max-spill-per-node',
+      value: engineSize(trino.spillBytes),
+      why: 'Of one query; heavy ones run alone.',
+    },
     {
       key: 'query.client.timeout',
       value: '30s',
@@ -128,12 +143,20 @@ function jvmConfig({ trino }: ResolvedHardware, place: TrinoPlace): string {
 }
 
 function nodeProperties(place: TrinoPlace): string {
-  return settingsText('Identity of this node, and loopback only.', [
+  const bind: Setting =
+    place.network === 'container'
+      ? {
+          key: 'node.bind-ip',
+          value: '0.0.0.0',
+          why: 'Of the container alone; the host publishes the port on loopback.',
+        }
+      : { key: 'node.bind-ip', value: '127.0.0.1', why: 'Loopback only.' };
+  return settingsText('Identity of this node.', [
     { key: 'node.environment', value: 'spillway' },
     { key: 'node.id', value: place.nodeId },
     { key: 'node.data-dir', value: place.dataDir },
-    { key: 'node.bind-ip', value: '127.0.0.1' },
-    { key: 'node.internal-address', value: '127.0.0.1' },
+    bind,
+    { key: 'node.internal-address', value: '127.0.0.1', why: 'One node talks to itself.' },
   ]);
 }
 
@@ -147,7 +170,8 @@ function resourceGroups(): string {
     ],
     selectors: [{ clientTags: ['heavy'], group: 'heavy' }, { group: 'control' }],
   };
-  return `${JSON.stringify(groups, undefined, 2)}\n`;
+  const text = JSON.stringify(groups, undefined, 2);
+  return `${text.replace(/\[\s+("[^"]*")\s+\]/g, '[$1]')}\n`; // a list of one on one line, as formatters have it
 }
 
 function lakeCatalog(place: TrinoPlace): string {
@@ -162,9 +186,21 @@ function lakeCatalog(place: TrinoPlace): string {
       why: 'What local:/// means: the scratch root, so that every handoff can be an external location.',
     },
     { key: 'hive.storage-format', value: 'PARQUET' },
-    { key: 'hive.compression-codec', value: 'SNAPPY', why: 'Three times as fast as the default (gzip) for files that live for minutes.' },
-    { key: 'hive.non-managed-table-writes-enabled', value: 'true', why: 'CREATE TABLE … AS into an external location.' },
-    { key: 'hive.parquet.use-column-names', value: 'true', why: 'Columns by name: other writers order them differently.' },
+    {
+      key: 'hive.compression-codec',
+      value: 'SNAPPY',
+      why: 'Three times as fast as the default (gzip) for files that live for minutes.',
+    },
+    {
+      key: 'hive.non-managed-table-writes-enabled',
+      value: 'true',
+      why: 'CREATE TABLE … AS into an external location.',
+    },
+    {
+      key: 'hive.parquet.use-column-names',
+      value: 'true',
+      why: 'Columns by name: other writers order them differently.',
+    },
     { key: 'hive.timestamp-precision', value: 'MICROSECONDS', why: 'The default refuses timestamp(6).' },
   ]);
 }

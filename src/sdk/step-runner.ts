@@ -2,7 +2,7 @@ import { ActivityCancellationType, isCancellation, proxyActivities, proxyLocalAc
 import type { HandoffRef } from '../contracts/handoff.ts';
 import type { SinkResult, StepReport, Verb } from '../contracts/pipeline.ts';
 import type { PlannedStep, PlanRequest, RunPlan } from '../contracts/plan.ts';
-import type { End } from '../contracts/pool.ts';
+import { dataIdOf, type End } from '../contracts/pool.ts';
 import type { RunnerActivities, StepActivities, StepFailureDetails, StepRequest, StepResult } from '../contracts/steps.ts';
 import { inputsOf } from '../policy/graph.ts';
 import { afterFailure, type LadderState } from '../policy/ladder.ts';
@@ -105,6 +105,7 @@ export class StepRunner {
   /** One activity per rung, so that a person sees each in the history. */
   async #climb(step: PlannedStep, inputs: Record<string, HandoffRef>): Promise<Done> {
     const desk = this.#desk!;
+    const run = workflowInfo().originalExecutionRunId;
     let ladder: LadderState = { rung: 0, ceilingRetries: 0, lostLeases: 0 };
     for (let ordinal = 0, note = ''; ; ordinal += 1) {
       const rung = step.rungs[ladder.rung]!;
@@ -112,10 +113,10 @@ export class StepRunner {
       const bytes = lease?.bytes ?? rung.bytes;
       const what = `${step.step} · ${step.engine} · ${rung.name} ${formatBytes(bytes)}${note}`;
       this.#board.running(step.step, what);
-      this.#dataIds.add(dataIdOf(step.step));
+      this.#dataIds.add(dataIdOf(run, step.step));
       try {
         const result = await this.#activity(step, what)({
-          run: workflowInfo().originalExecutionRunId,
+          run,
           pool: this.#pool,
           ...(lease ? { leaseId: lease.leaseId } : {}),
           leaseBytes: bytes,
@@ -145,7 +146,7 @@ export class StepRunner {
   #finish(step: PlannedStep, result: StepResult, rung: string, bytes: number, ordinal: number, leaseId?: string): Done {
     this.#finished.add(step.step);
     if (leaseId !== undefined) {
-      const end = endOf(leaseId, result, result.output && { dataId: dataIdOf(step.step), bytes: 0, scratchBytes: result.output.bytes });
+      const end = endOf(leaseId, result, result.output && { dataId: dataIdOf(workflowInfo().originalExecutionRunId, step.step), bytes: 0, scratchBytes: result.output.bytes });
       const successor = this.#readySuccessor(step.step);
       if (successor === undefined) this.#inBackground(this.#desk!.end([end]));
       else this.#desk!.ride(successor, end);
@@ -195,8 +196,6 @@ export class StepRunner {
     return activities[ACTIVITY[step.spec.verb]];
   }
 }
-
-const dataIdOf = (step: string): string => `${workflowInfo().originalExecutionRunId}/${step}`;
 
 function endOf(leaseId: string, of: StepFailureDetails, kept?: End['keep'][number]): End {
   return { leaseId, token: of.token, proof: of.proof, keep: kept ? [kept] : [], used: of.used };

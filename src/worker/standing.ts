@@ -1,12 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PoolClient } from '../../activities/pool-client.ts';
+import { workerStandingBytes } from '../config/plan-facts.ts';
+import type { ResolvedConfig } from '../config/resolved.ts';
 import { SpillwayError } from '../contracts/errors.ts';
-import type { Holder } from '../contracts/pool.ts';
+import type { Holder, ProcessId } from '../contracts/pool.ts';
+import { readProcessId } from '../host/process-id.ts';
+import type { PoolState } from '../policy/pool/state.ts';
+import type { Engines } from './engines.ts';
+import type { WorkerHost } from './worker-host.ts';
+import type { WorkerLog } from './worker-log.ts';
 
 /** Asked again this often: a process hears of its grant by the answer, not by a signal. */
 const ASK_AGAIN_MS = 500;
 
-export interface StandingAsk {
+interface StandingAsk {
   pool: string;
   leaseId: string;
   step: string;
@@ -20,7 +27,7 @@ export interface StandingAsk {
  * Takes a standing charge, waiting until the pool has room for it.
  * @throws SpillwayError `LeaseRefused` when it never will
  */
-export async function takeStanding(client: PoolClient, ask: StandingAsk): Promise<void> {
+async function takeStanding(client: PoolClient, ask: StandingAsk): Promise<void> {
   for (let waited = false; ; waited = true) {
     const answer = await client.acquire(ask.pool, {
       leaseId: ask.leaseId,
@@ -41,7 +48,71 @@ export async function takeStanding(client: PoolClient, ask: StandingAsk): Promis
   }
 }
 
-/** Gives a standing charge back; its process has ended, or the engine has. */
-export async function giveStandingBack(client: PoolClient, pool: string, leaseId: string): Promise<void> {
-  await client.withdraw(pool, [{ leaseId }]);
+/** What this process, and the resident engines it looks after, are charged for good. */
+export class StandingCharges {
+  readonly #config: ResolvedConfig;
+  readonly #pool: PoolClient;
+  readonly #host: WorkerHost;
+  readonly #engines: Engines;
+  readonly #signal: AbortSignal;
+  readonly #log: WorkerLog;
+
+  constructor(config: ResolvedConfig, pool: PoolClient, host: WorkerHost, engines: Engines, signal: AbortSignal, log: WorkerLog) {
+    this.#config = config;
+    this.#pool = pool;
+    this.#host = host;
+    this.#engines = engines;
+    this.#signal = signal;
+    this.#log = log;
+  }
+
+  get #workerId(): string {
+    return `standing/${this.#host.name}/worker-${this.#host.process.pid}-${this.#host.process.startedAt}`;
+  }
+
+  /** Says what this host lends. @throws SpillwayError `HostTaken` when the pool lends another host's memory */
+  async announce(): Promise<void> {
+    const { hardware, pool } = this.#config;
+    const answer = await this.#pool.announce(pool.name, {
+      host: this.#host.name,
+      limitBytes: hardware.poolBytes,
+      scratchLimitBytes: hardware.scratchBytes,
+      evidence: await this.#engines.evidence(),
+    });
+    if (answer.kind === 'refused') throw new SpillwayError('HostTaken', answer.because);
+  }
+
+  async take(): Promise<void> {
+    const { name, process } = this.#host;
+    await this.#ask(this.#workerId, `worker ${process.pid}`, workerStandingBytes(this.#config.hardware), process);
+    for (const [trino, { residence }] of Object.entries(this.#config.trino)) {
+      const pid = residence === 'resident' ? this.#engines.trinoPid(trino) : undefined;
+      const server = pid === undefined ? undefined : readProcessId(pid);
+      if (server) await this.#ask(`standing/${name}/trino.${trino}-${server.pid}-${server.startedAt}`, `Trino ${trino}`, this.#config.hardware.trino.floorBytes, server);
+    }
+  }
+
+  /** A pool that was opened anew knows neither limits nor charges: says them again. */
+  async renew(ledger: PoolState | undefined, mayAnnounce: boolean): Promise<void> {
+    const { hardware } = this.#config;
+    const told = ledger?.host === this.#host.name && ledger.limitBytes === hardware.poolBytes;
+    if (mayAnnounce && !told) await this.announce();
+    if (!told || !ledger.leases[this.#workerId]) await this.take();
+  }
+
+  async giveBack(): Promise<void> {
+    await this.#pool.withdraw(this.#config.pool.name, [{ leaseId: this.#workerId }]);
+  }
+
+  async #ask(leaseId: string, step: string, bytes: number, process: ProcessId): Promise<void> {
+    await takeStanding(this.#pool, {
+      pool: this.#config.pool.name,
+      leaseId,
+      step,
+      bytes,
+      holder: { host: this.#host.name, process },
+      signal: this.#signal,
+      onWait: (because) => this.#log.info(`${step} waits for its standing charge: ${because}`),
+    });
+  }
 }

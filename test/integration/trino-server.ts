@@ -66,12 +66,16 @@ async function pluginDirectory(plugins: string, name: string): Promise<string> {
 export async function startTrinoServer(options: TrinoServerOptions = {}): Promise<TrinoServer> {
   const home = fromEnvironment('SPILLWAY_TEST_TRINO_HOME', 'the directory of an unpacked trino-server-core 476');
   const javaHome = fromEnvironment('SPILLWAY_TEST_JAVA_HOME', 'the home of a JDK 24 or later');
-  const plugins = fromEnvironment('SPILLWAY_TEST_TRINO_PLUGINS', 'the directory with the unpacked tpch, memory and hive plugins');
+  const plugins = fromEnvironment(
+    'SPILLWAY_TEST_TRINO_PLUGINS',
+    'the directory with the unpacked tpch, memory and hive plugins',
+  );
   const root = await mkdtemp(join(tmpdir(), 'spillway-trino-'));
   const port = await freePort();
   const lakeRoot = join(root, 'lake');
   const etc = join(root, 'etc');
-  for (const made of ['etc/catalog', 'plugin', 'data', 'lake', 'spill']) await mkdir(join(root, made), { recursive: true });
+  for (const made of ['etc/catalog', 'plugin', 'data', 'lake', 'spill'])
+    await mkdir(join(root, made), { recursive: true });
   for (const name of PLUGINS) await symlink(await pluginDirectory(plugins, name), join(root, 'plugin', name));
   await writeFile(
     join(etc, 'config.properties'),
@@ -90,9 +94,18 @@ export async function startTrinoServer(options: TrinoServerOptions = {}): Promis
       ...options.config,
     }),
   );
-  await writeFile(join(etc, 'resource-groups.properties'), properties({ 'resource-groups.configuration-manager': 'file', 'resource-groups.config-file': join(etc, 'resource-groups.json') }));
+  await writeFile(
+    join(etc, 'resource-groups.properties'),
+    properties({
+      'resource-groups.configuration-manager': 'file',
+      'resource-groups.config-file': join(etc, 'resource-groups.json'),
+    }),
+  );
   await writeFile(join(etc, 'resource-groups.json'), JSON.stringify(RESOURCE_GROUPS));
-  await writeFile(join(etc, 'catalog', 'tpch.properties'), properties({ 'connector.name': 'tpch', 'tpch.splits-per-node': '4' }));
+  await writeFile(
+    join(etc, 'catalog', 'tpch.properties'),
+    properties({ 'connector.name': 'tpch', 'tpch.splits-per-node': '4' }),
+  );
   await writeFile(join(etc, 'catalog', 'memory.properties'), properties({ 'connector.name': 'memory' }));
   await writeFile(
     join(etc, 'catalog', 'lake.properties'),
@@ -113,12 +126,30 @@ export async function startTrinoServer(options: TrinoServerOptions = {}): Promis
     join(javaHome, 'bin', 'java'),
     [
       ...['-cp', `${home}/lib/*`, '-server', `-Xmx${options.heap ?? '1g'}`, '-XX:+UseG1GC'],
-      ...['-XX:MinHeapFreeRatio=10', '-XX:MaxHeapFreeRatio=20', '-XX:+ExitOnOutOfMemoryError', '-XX:ReservedCodeCacheSize=256M'],
+      ...[
+        '-XX:MinHeapFreeRatio=10',
+        '-XX:MaxHeapFreeRatio=20',
+        '-XX:+ExitOnOutOfMemoryError',
+        '-XX:ReservedCodeCacheSize=256M',
+      ],
       ...['-Djdk.attach.allowAttachSelf=true', '-XX:+EnableDynamicAgentLoading'],
-      ...['-Dnode.environment=test', '-Dnode.id=test', `-Dnode.data-dir=${join(root, 'data')}`, '-Dnode.bind-ip=127.0.0.1'],
-      ...['-Dnode.internal-address=127.0.0.1', `-Dconfig=${join(etc, 'config.properties')}`, 'io.trino.server.TrinoServer'],
+      ...[
+        '-Dnode.environment=test',
+        '-Dnode.id=test',
+        `-Dnode.data-dir=${join(root, 'data')}`,
+        '-Dnode.bind-ip=127.0.0.1',
+      ],
+      ...[
+        '-Dnode.internal-address=127.0.0.1',
+        `-Dconfig=${join(etc, 'config.properties')}`,
+        'io.trino.server.TrinoServer',
+      ],
     ],
-    { cwd: root, stdio: ['ignore', log.fd, log.fd], env: { PATH: process.env['PATH'], JAVA_HOME: javaHome, TMPDIR: root } },
+    {
+      cwd: root,
+      stdio: ['ignore', log.fd, log.fd],
+      env: { PATH: process.env['PATH'], JAVA_HOME: javaHome, TMPDIR: root },
+    },
   );
   await log.close();
   const server: TrinoServer = {
@@ -152,11 +183,13 @@ async function ended(child: ChildProcess): Promise<void> {
 async function answers(url: string, child: ChildProcess, log: string): Promise<void> {
   const deadline = Date.now() + 120_000;
   for (;;) {
-    if (child.exitCode !== null) throw new Error(`Trino ended with ${child.exitCode}:\n${(await readFile(log, 'utf8')).slice(-3000)}`);
+    if (child.exitCode !== null)
+      throw new Error(`Trino ended with ${child.exitCode}:\n${(await readFile(log, 'utf8')).slice(-3000)}`);
     const reply = await fetch(`${url}/v1/info`).catch(() => undefined);
     const info = reply?.ok ? ((await reply.json()) as { starting?: boolean }) : undefined;
     if (info?.starting === false) return;
-    if (Date.now() > deadline) throw new Error(`Trino did not start within 120 s:\n${(await readFile(log, 'utf8')).slice(-3000)}`);
+    if (Date.now() > deadline)
+      throw new Error(`Trino did not start within 120 s:\n${(await readFile(log, 'utf8')).slice(-3000)}`);
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
 }

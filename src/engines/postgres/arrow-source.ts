@@ -107,7 +107,10 @@ export async function openArrowSource(input: ArrowInput, signal?: AbortSignal): 
 }
 
 /** Rows that are in memory already: a handoff of mode `memory`, or a test. */
-export function arrowSourceOf(schema: Schema, batches: Iterable<RecordBatch> | AsyncIterable<RecordBatch>): ArrowSource {
+export function arrowSourceOf(
+  schema: Schema,
+  batches: Iterable<RecordBatch> | AsyncIterable<RecordBatch>,
+): ArrowSource {
   return {
     schema,
     async *batches() {

@@ -1,4 +1,4 @@
-import type { Decimal, Dictionary, Field, FixedSizeBinary, Float, Int, Time, Timestamp } from 'apache-arrow';
+import type { Field, FixedSizeBinary, Int } from 'apache-arrow';
 import { DataType, DateUnit, Precision, TimeUnit } from 'apache-arrow';
 import { numericTypmod, Oid } from './types.ts';
 
@@ -10,32 +10,37 @@ export interface SourceColumn {
   readonly logicalType?: string;
 }
 
-const UNITS = { [TimeUnit.SECOND]: 's', [TimeUnit.MILLISECOND]: 'ms', [TimeUnit.MICROSECOND]: 'us', [TimeUnit.NANOSECOND]: 'ns' };
+const UNITS = {
+  [TimeUnit.SECOND]: 's',
+  [TimeUnit.MILLISECOND]: 'ms',
+  [TimeUnit.MICROSECOND]: 'us',
+  [TimeUnit.NANOSECOND]: 'ns',
+};
 
 /** Name of an Arrow type as its documentation writes it, for messages. */
 export function arrowTypeName(type: DataType): string {
-  if (DataType.isInt(type)) return `${(type as Int).isSigned ? '' : 'u'}int${(type as Int).bitWidth}`;
-  if (DataType.isFloat(type)) return `float${[16, 32, 64][(type as Float).precision]}`;
+  if (DataType.isInt(type)) return `${type.isSigned ? '' : 'u'}int${type.bitWidth}`;
+  if (DataType.isFloat(type)) return `float${[16, 32, 64][type.precision]}`;
   if (DataType.isDecimal(type)) {
-    const { bitWidth, precision, scale } = type as Decimal;
+    const { bitWidth, precision, scale } = type;
     return `decimal${bitWidth}(${precision}, ${scale})`;
   }
   if (DataType.isTimestamp(type)) {
-    const { unit, timezone } = type as Timestamp;
+    const { unit, timezone } = type;
     return `timestamp[${UNITS[unit]}${timezone ? `, ${timezone}` : ''}]`;
   }
-  if (DataType.isTime(type)) return `time${(type as Time).bitWidth}[${UNITS[(type as Time).unit]}]`;
+  if (DataType.isTime(type)) return `time${type.bitWidth}[${UNITS[type.unit]}]`;
   if (DataType.isDate(type)) return type.unit === DateUnit.DAY ? 'date32' : 'date64';
-  if (DataType.isDictionary(type)) return `dictionary<${arrowTypeName((type as Dictionary).dictionary as DataType)}>`;
-  if (DataType.isFixedSizeBinary(type)) return `fixed_size_binary(${(type as FixedSizeBinary).byteWidth})`;
-  return String(type).toLowerCase();
+  if (DataType.isDictionary(type)) return `dictionary<${arrowTypeName(type.dictionary as DataType)}>`;
+  if (DataType.isFixedSizeBinary(type)) return `fixed_size_binary(${type.byteWidth})`;
+  return (type as { toString(): string }).toString().toLowerCase();
 }
 
 /** Whether values are zoned: the carrier says so, or the producer said so before the carrier lost it. */
 export function isZoned(column: SourceColumn): boolean {
   return (
     DataType.isTimestamp(column.type) &&
-    (Boolean((column.type as Timestamp).timezone) || /^timestamp\b.*with time zone$/i.test(column.logicalType ?? ''))
+    (Boolean(column.type.timezone) || /^timestamp\b.*with time zone$/i.test(column.logicalType ?? ''))
   );
 }
 
@@ -64,19 +69,24 @@ function integerType({ isSigned, bitWidth }: Int): DerivedType {
 export function deriveType(column: SourceColumn): DerivedType | undefined {
   const { type } = column;
   const logical = column.logicalType?.toLowerCase();
-  if (DataType.isDictionary(type)) return deriveType({ ...column, type: (type as Dictionary).dictionary as DataType });
-  if (logical === 'uuid' && (DataType.isUtf8(type) || (type as FixedSizeBinary).byteWidth === 16)) return plain(Oid.UUID, 'uuid');
+  if (DataType.isDictionary(type)) return deriveType({ ...column, type: type.dictionary as DataType });
+  if (logical === 'uuid' && (DataType.isUtf8(type) || (type as FixedSizeBinary).byteWidth === 16))
+    return plain(Oid.UUID, 'uuid');
   if ((logical === 'json' || logical === 'jsonb') && isText(type)) return plain(Oid.JSONB, 'jsonb');
   if (DataType.isBool(type)) return plain(Oid.BOOL, 'boolean');
-  if (DataType.isInt(type)) return integerType(type as Int);
+  if (DataType.isInt(type)) return integerType(type);
   if (DataType.isFloat(type)) {
-    if ((type as Float).precision === Precision.DOUBLE) return plain(Oid.FLOAT8, 'double precision');
-    return (type as Float).precision === Precision.SINGLE ? plain(Oid.FLOAT4, 'real') : undefined;
+    if (type.precision === Precision.DOUBLE) return plain(Oid.FLOAT8, 'double precision');
+    return type.precision === Precision.SINGLE ? plain(Oid.FLOAT4, 'real') : undefined;
   }
   if (DataType.isDecimal(type)) {
-    const { precision, scale } = type as Decimal;
+    const { precision, scale } = type;
     if (scale < 0) return undefined;
-    return { typeOid: Oid.NUMERIC, typmod: numericTypmod(precision, scale), typeName: `numeric(${precision},${scale})` };
+    return {
+      typeOid: Oid.NUMERIC,
+      typmod: numericTypmod(precision, scale),
+      typeName: `numeric(${precision},${scale})`,
+    };
   }
   if (isText(type) || DataType.isNull(type)) return plain(Oid.TEXT, 'text');
   if (isBytes(type)) return plain(Oid.BYTEA, 'bytea');
@@ -92,7 +102,10 @@ export function deriveType(column: SourceColumn): DerivedType | undefined {
 }
 
 /** Columns of a schema, with the logical types that its carrier lost. */
-export function sourceColumns(fields: readonly Field[], logicalTypes: Readonly<Record<string, string>> = {}): SourceColumn[] {
+export function sourceColumns(
+  fields: readonly Field[],
+  logicalTypes: Readonly<Record<string, string>> = {},
+): SourceColumn[] {
   return fields.map((field) => {
     const logicalType = logicalTypes[field.name];
     return {

@@ -152,7 +152,13 @@ export class CopyIn implements Submittable {
     const within = async (ms: number): Promise<boolean> => {
       let timer: NodeJS.Timeout | undefined;
       const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)));
-      await Promise.race([this.done.then(() => undefined, () => undefined), late]);
+      await Promise.race([
+        this.done.then(
+          () => undefined,
+          () => undefined,
+        ),
+        late,
+      ]);
       clearTimeout(timer);
       return this.settled;
     };

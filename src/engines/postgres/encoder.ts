@@ -15,7 +15,27 @@ export const CHUNK_BYTES = 256 * KiB;
 const FRAME_BYTES = 5;
 const COPY_DATA = 0x64;
 /** Begins every binary COPY: signature, flags, length of the extension. */
-const FILE_HEADER = Uint8Array.of(0x50, 0x47, 0x43, 0x4f, 0x50, 0x59, 0x0a, 0xff, 0x0d, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+const FILE_HEADER = Uint8Array.of(
+  0x50,
+  0x47,
+  0x43,
+  0x4f,
+  0x50,
+  0x59,
+  0x0a,
+  0xff,
+  0x0d,
+  0x0a,
+  0,
+  0,
+  0,
+  0,
+  0,
+  0,
+  0,
+  0,
+  0,
+);
 /** Most rows in one chunk: bounds the cursor arrays. */
 const MAX_CHUNK_ROWS = 16 * KiB;
 

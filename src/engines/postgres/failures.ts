@@ -11,7 +11,9 @@ export interface ServerError extends Error {
 
 /** Whether an error came from the server; it has a five character code. */
 export function isServerError(error: unknown): error is ServerError {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' && /^[0-9A-Z]{5}$/.test(error.code);
+  return (
+    error instanceof Error && 'code' in error && typeof error.code === 'string' && /^[0-9A-Z]{5}$/.test(error.code)
+  );
 }
 
 const ENDED = new Set(['57P01', '57P02', '57P03', '57P05', '08006', '08003', '08001']);
@@ -25,13 +27,16 @@ export function isConnectionLoss(error: unknown): boolean {
 const PASSING = [/^08/, /^40/, /^53/, /^55/, /^57/, /^58/, /^XX/, /^25P0[34]$/];
 
 /** Column that a COPY error points at: `COPY stg, line 3, column price: "…"`. */
-const copyColumn = (where: string | undefined): string | undefined => /^COPY .*?, line \d+, column ([^:\n]+?)(?::|$)/m.exec(where ?? '')?.[1];
+const copyColumn = (where: string | undefined): string | undefined =>
+  /^COPY .*?, line \d+, column ([^:\n]+?)(?::|$)/m.exec(where ?? '')?.[1];
 const copyLine = (where: string | undefined): string | undefined => /^COPY .*?, line (\d+)/m.exec(where ?? '')?.[1];
 
 function refusal(error: ServerError): string {
   const column = error.column ?? copyColumn(error.where);
   const line = copyLine(error.where);
-  const place = [line === undefined ? '' : `row ${line}`, column === undefined ? '' : `column "${column}"`].filter(Boolean);
+  const place = [line === undefined ? '' : `row ${line}`, column === undefined ? '' : `column "${column}"`].filter(
+    Boolean,
+  );
   const constraint = error.constraint === undefined ? '' : ` (constraint ${error.constraint})`;
   return `${place.length > 0 ? `${place.join(', ')}: ` : ''}${error.message}${error.detail ? `; ${error.detail}` : ''}${constraint}`;
 }
@@ -52,7 +57,9 @@ export function loadFailure(error: unknown, { table, phase, published }: Failure
       : 'whether it was published could not be read; the next attempt reads the load ledger first';
   if (error instanceof SpillwayError) return error;
   if (error instanceof Error && error.name === 'AbortError') {
-    return new SpillwayError('LoadInterrupted', `The load into ${table} was cancelled while ${phase}; ${fate}.`, { cause: error });
+    return new SpillwayError('LoadInterrupted', `The load into ${table} was cancelled while ${phase}; ${fate}.`, {
+      cause: error,
+    });
   }
   if (!isServerError(error)) {
     const message = error instanceof Error ? error.message : String(error);
@@ -69,11 +76,17 @@ export function loadFailure(error: unknown, { table, phase, published }: Failure
       { cause: error },
     );
   }
-  if (PASSING.some((pattern) => pattern.test(error.code))) {
-    return new SpillwayError('LoadInterrupted', `PostgreSQL stopped while ${phase} for ${table}: ${refusal(error)}; ${fate}.`, {
-      cause: error,
-      details: { code: error.code },
-    });
+  // Two sessions made the same schema or table in the same moment.
+  const catalogueRace = error.constraint?.startsWith('pg_') ?? false;
+  if (catalogueRace || PASSING.some((pattern) => pattern.test(error.code))) {
+    return new SpillwayError(
+      'LoadInterrupted',
+      `PostgreSQL stopped while ${phase} for ${table}: ${refusal(error)}; ${fate}.`,
+      {
+        cause: error,
+        details: { code: error.code },
+      },
+    );
   }
   return new SpillwayError('LoadRefused', `PostgreSQL refused the rows for ${table}: ${refusal(error)}; ${fate}.`, {
     cause: error,

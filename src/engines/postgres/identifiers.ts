@@ -11,7 +11,10 @@ export const MAX_IDENTIFIER_BYTES = 63;
 export function quoteIdentifier(name: string): string {
   const bytes = Buffer.byteLength(name);
   if (bytes === 0 || name.includes('\0')) {
-    throw new SpillwayError('InvalidInput', `${JSON.stringify(name)} cannot be a name in PostgreSQL; give the column or table another name.`);
+    throw new SpillwayError(
+      'InvalidInput',
+      `${JSON.stringify(name)} cannot be a name in PostgreSQL; give the column or table another name.`,
+    );
   }
   if (bytes > MAX_IDENTIFIER_BYTES) {
     throw new SpillwayError(
@@ -29,7 +32,8 @@ export interface TableName {
 }
 
 /** `"schema"."table"`. */
-export const quoteTable = ({ schema, table }: TableName): string => `${quoteIdentifier(schema)}.${quoteIdentifier(table)}`;
+export const quoteTable = ({ schema, table }: TableName): string =>
+  `${quoteIdentifier(schema)}.${quoteIdentifier(table)}`;
 
 /** `schema.table`, for messages. */
 export const showTable = ({ schema, table }: TableName): string => `${schema}.${table}`;
@@ -41,13 +45,20 @@ export const showTable = ({ schema, table }: TableName): string => `${schema}.${
 export function parseTableName(into: string): TableName {
   const part = '(?:"(?:[^"]|"")+"|[^".\\s]+)';
   const match = new RegExp(`^(${part})\\.(${part})$`).exec(into.trim());
-  if (!match) throw new SpillwayError('InvalidInput', `into must name schema and table, such as mart.daily_revenue; got ${JSON.stringify(into)}.`);
+  if (!match)
+    throw new SpillwayError(
+      'InvalidInput',
+      `into must name schema and table, such as mart.daily_revenue; got ${JSON.stringify(into)}.`,
+    );
   const read = (text: string): string =>
     text.startsWith('"') ? text.slice(1, -1).replaceAll('""', '"') : text.toLowerCase();
   const name = { schema: read(match[1]!), table: read(match[2]!) };
   quoteTable(name);
   if (name.schema === LEDGER_SCHEMA) {
-    throw new SpillwayError('InvalidInput', `the schema ${LEDGER_SCHEMA} keeps the load ledger; load into another one.`);
+    throw new SpillwayError(
+      'InvalidInput',
+      `the schema ${LEDGER_SCHEMA} keeps the load ledger; load into another one.`,
+    );
   }
   return name;
 }
@@ -63,7 +74,11 @@ export interface AttemptName {
 }
 
 const digest = (...parts: string[]): string => createHash('sha256').update(JSON.stringify(parts)).digest('hex');
-const slug = (text: string, length: number): string => text.toLowerCase().replace(/[^a-z0-9]+/g, '_').slice(0, length);
+const slug = (text: string, length: number): string =>
+  text
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '_')
+    .slice(0, length);
 
 /** Staging table of an attempt, in the ledger's schema; names of long runs and steps are cut and told apart by a digest. */
 export function stagingTable({ run, step, token }: AttemptName): string {
@@ -83,7 +98,12 @@ export function applicationName({ run, step, token }: AttemptName): string {
 }
 
 /** Name of an index as the server would make it, shortened where it must be. `taken` are names that exist in the schema. */
-export function indexName(table: string, columns: readonly string[], suffix: string, taken: ReadonlySet<string>): string {
+export function indexName(
+  table: string,
+  columns: readonly string[],
+  suffix: string,
+  taken: ReadonlySet<string>,
+): string {
   const wanted = [table, ...columns, suffix].join('_');
   for (let attempt = 0; ; attempt += 1) {
     const tail = attempt === 0 ? '' : String(attempt);

@@ -1,4 +1,4 @@
-import type { Data, Dictionary, Schema } from 'apache-arrow';
+import type { Data, DataType, Schema } from 'apache-arrow';
 import { MessageHeader, Vector } from 'apache-arrow';
 // Internals of the pinned release: the public reader allocates a new body for each batch (facts in docs/decisions).
 import { Footer } from 'apache-arrow/ipc/metadata/file';
@@ -37,7 +37,10 @@ interface Block {
 
 const broken = (source: ByteSource, what: string): SpillwayError =>
   source.size === undefined
-    ? new SpillwayError('LoadInterrupted', `The Arrow stream from ${source.name} ${what}; its writer has failed or was stopped.`)
+    ? new SpillwayError(
+        'LoadInterrupted',
+        `The Arrow stream from ${source.name} ${what}; its writer has failed or was stopped.`,
+      )
     : new SpillwayError('HandoffLost', `The Arrow file ${source.name} ${what}; its step has to run again.`);
 
 /** Two bodies in turn: while one batch is encoded the next is read into the other. */
@@ -121,7 +124,7 @@ class MessageReader {
     const columns = this.load(
       header,
       body,
-      this.schema.fields.map((field) => field.type),
+      this.schema.fields.map((field) => field.type as DataType),
     );
     return { rows: header.length, columns, bytes: message.bodyLength };
   }
@@ -138,23 +141,23 @@ class MessageReader {
     this.dictionaries.set(header.id, header.isDelta && before ? before.concat(vector) : vector);
   }
 
-  private load(header: RecordBatch, body: Uint8Array, types: Schema['fields'][number]['type'][]): Data[] {
+  private load(header: RecordBatch, body: Uint8Array, types: DataType[]): Data[] {
     const loader = new VectorLoader(
       body,
       header.nodes,
       header.buffers,
-      this.dictionaries as Map<number, Vector<Dictionary['dictionary']>>,
+      this.dictionaries,
       this.schema.metadataVersion,
       header.variadicBufferCounts,
     );
-    return loader.visitMany(types);
+    return loader.visitMany<DataType>(types);
   }
 }
 
 async function openStream(reader: MessageReader): Promise<IpcReader> {
   const first = await reader.message();
   if (!first?.isSchema()) throw broken(reader.source, 'does not begin with a schema');
-  reader.schema = first.header() as Schema;
+  reader.schema = first.header();
   return {
     schema: reader.schema,
     async next() {
@@ -162,7 +165,8 @@ async function openStream(reader: MessageReader): Promise<IpcReader> {
         const message = await reader.message();
         if (message === undefined) return undefined;
         if (message.headerType === MessageHeader.RecordBatch) return reader.batch(message);
-        if (message.headerType !== MessageHeader.DictionaryBatch) throw broken(reader.source, 'holds an unknown message');
+        if (message.headerType !== MessageHeader.DictionaryBatch)
+          throw broken(reader.source, 'holds an unknown message');
         await reader.dictionary(message);
       }
     },
@@ -181,7 +185,7 @@ async function openFile(reader: MessageReader, size: number): Promise<IpcReader>
     throw broken(source, 'has no footer: it was not finished');
   }
   const footer = Footer.decode(await reader.body(new Uint8Array(footerBytes), size - tail.length - footerBytes));
-  reader.schema = footer.schema as unknown as Schema;
+  reader.schema = footer.schema;
   for (const block of footer.dictionaryBatches()) {
     await reader.dictionary(await reader.messageAt(block), block.offset + block.metaDataLength);
   }

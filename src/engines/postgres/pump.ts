@@ -70,7 +70,10 @@ export async function pump(
       if (hasRoom()) return;
       await waitFor(copy.drained(), copy, signal, stallMs);
       if (!hasRoom() && Date.now() - copy.progressAtMs >= stallMs) {
-        throw new SpillwayError('LoadInterrupted', `PostgreSQL took no data for ${stallMs / 1000} s; nothing was published.`);
+        throw new SpillwayError(
+          'LoadInterrupted',
+          `PostgreSQL took no data for ${stallMs / 1000} s; nothing was published.`,
+        );
       }
     }
   };

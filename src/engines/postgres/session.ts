@@ -67,7 +67,8 @@ export class Session {
       await this.commit();
       return result;
     } catch (error) {
-      await this.client.query('rollback').catch(() => undefined);
+      // After an abort the statement may still run; a rollback would wait for its end. The session is closed instead.
+      if (!this.signal?.aborted) await this.client.query('rollback').catch(() => undefined);
       throw error;
     }
   }
@@ -78,9 +79,9 @@ export class Session {
     if (command !== 'COMMIT') throw new Error(`the transaction had failed: COMMIT answered ${command}`);
   }
 
-  /** Ends the connection, by force when it does not answer. Never rejects. */
+  /** Ends the connection, by force when it does not answer, at once after an abort. Never rejects. */
   close(): Promise<void> {
-    return closeClient(this.client);
+    return closeClient(this.client, this.signal?.aborted ? 0 : CLOSE_MS);
   }
 }
 
@@ -90,9 +91,9 @@ interface SessionFacts extends QueryResultRow {
   synchronous_commit: string;
 }
 
-async function closeClient(client: Client): Promise<void> {
+async function closeClient(client: Client, waitMs: number = CLOSE_MS): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_MS)));
+  const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, waitMs)));
   await Promise.race([client.end().catch(() => undefined), late]);
   clearTimeout(timer);
   client.connection.stream.destroy();
@@ -108,10 +109,13 @@ async function connectWithin(deps: PostgresDeps, signal: AbortSignal | undefined
     return await abortable(Promise.race([connecting, late]), signal);
   } catch (error) {
     // It may still come.
-    connecting.then((client) => {
-      client.on('error', () => undefined);
-      return closeClient(client);
-    }, () => undefined);
+    connecting.then(
+      (client) => {
+        client.on('error', () => undefined);
+        return closeClient(client);
+      },
+      () => undefined,
+    );
     throw signal?.aborted ? error : connectFailure(error);
   } finally {
     clearTimeout(timer);

@@ -29,6 +29,7 @@ select pg_catalog.pg_backend_pid() as pid,
 
 /** Taken while the ledger is created, and while a target's schema is. */
 export const LOCK_CREATION = `select pg_advisory_xact_lock(hashtextextended('spillway:create', 0))`;
+export const SCHEMA_EXISTS = `select exists (select from pg_namespace where nspname = $1) as there`;
 export const LEDGER_EXISTS = `select to_regclass('spillway.loads') is not null as there`;
 export const CREATE_LEDGER = [
   `create schema if not exists spillway`,

@@ -35,7 +35,11 @@ const LONGEST_WAIT_MS = 1000;
  * of its nextUri, so a POST whose reply was lost has started nothing.
  * Raises EngineUnreachable, naming the url and the mend, when patience ends; the signal's reason when it is aborted.
  */
-export async function request(endpoint: TrinoEndpoint, ask: HttpRequest, patience: RequestPatience = {}): Promise<HttpReply> {
+export async function request(
+  endpoint: TrinoEndpoint,
+  ask: HttpRequest,
+  patience: RequestPatience = {},
+): Promise<HttpReply> {
   const { unreachableMs = 4000, busyMs = 60_000 } = patience;
   let lostSince: number | undefined;
   let busySince: number | undefined;
@@ -78,7 +82,12 @@ async function once(ask: HttpRequest, timeoutMs: number): Promise<HttpReply & { 
   ask.signal?.addEventListener('abort', abort, { once: true });
   try {
     const { method, headers, body } = ask;
-    const reply = await fetch(ask.url, { method, headers, signal: controller.signal, ...(body === undefined ? {} : { body }) });
+    const reply = await fetch(ask.url, {
+      method,
+      headers,
+      signal: controller.signal,
+      ...(body === undefined ? {} : { body }),
+    });
     const text = await reply.text();
     // A gateway that lost its server may send 200 with nothing in it.
     if (reply.status === 200 && text === '' && method !== 'HEAD') throw new Error('the answer was empty');
@@ -98,8 +107,10 @@ function retryAfterMs(header: string | null): number {
 
 /** The error for a Trino that cannot be reached. */
 export function unreachable(endpoint: TrinoEndpoint, cause: unknown): SpillwayError {
-  const inner = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause;
-  const why = inner instanceof Error ? ((inner as NodeJS.ErrnoException).code ?? inner.message) : String(inner);
+  // fetch wraps what really happened once; trino-client does not.
+  const outer = cause as { cause?: unknown; code?: string; message?: string };
+  const inner = (outer.cause ?? outer) as { code?: string; message?: string };
+  const why = inner.code ?? inner.message ?? 'for no stated reason';
   return new SpillwayError(
     'EngineUnreachable',
     `Start Trino at ${endpoint.url} or correct its url (\`spillway up\` starts one, \`spillway doctor\` checks): it cannot be reached (${why}).`,

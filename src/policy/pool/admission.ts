@@ -1,46 +1,62 @@
 import { engineDataId, LeaseKind, Weight } from '../../contracts/pool.ts';
-import { formatBytes } from '../sizes.ts';
+import { formatBoth, formatBytes } from '../sizes.ts';
 import type { PoolState, Waiting } from './state.ts';
 import { sums, type Sums } from './sums.ts';
 
 /** What an ask is compared by. */
-export type Wanted = Pick<Waiting, 'kind' | 'weight' | 'bytes' | 'scratchBytes' | 'engine'>;
+export type Wanted = Pick<Waiting, 'leaseId' | 'kind' | 'weight' | 'bytes' | 'scratchBytes' | 'engine'>;
 
 /** Why an ask can never be served, or undefined. Never clamps. */
-export function refusal(state: PoolState, wanted: Wanted): string | undefined {
+export function refusal(state: PoolState, wanted: Wanted, now: Sums = sums(state)): string | undefined {
   if (state.limitBytes === 0) return undefined; // no host yet: nobody can say
-  const { lendableBytes, standingBytes } = sums(state);
   if (wanted.kind === LeaseKind.STANDING) {
-    return wanted.bytes > state.limitBytes
-      ? `a standing charge of ${formatBytes(wanted.bytes)} is more than the pool's limit of ${formatBytes(state.limitBytes)}`
-      : undefined;
+    if (wanted.bytes <= state.limitBytes) return undefined;
+    const [asked, limit] = formatBoth(wanted.bytes, state.limitBytes);
+    return `asks a standing charge of ${asked}; pool ${state.pool} has a limit of ${limit}`;
   }
-  if (wanted.bytes > lendableBytes) {
-    return `asks ${formatBytes(wanted.bytes)}; pool ${state.pool} can lend ${formatBytes(lendableBytes)} (limit ${formatBytes(state.limitBytes)} less standing charges of ${formatBytes(standingBytes)})`;
+  if (wanted.bytes > now.lendableBytes) {
+    const [asked, lendable] = formatBoth(wanted.bytes, now.lendableBytes);
+    return `asks ${asked}; pool ${state.pool} can lend ${lendable} (limit ${formatBytes(state.limitBytes)} less standing charges of ${formatBytes(now.standingBytes)})`;
   }
   if (wanted.scratchBytes > state.scratchLimitBytes) {
-    return `asks ${formatBytes(wanted.scratchBytes)} of scratch; pool ${state.pool} has ${formatBytes(state.scratchLimitBytes)}`;
+    const [asked, limit] = formatBoth(wanted.scratchBytes, state.scratchLimitBytes);
+    return `asks ${asked} of scratch; pool ${state.pool} has ${limit}`;
   }
   return undefined;
 }
 
 /** What an ask takes of the free bytes: what its resident engine kept is taken over, not taken twice. */
 const netBytes = (state: PoolState, wanted: Wanted): number =>
-  wanted.bytes - (wanted.engine === undefined ? 0 : (state.data[engineDataId(wanted.engine)]?.bytes ?? 0));
+  Math.max(0, wanted.bytes - (wanted.engine === undefined ? 0 : (state.data[engineDataId(wanted.engine)]?.bytes ?? 0)));
 
 const heavyWork = (wanted: Wanted): boolean => wanted.kind === LeaseKind.WORK && wanted.weight === Weight.HEAVY;
 
 /** Why an ask has to wait although nobody is before it, or undefined when it fits now. */
-export function waitReason(state: PoolState, wanted: Wanted, now: Sums = sums(state)): string | undefined {
+export const waitReason = (state: PoolState, wanted: Wanted, now: Sums = sums(state)): string | undefined =>
+  lacking(state, wanted, now, netBytes(state, wanted));
+
+function lacking(state: PoolState, wanted: Wanted, now: Sums, takesBytes: number): string | undefined {
   if (state.limitBytes === 0) return 'no host has announced its limits yet; start a worker';
-  if (netBytes(state, wanted) > now.freeBytes) {
-    return `needs ${formatBytes(wanted.bytes)}, ${formatBytes(Math.max(0, now.freeBytes))} of ${formatBytes(now.lendableBytes)} free`;
+  if (state.leases[wanted.leaseId]) return 'what an earlier attempt of it left on the host is not gone yet';
+  if (takesBytes > now.freeBytes) {
+    const [needed, free] = formatBoth(wanted.bytes, Math.max(0, now.freeBytes));
+    return `needs ${needed}, ${free} of ${formatBytes(now.lendableBytes)} free`;
   }
   if (wanted.scratchBytes > now.scratchFreeBytes) {
-    return `needs ${formatBytes(wanted.scratchBytes)} of scratch, ${formatBytes(Math.max(0, now.scratchFreeBytes))} free`;
+    const [needed, free] = formatBoth(wanted.scratchBytes, Math.max(0, now.scratchFreeBytes));
+    return `needs ${needed} of scratch, ${free} of ${formatBytes(state.scratchLimitBytes)} free`;
   }
   if (heavyWork(wanted) && now.heavyTaken) return 'another heavy step runs; heavy steps run one at a time';
   return undefined;
+}
+
+/**
+ * Who the free bytes are kept for: a standing charge that fits once running work has ended (a stream of steps must not keep a
+ * worker from starting), else the first in the queue. A standing charge that waits for another one holds up nobody.
+ */
+export function headOf(state: PoolState, now: Sums = sums(state)): Waiting | undefined {
+  const standing = state.queue.find((w) => w.kind === LeaseKind.STANDING && w.bytes <= now.lendableBytes);
+  return standing ?? state.queue.find((w) => w.kind !== LeaseKind.STANDING);
 }
 
 /**
@@ -49,34 +65,45 @@ export function waitReason(state: PoolState, wanted: Wanted, now: Sums = sums(st
  */
 export function nextToServe(state: PoolState): { index: number; because: string } {
   const now = sums(state);
-  const standing = state.queue.findIndex((w) => w.kind === LeaseKind.STANDING && waitReason(state, w, now) === undefined);
+  const standing = state.queue.findIndex(
+    (w) => w.kind === LeaseKind.STANDING && waitReason(state, w, now) === undefined,
+  );
   if (standing >= 0) return { index: standing, because: 'a standing charge that fits goes first' };
-  const headIndex = state.queue.findIndex((w) => w.kind !== LeaseKind.STANDING);
-  const head = state.queue[headIndex];
+  const head = headOf(state, now);
   if (head === undefined) return { index: -1, because: 'nobody waits' };
   const headWaits = waitReason(state, head, now);
-  if (headWaits === undefined) return { index: headIndex, because: 'first in the queue, and it fits' };
-  const beside: Sums = {
+  if (headWaits === undefined) return { index: state.queue.indexOf(head), because: 'first in the queue, and it fits' };
+  const beside = besideHead(state, head, now);
+  const index = state.queue.findIndex((w) => w !== head && w.kind !== LeaseKind.STANDING && beside(w));
+  return { index, because: index >= 0 ? `fits beside what ${head.step} will need` : headWaits };
+}
+
+/** Whether a waiter takes nothing that the head will need. */
+function besideHead(state: PoolState, head: Waiting, now: Sums): (wanted: Waiting) => boolean {
+  const headTakes = netBytes(state, head);
+  // A waiter of no bytes takes none from a head that is short of them; but in a pool that shrank nothing new is granted.
+  const less = (free: number, reserved: number): number => (free < 0 ? free : Math.max(0, free - reserved));
+  const left: Sums = {
     ...now,
-    freeBytes: now.freeBytes - Math.max(0, netBytes(state, head)),
-    scratchFreeBytes: now.scratchFreeBytes - head.scratchBytes,
+    freeBytes: less(now.freeBytes, headTakes),
+    scratchFreeBytes: less(now.scratchFreeBytes, head.scratchBytes),
     heavyTaken: now.heavyTaken || heavyWork(head),
   };
-  const index = state.queue.findIndex(
-    (w, i) => i !== headIndex && w.kind !== LeaseKind.STANDING && waitReason(state, w, beside) === undefined,
-  );
-  return { index, because: index >= 0 ? `fits beside what ${head.step} will need` : headWaits };
+  // What its own engine kept is the head's to take over, and while it is short of bytes what any idle engine kept.
+  const headNeedsKept = (engine: string | undefined): boolean => engine === head.engine || headTakes > now.freeBytes;
+  return (wanted) =>
+    lacking(state, wanted, left, headNeedsKept(wanted.engine) ? wanted.bytes : netBytes(state, wanted)) === undefined;
 }
 
 /** Idle engines whose kept bytes would let the head start, if they gave them back. */
 export function enginesInTheWay(state: PoolState): string[] {
-  const head = state.queue.find((w) => w.kind !== LeaseKind.STANDING);
-  if (head === undefined) return [];
-  const missing = netBytes(state, head) - sums(state).freeBytes;
-  if (missing <= 0) return [];
+  const now = sums(state);
+  const head = headOf(state, now);
+  if (head === undefined || netBytes(state, head) <= now.freeBytes) return [];
+  const busy = new Set(Object.values(state.leases).map((lease) => lease.engine));
   const prefix = engineDataId('');
   return Object.values(state.data)
     .filter((data) => data.dataId.startsWith(prefix) && data.bytes > 0)
     .map((data) => data.dataId.slice(prefix.length))
-    .filter((engine) => engine !== head.engine);
+    .filter((engine) => engine !== head.engine && !busy.has(engine));
 }

@@ -3,7 +3,7 @@ import type { ReconcileRequest } from '../../contracts/steps.ts';
 
 /**
  * A lease goes `granted` → `begun` → gone. `ending`: its holder withdrew it while an attempt may still work; the bytes wait for proof.
- * Every move happens in `step.ts`.
+ * `step.ts` makes the moves: `serve-queue.ts` the one to `granted`, `release.ts` those out.
  */
 export type LeasePhase = 'granted' | 'begun' | 'ending';
 
@@ -24,6 +24,8 @@ export interface Lease {
   because: string;
   /** Last time somebody was sent to look after it; keeps suspicions from piling up. */
   lookedAtMs?: number;
+  /** Its step has ended and these bytes stayed behind on the host: it takes no slot, and only a look that finds them gone ends it. */
+  remnant?: true;
 }
 
 export interface Waiting {
@@ -39,6 +41,8 @@ export interface Waiting {
   askedAtMs: number;
   /** Order of arrival. */
   arrival: number;
+  /** As of a lease. */
+  lookedAtMs?: number;
 }
 
 /** Bytes and files that outlive their writer. */
@@ -50,6 +54,8 @@ export interface DataLease {
   step: string;
   holder: Holder;
   sinceMs: number;
+  /** Last time an idle engine was asked to give it back; keeps such acts from piling up. */
+  evictedAtMs?: number;
 }
 
 export interface PoolState {

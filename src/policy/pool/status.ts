@@ -65,17 +65,27 @@ export function poolStatus(state: PoolState): PoolStatus {
   };
 }
 
+/** Lines of holders, and as many of waiters, that the details show. */
+const LINES = 40;
+
 /** The pool as a Markdown table, for the details tab of the Temporal UI. */
 export function poolDetails(state: PoolState): string {
   const status = poolStatus(state);
   const row = (l: LeaseStatus): string =>
-    `| ${l.workflowId ?? '–'} | ${l.step} | ${l.kind} | ${l.weight} | ${formatBytes(l.bytes)} | ${l.state} | ${l.because} |`;
+    `| ${cell(l.workflowId ?? '–')} | ${cell(l.step)} | ${l.kind} | ${l.weight} | ${formatBytes(l.bytes)} | ${l.state} | ${cell(l.because)} |`;
+  const more = (lines: LeaseStatus[], which: string): string[] =>
+    lines.length > LINES ? ['', `… and ${lines.length - LINES} more that ${which}`] : [];
   return [
     `**${formatBytes(status.lentBytes)} lent** of ${formatBytes(status.lendableBytes)} that can be lent (limit ${formatBytes(status.limitBytes)}, standing ${formatBytes(status.standingBytes)}); scratch ${formatBytes(status.scratchLentBytes)} of ${formatBytes(status.scratchLimitBytes)}.`,
     '',
     '| workflow | step | kind | weight | bytes | state | because |',
     '|---|---|---|---|---|---|---|',
-    ...status.leases.slice(0, 40).map(row),
-    ...status.queue.slice(0, 40).map(row),
+    ...status.leases.slice(0, LINES).map(row),
+    ...status.queue.slice(0, LINES).map(row),
+    ...more(status.leases, 'hold'),
+    ...more(status.queue, 'wait'),
   ].join('\n');
 }
+
+/** People choose workflow ids freely. */
+const cell = (text: string): string => text.replace(/\s+/g, ' ').replaceAll('|', '\\|');

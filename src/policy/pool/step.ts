@@ -1,9 +1,13 @@
-import { engineDataId, LeaseKind } from '../../contracts/pool.ts';
+import { LeaseKind } from '../../contracts/pool.ts';
 import type {
   Announce, AnnounceAnswer, Answer, Ask, Begin, BeginAnswer, Drop, End, Grow, GrowAnswer, Holder, Reconciled, Suspect, Withdraw,
 } from '../../contracts/pool.ts'; // prettier-ignore
-import { formatBytes } from '../sizes.ts';
-import { enginesInTheWay, nextToServe, refusal, waitReason } from './admission.ts';
+import { formatBoth } from '../sizes.ts';
+import { refusal, waitReason } from './admission.ts';
+import { lookAfter, lookAfterEnding, tellGrant } from './effects.ts';
+import { sameHolder } from './holder.ts';
+import { release } from './release.ts';
+import { serveQueue } from './serve-queue.ts';
 import type { Effect, Lease, PoolState, Waiting } from './state.ts';
 import { sums } from './sums.ts';
 
@@ -18,9 +22,9 @@ export type PoolEvent =
   | { kind: 'announce'; announce: Announce }
   | { kind: 'suspect'; suspect: Suspect }
   | { kind: 'reconciled'; reconciled: Reconciled }
-  /** A grant could not be delivered: the holder is closed. */
-  | { kind: 'undeliverable'; leaseId: string }
-  /** The pool was opened again from an old ledger: grants whose signal may be lost are told again. */
+  /** A grant could not be delivered: that run of the holder is closed. Void when another run has taken the lease over since. */
+  | { kind: 'undeliverable'; leaseId: string; runId?: string }
+  /** The pool was opened again from an old ledger: grants whose signal may be lost are told again, looks that may be lost taken again. */
   | { kind: 'revived' }
   /** The pool lives on in a new run: what was held back is served. */
   | { kind: 'continued' };
@@ -39,9 +43,6 @@ export interface PoolAnswers {
   announce: AnnounceAnswer;
 }
 
-/** A holder that was looked after is left alone for this long, so that reports of several workers do not pile up. */
-const LOOK_AGAIN_MS = 5_000;
-
 /**
  * The pool's whole behaviour: one event, the next state, what to do and what to answer. Pure and total; time is an argument.
  * The state is not changed in place. With `hold` nothing is granted: the pool is about to continue as new, and a grant's signal would be lost.
@@ -50,8 +51,10 @@ export function step(before: PoolState, event: PoolEvent, nowMs: number, options
   const draft = structuredCopy(before);
   const effects: Effect[] = [];
   const answer = apply(draft, event, nowMs, effects);
-  if (options.hold !== true) pump(draft, nowMs, effects, event.kind === 'acquire' ? event.ask.leaseId : undefined);
-  const final = event.kind === 'acquire' ? answerFor(draft, event.ask, answer as Answer | undefined) : answer;
+  const askerId = event.kind === 'acquire' ? event.ask.leaseId : undefined;
+  const refused = options.hold === true ? undefined : serveQueue(draft, nowMs, effects, askerId);
+  const final =
+    event.kind === 'acquire' ? ((answer as Answer | undefined) ?? refused ?? answerFor(draft, event.ask)) : answer;
   return { state: draft, effects, answer: final };
 }
 
@@ -61,11 +64,11 @@ const structuredCopy = (state: PoolState): PoolState => JSON.parse(JSON.stringif
 function apply(draft: PoolState, event: PoolEvent, nowMs: number, effects: Effect[]): unknown {
   switch (event.kind) {
     case 'acquire':
-      return acquire(draft, event.ask, nowMs);
+      return acquire(draft, event.ask, nowMs, effects);
     case 'begin':
       return begin(draft, event.begin, nowMs);
     case 'end':
-      return end(draft, event.end, nowMs);
+      return end(draft, event.end, nowMs, effects);
     case 'withdraw':
       return withdraw(draft, event.withdraw, nowMs, effects);
     case 'grow':
@@ -77,34 +80,39 @@ function apply(draft: PoolState, event: PoolEvent, nowMs: number, effects: Effec
     case 'suspect':
       return suspect(draft, event.suspect, nowMs, effects);
     case 'reconciled':
-      return reconciled(draft, event.reconciled);
+      return reconciled(draft, event.reconciled, nowMs);
     case 'revived':
       for (const lease of Object.values(draft.leases)) {
         if (lease.phase === 'granted') tellGrant(lease, lease.holder, effects);
+        delete lease.lookedAtMs; // the look may have been lost with the run that took it
       }
+      lookAfterEnding(draft, nowMs, effects);
       return undefined;
     case 'continued':
+      lookAfterEnding(draft, nowMs, effects);
       return undefined;
     case 'undeliverable': {
       const lease = draft.leases[event.leaseId];
-      if (lease?.phase === 'granted') delete draft.leases[event.leaseId];
+      const otherRun =
+        event.runId !== undefined && lease && 'runId' in lease.holder && lease.holder.runId !== event.runId;
+      if (lease?.phase === 'granted' && !otherRun) delete draft.leases[event.leaseId];
       return undefined;
     }
   }
 }
 
-function acquire(draft: PoolState, ask: Ask, nowMs: number): Answer | undefined {
-  for (const returned of ask.returns ?? []) end(draft, returned, nowMs);
-  const held = draft.leases[ask.leaseId];
-  if (held) {
-    held.holder = ask.holder; // a reset run takes over what its predecessor asked for
-    if (held.phase === 'ending') held.phase = held.token > 0 ? 'begun' : 'granted';
-    return { kind: 'granted', bytes: held.bytes, because: held.because };
-  }
+function acquire(draft: PoolState, ask: Ask, nowMs: number, effects: Effect[]): Answer | undefined {
+  for (const returned of ask.returns ?? []) end(draft, returned, nowMs, effects);
   const waiting = draft.queue.find((w) => w.leaseId === ask.leaseId);
   if (waiting) {
-    waiting.holder = ask.holder;
+    takeOver(waiting, ask.holder);
     return undefined;
+  }
+  const held = draft.leases[ask.leaseId];
+  if (held && serves(held, ask)) {
+    takeOver(held, ask.holder);
+    if (held.phase === 'ending') held.phase = held.token > 0 ? 'begun' : 'granted';
+    return { kind: 'granted', bytes: held.bytes, because: held.because };
   }
   const because = refusal(draft, ask);
   if (because !== undefined) {
@@ -129,52 +137,29 @@ function acquire(draft: PoolState, ask: Ask, nowMs: number): Answer | undefined 
   return undefined;
 }
 
-/** Serves the queue while somebody can go. The asker of this very event learns it by the answer, the others by signal. */
-function pump(draft: PoolState, nowMs: number, effects: Effect[], askerId: string | undefined): void {
-  refuseTheImpossible(draft, effects, askerId);
-  for (;;) {
-    const { index, because } = nextToServe(draft);
-    if (index < 0) break;
-    const [served] = draft.queue.splice(index, 1) as [Waiting];
-    const { priority: _priority, askedAtMs: _asked, arrival: _arrival, ...rest } = served;
-    const lease: Lease = { ...rest, phase: 'granted', token: 0, sinceMs: nowMs, because };
-    if (served.engine !== undefined) delete draft.data[engineDataId(served.engine)];
-    draft.leases[served.leaseId] = lease;
-    draft.stats.granted += 1;
-    if (served.leaseId !== askerId) tellGrant(lease, served.holder, effects);
-  }
-  draft.stats.maxQueue = Math.max(draft.stats.maxQueue, draft.queue.length);
-  for (const engine of enginesInTheWay(draft)) effects.push({ kind: 'evict', engine });
+/** A reset run goes on with what its predecessor asked for. */
+function takeOver(of: Lease | Waiting, holder: Holder): void {
+  if (sameHolder(of.holder, holder)) return;
+  of.holder = holder;
+  delete of.lookedAtMs; // nobody has looked at the new holder
 }
 
-/** Processes ask again by themselves; workflows are told. */
-function tellGrant(lease: Lease, holder: Holder, effects: Effect[]): void {
-  if (!('workflowId' in holder)) return;
-  const message = { leaseId: lease.leaseId, bytes: lease.bytes, because: lease.because };
-  effects.push({ kind: 'grant', workflowId: holder.workflowId, runId: holder.runId, message });
-}
+/** Asking twice changes nothing; of what is being ended, only as much as is asked is any use. */
+const serves = (held: Lease, ask: Ask): boolean =>
+  held.phase !== 'ending' ||
+  (held.remnant !== true &&
+    held.kind === ask.kind &&
+    held.weight === ask.weight &&
+    held.bytes >= ask.bytes &&
+    held.scratchBytes >= ask.scratchBytes);
 
-/** Asks taken before the limits were known, or before they shrank, may turn out impossible. */
-function refuseTheImpossible(draft: PoolState, effects: Effect[], askerId: string | undefined): void {
-  draft.queue = draft.queue.filter((waiting) => {
-    if (waiting.leaseId === askerId) return true;
-    const because = refusal(draft, waiting);
-    if (because === undefined) return true;
-    draft.stats.refused += 1;
-    if ('workflowId' in waiting.holder) {
-      const { workflowId, runId } = waiting.holder;
-      effects.push({ kind: 'refuse', workflowId, runId, message: { leaseId: waiting.leaseId, because } });
-    }
-    return false;
-  });
-}
-
-function answerFor(state: PoolState, ask: Ask, early: Answer | undefined): Answer {
-  if (early) return early;
-  const lease = state.leases[ask.leaseId];
-  if (lease) return { kind: 'granted', bytes: lease.bytes, because: lease.because };
+function answerFor(state: PoolState, ask: Ask): Answer {
   const ahead = state.queue.findIndex((w) => w.leaseId === ask.leaseId);
-  const because = waitReason(state, ask) ?? `${ahead} before it in the queue`;
+  const lease = state.leases[ask.leaseId];
+  if (ahead < 0 && lease) return { kind: 'granted', bytes: lease.bytes, because: lease.because };
+  const because =
+    waitReason(state, ask) ??
+    (ahead > 0 ? `${ahead} before it in the queue` : 'the pool goes on in a new run, and serves it then');
   return { kind: 'queued', ahead, because };
 }
 
@@ -193,29 +178,14 @@ function begin(draft: PoolState, request: Begin, nowMs: number): BeginAnswer {
   return { token: lease.token };
 }
 
-function end(draft: PoolState, request: End, nowMs: number): void {
+function end(draft: PoolState, request: End, nowMs: number, effects: Effect[]): void {
   const lease = draft.leases[request.leaseId];
-  if (!lease || request.token !== lease.token) return; // ended before, or a later attempt has it
+  // Ended before, or a later attempt has it.
+  if (!lease || request.token !== lease.token || lease.remnant === true) return;
   release(draft, lease, request.proof.bytesLeft, request.keep, nowMs);
   draft.stats.ended += 1;
-}
-
-function release(draft: PoolState, lease: Lease, bytesLeft: number, keep: End['keep'], nowMs: number): void {
-  delete draft.leases[lease.leaseId];
-  let bytes = lease.bytes;
-  let scratchBytes = lease.scratchBytes;
-  for (const kept of keep) {
-    // Never more than was lent: a writer that kept more is charged for all it had, and the rest stays its own fault.
-    const data = { bytes: Math.min(kept.bytes, bytes), scratchBytes: Math.min(kept.scratchBytes, scratchBytes) };
-    bytes -= data.bytes;
-    scratchBytes -= data.scratchBytes;
-    draft.data[kept.dataId] = { dataId: kept.dataId, ...data, step: lease.step, holder: lease.holder, sinceMs: nowMs };
-  }
-  const stuck = Math.min(bytesLeft, bytes);
-  if (stuck > 0) {
-    const dataId = lease.engine === undefined ? `left:${lease.leaseId}` : engineDataId(lease.engine);
-    draft.data[dataId] = { dataId, bytes: stuck, scratchBytes: 0, step: lease.step, holder: lease.holder, sinceMs: nowMs };
-  }
+  const remnant = draft.leases[request.leaseId];
+  if (remnant) lookAfter(remnant, nowMs, effects, draft.pool);
 }
 
 function withdraw(draft: PoolState, request: Withdraw, nowMs: number, effects: Effect[]): void {
@@ -226,6 +196,7 @@ function withdraw(draft: PoolState, request: Withdraw, nowMs: number, effects: E
     delete draft.leases[request.leaseId];
     return;
   }
+  if (lease.phase !== 'ending') delete lease.lookedAtMs; // an earlier look was about a holder that still wanted it
   lease.phase = 'ending';
   lookAfter(lease, nowMs, effects, draft.pool);
 }
@@ -236,16 +207,19 @@ function grow(draft: PoolState, request: Grow): GrowAnswer {
     return { kind: 'refused', because: 'this attempt does not hold the lease any more' };
   }
   const { freeBytes, scratchFreeBytes } = sums(draft);
-  const more = request.bytes - lease.bytes;
-  const moreScratch = request.scratchBytes - lease.scratchBytes;
-  if (more > freeBytes || moreScratch > scratchFreeBytes) {
-    return {
-      kind: 'refused',
-      because: `${formatBytes(more)} more asked, ${formatBytes(freeBytes)} free; scratch ${formatBytes(moreScratch)} more, ${formatBytes(scratchFreeBytes)} free`,
-    };
+  // Never less than it has: a late duplicate of an earlier, smaller grow changes nothing.
+  const more = Math.max(0, request.bytes - lease.bytes);
+  const moreScratch = Math.max(0, request.scratchBytes - lease.scratchBytes);
+  if (more > 0 && more > freeBytes) {
+    const [asked, free] = formatBoth(more, Math.max(0, freeBytes));
+    return { kind: 'refused', because: `${asked} more asked, ${free} free` };
   }
-  lease.bytes = request.bytes;
-  lease.scratchBytes = request.scratchBytes;
+  if (moreScratch > 0 && moreScratch > scratchFreeBytes) {
+    const [asked, free] = formatBoth(moreScratch, Math.max(0, scratchFreeBytes));
+    return { kind: 'refused', because: `${asked} more of scratch asked, ${free} free` };
+  }
+  lease.bytes += more;
+  lease.scratchBytes += moreScratch;
   return { kind: 'granted', bytes: lease.bytes, because: 'it was free' };
 }
 
@@ -267,6 +241,7 @@ function announce(draft: PoolState, said: Announce, nowMs: number, effects: Effe
   draft.limitBytes = said.limitBytes;
   draft.scratchLimitBytes = said.scratchLimitBytes;
   for (const found of said.evidence.alive) {
+    draft.nextToken = Math.max(draft.nextToken, found.token + 1);
     if (draft.leases[found.leaseId]) continue;
     // Evidence wins: what is alive on the host is held, whatever the ledger says, until a look proves otherwise.
     const lease: Lease = {
@@ -283,48 +258,29 @@ function announce(draft: PoolState, said: Announce, nowMs: number, effects: Effe
       because: 'found alive on the host',
     };
     draft.leases[found.leaseId] = lease;
-    draft.nextToken = Math.max(draft.nextToken, found.token + 1);
     lookAfter(lease, nowMs, effects, draft.pool);
   }
   return { kind: 'accepted' };
 }
 
-function suspect(draft: PoolState, said: Suspect, nowMs: number, effects: Effect[]): void {
-  const lease = draft.leases[said.leaseId] ?? leaseOfQueued(draft, said.leaseId);
-  if (lease) lookAfter(lease, nowMs, effects, draft.pool);
-}
-
 /** A queued ask of a closed holder is looked after like a lease that was never begun. */
-function leaseOfQueued(draft: PoolState, leaseId: string): Lease | undefined {
-  const waiting = draft.queue.find((w) => w.leaseId === leaseId);
-  return waiting && { ...waiting, phase: 'granted', token: 0, sinceMs: waiting.askedAtMs, because: 'queued' };
+function suspect(draft: PoolState, said: Suspect, nowMs: number, effects: Effect[]): void {
+  const suspected = draft.leases[said.leaseId] ?? draft.queue.find((w) => w.leaseId === said.leaseId);
+  if (suspected) lookAfter(suspected, nowMs, effects, draft.pool);
 }
 
-function lookAfter(lease: Lease, nowMs: number, effects: Effect[], pool: string): void {
-  if (lease.lookedAtMs !== undefined && nowMs - lease.lookedAtMs < LOOK_AGAIN_MS) return;
-  lease.lookedAtMs = nowMs;
-  effects.push({
-    kind: 'reconcile',
-    request: {
-      pool,
-      leaseId: lease.leaseId,
-      token: lease.token,
-      step: lease.step,
-      withdrawn: lease.phase === 'ending',
-      holder: lease.holder,
-      ...(lease.begun ? { begun: lease.begun } : {}),
-    },
-  });
-}
-
-function reconciled(draft: PoolState, report: Reconciled): void {
-  draft.queue = draft.queue.filter((w) => w.leaseId !== report.leaseId || report.token !== 0);
+function reconciled(draft: PoolState, report: Reconciled, nowMs: number): void {
+  const isAbout = (holder: Holder): boolean => report.holder === undefined || sameHolder(report.holder, holder);
+  draft.queue = draft.queue.filter((w) => w.leaseId !== report.leaseId || report.token !== 0 || !isAbout(w.holder));
   const lease = draft.leases[report.leaseId];
-  if (!lease || lease.token !== report.token) return; // begun again meanwhile: the report is void
-  if (report.proof.bytesLeft > 0) {
-    lease.bytes = Math.min(lease.bytes, report.proof.bytesLeft);
+  if (!lease || lease.token !== report.token || !isAbout(lease.holder)) return; // begun again or taken over meanwhile
+  const { bytesLeft } = report.proof;
+  if (bytesLeft > 0 && lease.engine === undefined) {
+    // The rest is still held: no attempt may begin on it, and it is looked at again when it is suspected again.
+    lease.bytes = Math.min(lease.bytes, bytesLeft);
+    lease.phase = 'ending';
     return;
   }
-  delete draft.leases[report.leaseId];
+  release(draft, lease, bytesLeft, [], nowMs);
   draft.stats.reconciled += 1;
 }

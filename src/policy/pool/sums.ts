@@ -22,7 +22,7 @@ export function sums(state: PoolState): Sums {
     scratchLentBytes += lease.scratchBytes;
     if (lease.kind === LeaseKind.STANDING) standingBytes += lease.bytes;
     else lentBytes += lease.bytes;
-    if (lease.kind === LeaseKind.WORK && lease.weight === Weight.HEAVY) heavyTaken = true;
+    if (lease.kind === LeaseKind.WORK && lease.weight === Weight.HEAVY && lease.remnant !== true) heavyTaken = true;
   }
   for (const data of Object.values(state.data)) {
     lentBytes += data.bytes;

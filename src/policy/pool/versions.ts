@@ -12,6 +12,9 @@ export const NEWEST_POLICY = 1 as const;
 /** The policy a pool follows. */
 export function policyOf(state: PoolState): Step {
   const policy = POLICIES[state.policyVersion];
-  if (!policy) throw new Error(`pool ${state.pool} follows policy ${state.policyVersion}; this release knows ${Object.keys(POLICIES).join(', ')}. Run a newer release.`);
+  if (!policy)
+    throw new Error(
+      `pool ${state.pool} follows policy ${state.policyVersion}; this release knows ${Object.keys(POLICIES).join(', ')}. Run a newer release.`,
+    );
   return policy;
 }

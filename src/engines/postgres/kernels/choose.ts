@@ -1,5 +1,5 @@
 // Longer than most files: one table of type pairs reads better in one place.
-import type { Decimal, Dictionary, FixedSizeBinary, Float, Int, Time, Timestamp } from 'apache-arrow';
+import type { Decimal, Float, Int, Time, Timestamp } from 'apache-arrow';
 import { DataType, DateUnit, Precision, TimeUnit } from 'apache-arrow';
 import type { SourceColumn } from '../arrow-types.ts';
 import { arrowTypeName, isBytes, isText, isZoned } from '../arrow-types.ts';
@@ -51,7 +51,11 @@ function integerKernel(type: Int, target: TargetColumn): Kernel | undefined {
     case Oid.FLOAT8:
       return wide ? undefined : new NumbersToFloat8();
     case Oid.NUMERIC: {
-      return new Numeric({ words: wide ? 2 : 1, unsigned: wide ? unsigned : unsigned32 }, 0, numericShape(target.typmod));
+      return new Numeric(
+        { words: wide ? 2 : 1, unsigned: wide ? unsigned : unsigned32 },
+        0,
+        numericShape(target.typmod),
+      );
     }
     default:
       return undefined;
@@ -79,7 +83,7 @@ function timeKernel(type: Time): Kernel {
 
 function bytesKernel(type: DataType, target: TargetColumn): Kernel | undefined {
   const dictionary = DataType.isDictionary(type);
-  const values = dictionary ? ((type as Dictionary).dictionary as DataType) : type;
+  const values = dictionary ? (type.dictionary as DataType) : type;
   const make = (text: boolean, jsonb = false): Kernel =>
     dictionary ? new DictionaryBytes({ text, jsonb }) : new VariableBytes({ text, jsonb });
   if (isText(values)) {
@@ -105,25 +109,26 @@ function pick(column: SourceColumn, target: TargetColumn, options: EncodeOptions
   const { typeOid } = target;
   if (DataType.isNull(type)) return new Nulls();
   if (DataType.isBool(type)) return typeOid === Oid.BOOL ? new Bools() : undefined;
-  if (DataType.isInt(type)) return integerKernel(type as Int, target);
-  if (DataType.isFloat(type)) return floatKernel(type as Float, target);
-  if (DataType.isDecimal(type)) return decimalChoice(type as Decimal, target);
+  if (DataType.isInt(type)) return integerKernel(type, target);
+  if (DataType.isFloat(type)) return floatKernel(type, target);
+  if (DataType.isDecimal(type)) return decimalChoice(type, target);
   if (DataType.isDate(type)) {
     if (typeOid !== Oid.DATE) return undefined;
     return type.unit === DateUnit.DAY ? new Days() : new MillisToDays();
   }
   if (DataType.isTimestamp(type)) {
     const zoned = isZoned(column);
-    if (typeOid === (zoned ? Oid.TIMESTAMPTZ : Oid.TIMESTAMP)) return timestampKernel(type as Timestamp, options);
+    if (typeOid === (zoned ? Oid.TIMESTAMPTZ : Oid.TIMESTAMP)) return timestampKernel(type, options);
     return typeOid === Oid.TIMESTAMP || typeOid === Oid.TIMESTAMPTZ
       ? `the values ${zoned ? 'have a time zone and the column has none' : 'have no time zone and the column has one'}`
       : undefined;
   }
-  if (DataType.isTime(type)) return typeOid === Oid.TIME ? timeKernel(type as Time) : undefined;
+  if (DataType.isTime(type)) return typeOid === Oid.TIME ? timeKernel(type) : undefined;
   if (DataType.isFixedSizeBinary(type)) {
-    const { byteWidth } = type as FixedSizeBinary;
+    const { byteWidth } = type;
     if (typeOid === Oid.UUID) return byteWidth === 16 ? new FixedBytes(16) : undefined;
-    if (typeOid === Oid.BYTEA) return byteWidth <= MAX_FIXED_WIDTH ? new FixedBytes(byteWidth) : `it is wider than ${MAX_FIXED_WIDTH} bytes`;
+    if (typeOid === Oid.BYTEA)
+      return byteWidth <= MAX_FIXED_WIDTH ? new FixedBytes(byteWidth) : `it is wider than ${MAX_FIXED_WIDTH} bytes`;
     return undefined;
   }
   return bytesKernel(type, target);

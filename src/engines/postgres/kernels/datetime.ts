@@ -4,15 +4,16 @@ import { FixedKernel, wordsOf } from './kernel.ts';
 const TWO32 = 4294967296;
 /** Days from 1970-01-01 to 2000-01-01, where PostgreSQL begins to count. */
 const EPOCH_DAYS = 10957;
-const EPOCH_SECONDS = 946684800;
-/** 946684800000000 µs as two words. */
-const EPOCH_HIGH = Math.floor((EPOCH_SECONDS * 1e6) / TWO32);
-const EPOCH_LOW = EPOCH_SECONDS * 1e6 - EPOCH_HIGH * TWO32;
+const EPOCH_MICROS = 946_684_800_000_000;
+const EPOCH_HIGH = Math.floor(EPOCH_MICROS / TWO32);
+const EPOCH_LOW = EPOCH_MICROS - EPOCH_HIGH * TWO32;
 /** First and last day that the type date holds, counted from 2000-01-01; anything else would wrap or mean infinity. */
 const FIRST_DAY = -2451545;
 const LAST_DAY = 2145031948;
 /** High word of a µs value far before 4713 BC, where the server's own check would already have wrapped. */
 const FIRST_HIGH = -50_000_000;
+/** Largest high word; below it the server's own check works. */
+const LAST_HIGH = 0x7fffffff;
 
 /** date32 → date. */
 export class Days extends FixedKernel {
@@ -78,34 +79,27 @@ export class ScaledTimestamp extends FixedKernel {
   override width = 8;
   private words!: Int32Array;
   private readonly micros: 1000 | 1_000_000;
-  private readonly epoch: number;
-  private readonly limit: number;
   /** `micros`: µs in one unit. */
   constructor(micros: 1000 | 1_000_000) {
     super();
     this.micros = micros;
-    this.epoch = EPOCH_SECONDS * (1_000_000 / micros);
-    // Past year 285000 the server's own limit is near; values beyond would not fit 64 bits of µs.
-    this.limit = 9.2e18 / micros;
   }
   protected override take(data: Data): void {
     this.words = wordsOf(data.values as Int32Array);
   }
   override write(view: DataView, _out: Uint8Array, at: Int32Array, count: number, shift: number, row: number): void {
-    const { words, micros, epoch, limit } = this;
+    const { words, micros } = this;
     for (let i = 0, w = row << 1; i < count; i++, w += 2) {
       const p = at[i]! + shift;
-      const units = words[w + 1]! * TWO32 + (words[w]! >>> 0) - epoch;
-      if (units > limit || units < -limit || !Number.isSafeInteger(units)) {
-        this.refuse(row + i, 'it is outside the type timestamp');
-      }
-      // units * micros may pass 2^53: multiplied in two halves, each of them exact.
-      const top = Math.floor(units / TWO32);
-      const low = (units - top * TWO32) * micros;
-      const carry = Math.floor(low / TWO32);
+      // The product may pass 2^53: made word by word, each of them exact.
+      const product = (words[w]! >>> 0) * micros;
+      const carry = Math.floor(product / TWO32);
+      const low = product - carry * TWO32 - EPOCH_LOW;
+      const high = words[w + 1]! * micros + carry - EPOCH_HIGH - (low < 0 ? 1 : 0);
+      if (high < FIRST_HIGH || high > LAST_HIGH) this.refuse(row + i, 'it is outside the type timestamp');
       view.setInt32(p, 8);
-      view.setInt32(p + 4, top * micros + carry);
-      view.setInt32(p + 8, low - carry * TWO32);
+      view.setInt32(p + 4, high);
+      view.setInt32(p + 8, low);
     }
   }
 }

@@ -65,6 +65,7 @@ export class Numeric extends FixedKernel {
   private widen(count: number): number | undefined {
     const { words, values } = this;
     const { words: stride, unsigned } = this.source;
+    const lowestHigh = unsigned ? 0 : -0x1fffff;
     let largest = 0;
     if (stride === 1) {
       for (let row = 0; row < count; row++) {
@@ -77,7 +78,7 @@ export class Numeric extends FixedKernel {
     }
     for (let row = 0, w = 0; row < count; row++, w += stride) {
       const high = words[w + 1]!;
-      let fits = high < 0x200000 && high >= -0x1fffff;
+      let fits = high < 0x200000 && high >= lowestHigh;
       for (let k = 2; k < stride; k++) fits = fits && words[w + k] === high >> 31;
       if (!fits) {
         // What lies under a null is not a value.
@@ -116,7 +117,10 @@ export class Numeric extends FixedKernel {
     const sign = value < 0n ? '-' : '';
     const text = (value < 0n ? -value : value).toString().padStart(this.scale + 1, '0');
     const shown = this.scale === 0 ? text : `${text.slice(0, -this.scale)}.${text.slice(-this.scale)}`;
-    this.refuse(row, `${sign}${shown} has more than the ${precision - scale} integer digits of numeric(${precision},${scale})`);
+    this.refuse(
+      row,
+      `${sign}${shown} has more than the ${precision - scale} integer digits of numeric(${precision},${scale})`,
+    );
   }
 
   private checkSmall(count: number, largest: number): void {

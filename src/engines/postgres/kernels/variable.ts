@@ -18,7 +18,8 @@ function narrowOffsets(offsets: BigInt64Array, count: number, into: Int32Array):
   const narrow = into.length > count ? into : new Int32Array(count + 1);
   const words = new Int32Array(offsets.buffer, offsets.byteOffset, offsets.length * 2);
   for (let i = 0; i <= count; i++) {
-    if (words[2 * i + 1] !== 0 || words[2 * i]! < 0) throw new Error('a batch with more than 2 GiB of text in one column');
+    if (words[2 * i + 1] !== 0 || words[2 * i]! < 0)
+      throw new Error('a batch with more than 2 GiB of text in one column');
     narrow[i] = words[2 * i]!;
   }
   return narrow;
@@ -53,7 +54,8 @@ export class VariableBytes implements VariableKernel {
     for (let row = 0; row < count; row++) {
       const at = used.indexOf(0, offsets[row]);
       if (at < 0) return;
-      if (at < offsets[row + 1]! && isValid(this.data, row)) throw new CellError(row, 'it holds a zero byte, which text cannot');
+      if (at < offsets[row + 1]! && isValid(this.data, row))
+        throw new CellError(row, 'it holds a zero byte, which text cannot');
     }
   }
 
@@ -155,7 +157,8 @@ export class DictionaryBytes implements VariableKernel {
   private lengthOf(row: number): number {
     if (!isValid(this.data, row)) return -1;
     const length = this.lengths[this.indices[row]!];
-    if (length === undefined) throw new CellError(row, `it points at entry ${this.indices[row]!}, which its dictionary lacks`);
+    if (length === undefined)
+      throw new CellError(row, `it points at entry ${this.indices[row]!}, which its dictionary lacks`);
     return length;
   }
 

@@ -1,0 +1,59 @@
+import type { Proof } from '../src/contracts/pool.ts';
+import type { ControlActivities, ReconcileRequest } from '../src/contracts/steps.ts';
+import { shrinkHeap } from '../src/engines/trino/heap.ts';
+import { isAlive } from '../src/host/process-id.ts';
+import type { ActivityDeps } from './deps.ts';
+import { isGone } from './holders.ts';
+import { createLedgerActivities } from './ledger.ts';
+import { proveGone, removeAttempt, removeWholeRun } from './outside.ts';
+
+export interface ControlDeps extends ActivityDeps {
+  /** See `LedgerDeps`. */
+  lastSeenRun(pool: string): string | undefined;
+}
+
+/** Short acts on the control queue of a host: they look after what others left. */
+export function createControlActivities(deps: ControlDeps): ControlActivities {
+  return {
+    ...createLedgerActivities(deps),
+
+    async dropHandoffs({ pool, run, dataIds }) {
+      const { bytes } = await removeWholeRun(deps, run);
+      const proof: Proof = { kind: 'unlinked', atMs: Date.now(), bytesLeft: 0 };
+      for (const dataId of dataIds) await deps.pool.drop(pool, { dataId, proof });
+      return { bytes };
+    },
+
+    async reconcile(request) {
+      const because = await whyGone(deps, request);
+      if (because === undefined) return { kind: 'holder-alive', because: 'its holder is there' };
+      if (!('workflowId' in request.holder) && request.token === 0) {
+        // A standing charge: its process is what it stood for.
+        return { kind: 'free', because, proof: { kind: 'exited', atMs: Date.now(), bytesLeft: 0 } };
+      }
+      const of = { run: request.leaseId.split('/')[0]!, step: request.step, token: request.token };
+      const removed = request.token === 0 ? undefined : await removeAttempt(deps, of);
+      const proof = await proveGone(deps, of);
+      const what = removed ? `; removed ${removed.containers} containers, ${removed.queries} queries, ${removed.loads} loads` : '';
+      return { kind: 'free', proof, because: `${because}${what}` };
+    },
+
+    async evictEngine({ engine }) {
+      const name = engine.replace(/^trino\./, '');
+      const pid = deps.engines.trinoPid(name);
+      const floor = deps.config.hardware.trino.floorBytes;
+      if (pid === undefined) return { kind: 'exited', atMs: Date.now(), bytesLeft: 0 };
+      const { afterBytes } = await shrinkHeap({ pid });
+      return { kind: 'query-gone', atMs: Date.now(), bytesLeft: Math.max(0, afterBytes - floor) };
+    },
+  };
+}
+
+/** Why a lease may be taken back; undefined while somebody still has it. */
+async function whyGone(deps: ControlDeps, request: ReconcileRequest): Promise<string | undefined> {
+  if (request.withdrawn) return 'its holder is done with it';
+  if (await isGone(deps, request.holder)) return 'its holder is closed';
+  const { begun } = request;
+  if (begun?.host === deps.host && !isAlive(begun.process)) return `process ${begun.process.pid} is gone`;
+  return undefined;
+}

@@ -1,0 +1,130 @@
+import { join } from 'node:path';
+import type { HandoffRef } from '../src/contracts/handoff.ts';
+import type { PostgresLoadStep } from '../src/contracts/pipeline.ts';
+import type { Proof, StepUsage } from '../src/contracts/pool.ts';
+import type { StepActivities, StepRequest } from '../src/contracts/steps.ts';
+import { type DatafusionResult, runDatafusion } from '../src/engines/datafusion/run-datafusion.ts';
+import { type ArrowSource, openArrowSource } from '../src/engines/postgres/arrow-source.ts';
+import { loadTable } from '../src/engines/postgres/load.ts';
+import { checkHandoff } from '../src/handoff/handoff-ref.ts';
+import type { ActivityDeps } from './deps.ts';
+import { type Attempt, attemptMs, leased, type Worked } from './leased.ts';
+
+/** Loads a dataset into a table, exactly once. */
+export function createPostgresActivities(deps: ActivityDeps): Pick<StepActivities, 'postgresLoad'> {
+  return {
+    postgresLoad: (request) => leased(deps, request, (attempt) => postgresLoad(deps, request as StepRequest<PostgresLoadStep>, attempt)),
+  };
+}
+
+/** Where a load takes its batches from, and what ends with it. */
+interface Rows {
+  open(signal: AbortSignal): Promise<ArrowSource>;
+  /** Waits for whoever made the batches; stops it first when nobody reads them any more. */
+  end(options?: { stop: boolean }): Promise<{ proof: Proof; used?: StepUsage }>;
+}
+
+async function postgresLoad(deps: ActivityDeps, request: StepRequest<PostgresLoadStep>, attempt: Attempt): Promise<Worked> {
+  const { spec, run } = request;
+  const ref = request.inputs['from']!;
+  await checkHandoff(ref);
+  const startedAtMs = Date.now();
+  const rssBefore = process.memoryUsage.rss();
+  let peakRss = rssBefore;
+  const rows = ref.parts.every((part) => part.kind === 'arrow') ? arrowRows(ref) : await decodedRows(deps, request, ref, attempt);
+  const loaded = await loadTable(deps.engines.postgres(spec.connection ?? 'default'), {
+    run,
+    step: spec.step,
+    token: attempt.token,
+    into: spec.into,
+    ...(spec.key ? { key: spec.key } : {}),
+    ...(spec.strategy ? { strategy: spec.strategy } : {}),
+    ...(spec.indexes ? { indexes: spec.indexes } : {}),
+    ...(spec.indexOrder ? { indexOrder: spec.indexOrder } : {}),
+    source: (signal) => rows.open(signal),
+    logicalTypes: logicalTypes(ref),
+    expectedRows: ref.rows,
+    expectedBytes: ref.bytes,
+    signal: attempt.signal,
+    onProgress: (progress) => {
+      peakRss = Math.max(peakRss, process.memoryUsage.rss());
+      attempt.progress({ ...progress });
+    },
+  }).catch(async (error: unknown) => {
+    const { proof } = await rows.end({ stop: true }).catch(() => ({ proof: exited() }));
+    attempt.ended({ proof, used: usage(0, 0, 'failed') });
+    throw error;
+  });
+  const { proof, used } = await rows.end();
+  function usage(loadedRows: number, bytes: number, verdict: string): StepUsage {
+    return {
+      peakBytes: Math.max(0, peakRss - rssBefore), scratchPeakBytes: 0, inputBytes: ref.bytes, outputBytes: bytes,
+      rows: loadedRows, seconds: (Date.now() - startedAtMs) / 1000, verdict,
+    }; // prettier-ignore
+  }
+  const own = usage(loaded.rows, loaded.bytes, 'ok');
+  return {
+    proof,
+    used: used ? { ...own, peakBytes: own.peakBytes + used.peakBytes } : own,
+    loaded: {
+      table: loaded.table,
+      rows: loaded.rows,
+      bytes: loaded.bytes,
+      strategy: loaded.strategy,
+      because: [loaded.because, ...loaded.warnings].join('; '),
+    },
+  };
+}
+
+const exited = (): Proof => ({ kind: 'exited', atMs: Date.now(), bytesLeft: 0 });
+
+const logicalTypes = (ref: HandoffRef): Record<string, string> =>
+  Object.fromEntries(ref.schema.flatMap(({ name, logicalType }) => (logicalType === undefined ? [] : [[name, logicalType]])));
+
+const arrowRows = (ref: HandoffRef): Rows => ({
+  open: (signal) => openArrowSource(ref.parts, signal),
+  end: async () => ({ proof: exited() }),
+});
+
+/** Parquet is decoded by a container under the load's own lease, which streams Arrow through a FIFO: not through this process. */
+async function decodedRows(deps: ActivityDeps, request: StepRequest<PostgresLoadStep>, ref: HandoffRef, attempt: Attempt): Promise<Rows> {
+  const { scratch, datafusion } = deps.engines;
+  const name = { run: request.run, step: request.spec.step, token: attempt.token };
+  await scratch.dropLowerTokens(name);
+  const { directory } = await scratch.reserveAttempt(name, { scratchBytes: request.scratchBytes });
+  const fifo = join(directory, 'out', 'rows.fifo');
+  const stop = new AbortController();
+  let decoding: Promise<DatafusionResult> | undefined;
+  return {
+    async open(signal) {
+      const both = AbortSignal.any([signal, stop.signal]);
+      decoding = runDatafusion(datafusion, {
+        ...name,
+        pool: request.pool,
+        ...(request.leaseId === undefined ? {} : { leaseId: request.leaseId }),
+        leaseBytes: request.leaseBytes,
+        scratchBytes: request.scratchBytes,
+        cpus: 1,
+        inputs: { rows: ref },
+        sql: 'select * from rows',
+        output: { kind: 'fifo', path: fifo },
+        attemptDir: directory,
+        timeoutMs: attemptMs(),
+        signal: both,
+      });
+      // A decoder that never gets to write would leave the reader waiting for ever.
+      decoding.catch((error: unknown) => stop.abort(error));
+      return openArrowSource({ fifo }, AbortSignal.any([signal, stop.signal]));
+    },
+    async end(options) {
+      if (options?.stop) stop.abort(new Error('the load has ended'));
+      try {
+        if (!decoding) return { proof: { ...exited(), kind: 'never-started' } }; // it was loaded before
+        const { proof, used } = await decoding;
+        return { proof, used };
+      } finally {
+        await scratch.dropAttempt(name);
+      }
+    },
+  };
+}

@@ -1,0 +1,5 @@
+import { defineConfig } from 'spillway';
+
+export default defineConfig({
+  workflows: './workflows.ts',
+});

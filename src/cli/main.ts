@@ -1,0 +1,111 @@
+import { join } from 'node:path';
+import { Command, CommanderError, Option } from 'commander';
+import { environmentName, flagName, KNOWN_KEYS } from '../config/keys.ts';
+import { loadConfig } from '../config/load-config.ts';
+import type { ResolvedConfig } from '../config/resolved.ts';
+import { readSecret } from '../config/secrets.ts';
+import { SpillwayError } from '../contracts/errors.ts';
+import { packageVersion } from '../provision/package-root.ts';
+import { downCommand } from './commands/down.ts';
+import { poolCommand } from './commands/pool.ts';
+import { runCommand } from './commands/run.ts';
+import { startCommand } from './commands/start.ts';
+import { statusCommand } from './commands/status.ts';
+import { upCommand } from './commands/up.ts';
+import { workerCommand } from './commands/worker.ts';
+import { Exit, exitCodeOf } from './exit.ts';
+import { type Output, terminal } from './output.ts';
+
+type Flags = Record<string, string | boolean | undefined>;
+
+/** Runs one command line; answers its exit code. */
+export async function main(argv: readonly string[], output: Output = terminal): Promise<Exit> {
+  let exit: Exit = Exit.OK;
+  const interrupt = new AbortController();
+  const program = buildProgram(output, interrupt.signal, (code) => (exit = code));
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+    return exit;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? Exit.OK : Exit.BAD_INPUT;
+    output.err(messageOf(error));
+    return exitCodeOf(error);
+  }
+}
+
+function messageOf(error: unknown): string {
+  if (error instanceof SpillwayError) return `spillway: ${error.message}`;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+function buildProgram(output: Output, signal: AbortSignal, done: (exit: Exit) => void): Command {
+  const program = new Command('spillway')
+    .description('ELT workflows as code on Temporal, with a server’s memory lent step by step.')
+    .version(packageVersion())
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => output.out(text.trimEnd()), writeErr: (text) => output.err(text.trimEnd()) });
+
+  const command = (name: string, description: string, act: (config: ResolvedConfig, flags: Flags, args: string[]) => Promise<Exit>): Command => {
+    const built = program.command(name).description(description).exitOverride();
+    built.option('--config <file>', 'configuration file (default: the nearest spillway.config.*)');
+    for (const { key } of KNOWN_KEYS) {
+      const flag = key.replace('.*', '.default');
+      built.addOption(new Option(`${flagName(flag)} <value>`, `sets ${flag}; also ${environmentName(flag)}`).hideHelp());
+    }
+    return built.action(async (...given: unknown[]) => {
+      const self = given.at(-1) as Command;
+      const flags = self.opts<Flags>();
+      done(await act(await configOf(flags), flags, self.args));
+    });
+  };
+
+  command('up', 'find, fetch and start Temporal, Trino, PostgreSQL and the DataFusion image', (config, flags) =>
+    upCommand(config, { systemPackages: flags['systemPackages'] !== false, json: flags['json'] === true }, output),
+  )
+    .option('--no-system-packages', 'never install system packages')
+    .option('--json', 'answer as JSON');
+  command('down', 'stop what `spillway up` started', (config) => downCommand(config, output));
+  command('status', 'where everything is, and whether it answers', (config, flags) =>
+    statusCommand(config, { json: flags['json'] === true }, output),
+  ).option('--json', 'answer as JSON');
+  command('worker', 'run steps and workflows of this host', (config) => workerCommand(config, secretReader(config), output));
+  command('run <what>', 'start a job file or a workflow, and follow it to its end', (config, flags, [what]) =>
+    runCommand(
+      config,
+      {
+        what: what!,
+        ...(typeof flags['input'] === 'string' ? { input: flags['input'] } : {}),
+        ...(typeof flags['workflowId'] === 'string' ? { workflowId: flags['workflowId'] } : {}),
+        json: flags['json'] === true,
+      },
+      output,
+      signal,
+    ),
+  )
+    .option('--input <json>', 'input of a workflow')
+    .option('--workflow-id <id>', 'workflow id (default: the name and a random part)')
+    .option('--json', 'answer as JSON');
+  command('pool', 'who holds and who waits, in bytes', (config, flags) => poolCommand(config, { json: flags['json'] === true }, output)).option(
+    '--json',
+    'answer as JSON',
+  );
+  command('start', 'bring everything up, run the example through the Temporal command line, and show what came of it', (config, flags) =>
+    startCommand(config, secretReader(config), { systemPackages: flags['systemPackages'] !== false }, output),
+  ).option('--no-system-packages', 'never install system packages');
+  return program;
+}
+
+async function configOf(flags: Flags): Promise<ResolvedConfig> {
+  const texts: Record<string, string | undefined> = {};
+  if (typeof flags['config'] === 'string') texts['config'] = flags['config'];
+  for (const { key } of KNOWN_KEYS) {
+    const flag = key.replace('.*', '.default');
+    const name = flagName(flag).slice(2).replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+    const value = flags[name];
+    if (typeof value === 'string') texts[flag] = value;
+  }
+  return loadConfig({ cwd: process.cwd(), env: process.env, flags: texts });
+}
+
+const secretReader = (config: ResolvedConfig) => (secret: Parameters<typeof readSecret>[0]) =>
+  readSecret(secret, process.env, [join(config.root, 'secrets'), join(config.home, 'secrets')]);

@@ -1,0 +1,79 @@
+import { z } from 'zod';
+import { SCHEMA } from './schema.ts';
+
+/** A leaf of the schema. Connections stand with `*` for their name. */
+export interface KnownKey {
+  /** Dotted, for example `pool.limit` or `trino.*.url`. */
+  readonly key: string;
+  /** Whether a text from the environment or a flag is read as a number. */
+  readonly numeric: boolean;
+}
+
+/** Every key that may be set, in the order of the schema. */
+export const KNOWN_KEYS: readonly KnownKey[] = leaves(SCHEMA, []);
+
+/** Keys that stand directly below a path of the configuration (with names of connections as they are). */
+export function keysBelow(path: readonly PropertyKey[]): string[] {
+  const generic = genericPath(path.map(String));
+  const prefix = generic.length === 0 ? '' : `${generic.join('.')}.`;
+  const names = KNOWN_KEYS.filter(({ key }) => key.startsWith(prefix)).map(
+    ({ key }) => key.slice(prefix.length).split('.')[0] ?? '',
+  );
+  return [...new Set(names)];
+}
+
+/** Variable of the environment that sets a key: `pool.scratchLimit` is `SPILLWAY_POOL_SCRATCH_LIMIT`; connections are `default`. */
+export function environmentName(key: string): string {
+  const words = key
+    .replace(/\.(\*|default)(?=\.)/, '')
+    .replace(/([a-z])([A-Z])/g, '$1_$2')
+    .replaceAll('.', '_');
+  return `SPILLWAY_${words.toUpperCase()}`;
+}
+
+/** Flag of the command line that sets a key: `pool.scratchLimit` is `--pool-scratch-limit`. */
+export function flagName(key: string): string {
+  const words = key
+    .replace('.default', '')
+    .replace(/([a-z])([A-Z])/g, '$1-$2')
+    .replaceAll('.', '-');
+  return `--${words.toLowerCase()}`;
+}
+
+/** The known word with the fewest edits from `word`; undefined when none is near. */
+export function nearest(word: string, known: readonly string[]): string | undefined {
+  const ranked = known
+    .map((candidate) => ({ candidate, edits: edits(word.toLowerCase(), candidate.toLowerCase()) }))
+    .sort((a, b) => a.edits - b.edits);
+  const [best] = ranked;
+  return best && best.edits <= Math.max(2, Math.floor(word.length / 3)) ? best.candidate : undefined;
+}
+
+function leaves(schema: z.ZodType, path: readonly string[]): KnownKey[] {
+  if (schema instanceof z.ZodOptional) return leaves(schema.unwrap() as z.ZodType, path);
+  if (schema instanceof z.ZodRecord) return leaves(schema.valueType as z.ZodType, [...path, '*']);
+  // A secret is one value: { secret: NAME }.
+  if (schema instanceof z.ZodObject && path.at(-1) !== 'password') {
+    return Object.entries(schema.shape).flatMap(([name, value]) => leaves(value as z.ZodType, [...path, name]));
+  }
+  return [{ key: path.join('.'), numeric: schema instanceof z.ZodNumber }];
+}
+
+/** Puts `*` for the names of connections. */
+export function genericPath(path: readonly string[]): string[] {
+  return path.map((part, index) => (index === 1 && (path[0] === 'trino' || path[0] === 'postgres') ? '*' : part));
+}
+
+/** Levenshtein distance. */
+function edits(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i += 1) {
+    const current = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      const replaced = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      current.push(Math.min(replaced, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
+    }
+    previous = current;
+  }
+  return previous[b.length] ?? 0;
+}

@@ -1,0 +1,211 @@
+// Longer than most: it is the one place where all layers meet, read from top to bottom.
+import { existsSync, readFileSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { SpillwayError } from '../contracts/errors.ts';
+import { parseDurationMs } from '../policy/sizes.ts';
+import { findConfigFile, loadConfigFile } from './find-file.ts';
+import type { HardwareProfile } from './hardware-profiles.ts';
+import type { HostFacts } from './host-facts.ts';
+import { readHostFacts } from './host-facts.ts';
+import type { CheckedLayer, Layer } from './layers.ts';
+import { environmentLayer, fileLayer, flagLayer, mergeLayers } from './layers.ts';
+import { HARDWARE_KEYS, overrideHardware } from './override-hardware.ts';
+import type { SomeParts } from './parts-file.ts';
+import { readParts } from './parts-file.ts';
+import { resolveHardware } from './resolve-hardware.ts';
+import type { Origin, ResolvedConfig, ResolvedPostgres, ResolvedSecret, ResolvedTrino } from './resolved.ts';
+import { ruleProblems } from './rules.ts';
+import { parseScale } from './schema.ts';
+
+export interface LoadOptions {
+  /** Where the search for a file starts. */
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Dotted key → text, as given on the command line; `config` names a file. @defaultValue none */
+  readonly flags?: Readonly<Record<string, string | undefined>>;
+  /** Facts of the host. @defaultValue read from it */
+  readonly facts?: HostFacts;
+}
+
+/**
+ * The configuration in force: defaults < hardware profile < what `spillway up` started < file < environment < flags.
+ *
+ * Raises one `SpillwayError('InvalidInput')` with a line for every problem of every layer. Connections that nobody named
+ * and `spillway up` did not start are absent from `trino` and `postgres`; an image that nobody named is the empty text.
+ */
+export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> {
+  const { cwd, env, flags = {} } = options;
+  const { config: named, ...flagged } = flags;
+  const asked = named ?? env['SPILLWAY_CONFIG'];
+  const file = asked === undefined ? findConfigFile(cwd) : resolve(cwd, asked);
+  const root = file === undefined ? resolve(cwd) : dirname(file);
+
+  const checked: CheckedLayer[] = [
+    ...(file === undefined ? [] : [fileLayer(await loadConfigFile(file), basename(file))]),
+    environmentLayer(env),
+    flagLayer(flagged),
+  ];
+  const set = mergeLayers(checked.map(({ values }) => values));
+  const problems = checked.flatMap((layer) => layer.problems);
+  const origins: Record<string, Origin> = {};
+  for (const [key, { origin }] of set) origins[key] = origin;
+  const textOf = (key: string): string | undefined => set.get(key)?.value as string | undefined;
+  const orElse = (key: string, ...others: readonly (readonly [Origin, string | undefined])[]): string => {
+    const value = textOf(key);
+    if (value !== undefined) return value;
+    const found = others.find((other) => other[1] !== undefined);
+    origins[key] = found?.[0] ?? 'default';
+    return found?.[1] ?? '';
+  };
+  // A relative path of the file stands against the file; of the environment or a flag, against the working directory.
+  const pathOf = (key: string, value: string): string => resolve(set.get(key)?.origin === 'file' ? root : cwd, value);
+
+  const profile = orElse('hardware', ['default', 'auto']) as HardwareProfile;
+  const divisor = parseScale(orElse('scale', ['default', '1/1'])) ?? 1;
+  const home = pathOf('home', orElse('home', ['default', join(cacheHome(env), 'spillway')]));
+  const parts = readParts(home);
+  const scratch = pathOf(
+    'scratch',
+    orElse(
+      'scratch',
+      ['provisioned', parts?.scratch],
+      ['hardware', profile === 'epyc-768' && divisor === 1 ? '/opt/tmp/spillway' : undefined],
+      ['default', join(home, 'scratch')],
+    ),
+  );
+  const facts = options.facts ?? readHostFacts(scratch);
+  const profiled = resolveHardware(profile, divisor, facts);
+  const hardware = overrideHardware(profiled.hardware, set);
+  for (const key of Object.keys(HARDWARE_KEYS)) origins[key] ??= 'hardware';
+  const because = Object.fromEntries(Object.entries(profiled.because).filter(([key]) => origins[key] === 'hardware'));
+
+  const trino = trinos(set, parts, scratch, origins, problems);
+  const postgres = postgreses(set, parts, origins, problems);
+  const residentTrinos = Object.values(trino).filter(({ residence }) => residence === 'resident').length;
+  problems.push(...ruleProblems({ hardware, set, freeDiskBytes: facts.freeDiskBytes, residentTrinos }));
+  const workflows = textOf('workflows');
+  const workflowsPath = workflows === undefined ? undefined : pathOf('workflows', workflows);
+  if (workflowsPath !== undefined && !existsSync(workflowsPath)) {
+    problems.push(
+      `workflows must be a file that exists, got ${workflows} (${set.get('workflows')?.source}). Looked for ${workflowsPath}.`,
+    );
+  }
+  if (problems.length > 0) throw new SpillwayError('InvalidInput', problems.join('\n'), { details: { problems } });
+
+  const ui = textOf('temporal.ui') ?? (set.has('temporal.address') ? undefined : parts?.temporal?.ui);
+  if (ui !== undefined) origins['temporal.ui'] ??= 'provisioned';
+  const flagsOf = set.get('runtime.flags')?.value as string[] | undefined;
+  origins['runtime.flags'] ??= parts?.image ? 'provisioned' : 'default';
+  return {
+    root,
+    ...(file === undefined ? {} : { file }),
+    home,
+    pool: {
+      name: orElse('pool.name', ['default', 'default']),
+      hostLock: orElse('pool.hostLock', ['default', 'spillway-host']),
+    },
+    temporal: {
+      address: orElse('temporal.address', ['provisioned', parts?.temporal?.address], ['default', '127.0.0.1:7233']),
+      namespace: orElse('temporal.namespace', ['provisioned', parts?.temporal?.namespace], ['default', 'default']),
+      ...(ui === undefined || ui === '' ? {} : { ui }),
+    },
+    hardware,
+    scratch,
+    runtime: {
+      kind: orElse('runtime.kind', ['provisioned', parts?.image?.runtime], ['default', 'podman']) as
+        'podman' | 'docker',
+      flags: flagsOf ?? parts?.image?.flags ?? [],
+      image: orElse('runtime.image', ['provisioned', parts?.image?.name]),
+    },
+    trino,
+    postgres,
+    ...(workflowsPath === undefined ? {} : { workflows: workflowsPath }),
+    drainMs: parseDurationMs(orElse('worker.drain', ['default', '30s'])) ?? 30_000,
+    origins,
+    because,
+  };
+}
+
+/** Where caches of this user lie, by the usual convention. */
+function cacheHome(env: LoadOptions['env']): string {
+  return env['XDG_CACHE_HOME'] ?? join(env['HOME'] ?? '/', '.cache');
+}
+
+function trinos(
+  set: Layer,
+  parts: SomeParts | undefined,
+  scratch: string,
+  origins: Record<string, Origin>,
+  problems: string[],
+): Record<string, ResolvedTrino> {
+  const found: Record<string, ResolvedTrino> = {};
+  for (const [name, get] of connections('trino', set, problems)) {
+    const password = get('password') as ResolvedSecret | undefined;
+    found[name] = {
+      url: (get('url') as string).replace(/\/+$/, ''),
+      user: (get('user') as string | undefined) ?? 'spillway',
+      ...(password === undefined ? {} : { password }),
+      residence: (get('residence') as ResolvedTrino['residence'] | undefined) ?? 'external',
+      lakeCatalog: (get('lakeCatalog') as string | undefined) ?? 'lake',
+      lakeRoot: scratch,
+    };
+  }
+  if (!found['default'] && parts?.trino) {
+    origins['trino.default.url'] = 'provisioned';
+    const residence = parts.trino.found === 'configured' ? 'external' : 'resident';
+    found['default'] = { url: parts.trino.url, user: 'spillway', residence, lakeCatalog: 'lake', lakeRoot: scratch };
+    if (parts.trino.lakeRoot !== scratch) {
+      problems.push(
+        `scratch must be ${parts.trino.lakeRoot}, the lake of the running Trino, got ${scratch}. Run \`spillway up\` again.`,
+      );
+    }
+  }
+  return found;
+}
+
+function postgreses(
+  set: Layer,
+  parts: SomeParts | undefined,
+  origins: Record<string, Origin>,
+  problems: string[],
+): Record<string, ResolvedPostgres> {
+  const found: Record<string, ResolvedPostgres> = {};
+  for (const [name, get] of connections('postgres', set, problems)) {
+    const password = get('password') as ResolvedSecret | undefined;
+    found[name] = { url: get('url') as string, ...(password === undefined ? {} : { password }) };
+  }
+  if (!found['default'] && parts?.postgres) {
+    origins['postgres.default.url'] = 'provisioned';
+    const { url, passwordFile } = parts.postgres;
+    found['default'] = {
+      url,
+      ...(passwordFile !== undefined && existsSync(passwordFile)
+        ? { password: { literal: readFileSync(passwordFile, 'utf8').trim(), provisioned: true } }
+        : {}),
+    };
+  }
+  return found;
+}
+
+/** The connections that any layer names, each with a reader of its keys; one without an address is a problem. */
+function connections(
+  group: 'trino' | 'postgres',
+  set: Layer,
+  problems: string[],
+): (readonly [name: string, get: (field: string) => unknown])[] {
+  const names = new Set<string>();
+  for (const key of set.keys()) {
+    const [first, name] = key.split('.');
+    if (first === group && name !== undefined) names.add(name);
+  }
+  return [...names].flatMap((name) => {
+    const get = (field: string): unknown => set.get(`${group}.${name}.${field}`)?.value;
+    if (get('url') !== undefined) return [[name, get] as const];
+    // A wrong address was reported by its layer already.
+    if (!problems.some((line) => line.startsWith(`${group}.${name}.url `))) {
+      const source = [...set].find(([key]) => key.startsWith(`${group}.${name}.`))?.[1].source;
+      problems.push(`${group}.${name}.url is missing (${source}). Set it, or remove ${group}.${name}.`);
+    }
+    return [];
+  });
+}

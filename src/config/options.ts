@@ -1,0 +1,140 @@
+import type { HardwareProfile } from './hardware-profiles.ts';
+
+/** A size: `512GB`, `1.5 GiB`, `600m`, or whole bytes. Units are binary, as in the engines. */
+export type Size = string | number;
+/** A duration: `2 hours`, `90s`, or whole milliseconds. */
+export type Duration = string | number;
+/** A secret by name, read on the host from `SPILLWAY_SECRET_<NAME>` or a file of the secrets directory. */
+export interface Secret {
+  secret: string;
+}
+
+/** A Trino that queries may name. */
+export interface TrinoOptions {
+  /** For example `http://127.0.0.1:8080`. */
+  url: string;
+  /** @defaultValue 'spillway' */
+  user?: string;
+  password?: Secret;
+  /** `resident`: its memory is the pool's; `external`: it is not. @defaultValue 'external' */
+  residence?: 'resident' | 'external';
+  /** Catalog that unloads into the shared scratch. @defaultValue 'lake' */
+  lakeCatalog?: string;
+}
+
+/** A PostgreSQL that loads may name. */
+export interface PostgresOptions {
+  /** For example `postgres://loader@db.internal:5432/mart`, without a password. */
+  url: string;
+  password?: Secret;
+}
+
+/**
+ * What `spillway.config.ts` may say. Every key is optional; what is not set comes from the hardware profile, or from what
+ * `spillway up` started.
+ */
+export interface SpillwayOptions {
+  /** Where the numbers come from: `auto` from this host, or a named machine. @defaultValue 'auto' */
+  hardware?: HardwareProfile;
+  /** Divides the profile's bytes for a rehearsal, for example `1/64`. Sizes set here stand as written. @defaultValue '1/1' */
+  scale?: string;
+  /** Folder of `spillway up`: downloads, data, logs. @defaultValue '~/.cache/spillway' */
+  home?: string;
+  /** The one scratch root, on fast disk. @defaultValue `scratch` in the home; `/opt/tmp/spillway` for `epyc-768` */
+  scratch?: string;
+  pool?: {
+    /** Names the pool and its queues; letters, digits, `-` and `_`. @defaultValue 'default' */
+    name?: string;
+    /** Bytes lent to steps, standing charges included. @defaultValue half of the RAM; `epyc-768`: 512 GiB */
+    limit?: Size;
+    /** Scratch disk lent to steps. @defaultValue half of what is free, rounded down to a power of two; `epyc-768`: 3 TiB */
+    scratchLimit?: Size;
+    /** Scratch of a step that declares none. @defaultValue an eighth of `scratchLimit`; `epyc-768`: 100 GiB */
+    stepScratch?: Size;
+    /** Name of the lock that keeps a second pool off this host. @defaultValue 'spillway-host' */
+    hostLock?: string;
+  };
+  temporal?: {
+    /** `host:port`. @defaultValue what `spillway up` started, else `127.0.0.1:7233` */
+    address?: string;
+    /** @defaultValue 'default' */
+    namespace?: string;
+    /** Address of the UI, for links. */
+    ui?: string;
+  };
+  /** Trinos by name; steps use `default`. @defaultValue `default` is what `spillway up` started */
+  trino?: Record<string, TrinoOptions>;
+  /** PostgreSQLs by name; loads use `default`. @defaultValue `default` is what `spillway up` started */
+  postgres?: Record<string, PostgresOptions>;
+  /** How DataFusion containers are run. @defaultValue what `spillway up` found */
+  runtime?: {
+    kind?: 'podman' | 'docker';
+    /** Flags of `run` without which no container starts here. */
+    flags?: string[];
+    /** Image of the DataFusion runner. */
+    image?: string;
+  };
+  /** Module that exports your workflows, relative to this file. */
+  workflows?: string;
+  light?: {
+    /** Light steps at a time. @defaultValue 4; `epyc-768`: 8 */
+    slots?: number;
+    /** What one light step may use without a lease. @defaultValue 1/96 of the RAM, 128 MiB to 2 GiB */
+    stepBytes?: Size;
+  };
+  worker?: {
+    /** Worker process without any step. @defaultValue 400 MiB; `epyc-768`: 1 GiB */
+    baseline?: Size;
+    /** How long running steps get to end after SIGTERM; 1 s to 1 hour. @defaultValue '30s' */
+    drain?: Duration;
+  };
+  /** Engine settings that the hardware profile decides; change one only with a reason. */
+  engines?: {
+    trino?: {
+      /** Memory of the container or process. @defaultValue heap + 500 MiB or 1/8 */
+      container?: Size;
+      /** `-Xmx`. @defaultValue 1/12 of the RAM; `epyc-768`: 192 GiB */
+      heap?: Size;
+      /** What an idle Trino keeps: its standing charge. @defaultValue 1000 MiB; `epyc-768`: 4 GiB */
+      floor?: Size;
+      /** `query.max-memory-per-node`. @defaultValue 4/5 of `maxTotalMemory` */
+      maxMemoryPerNode?: Size;
+      /** `query.max-total-memory`. @defaultValue heap - headroom */
+      maxTotalMemory?: Size;
+      /** `memory.heap-headroom-per-node`. @defaultValue 1/6 of the heap, at least 500 MiB */
+      heapHeadroom?: Size;
+      /** `max-spill-per-node`. @defaultValue a quarter of the scratch limit; `epyc-768`: 512 GiB */
+      spill?: Size;
+    };
+    postgres?: {
+      /** @defaultValue 1/64 of the RAM, 128 MiB to 16 GiB */
+      sharedBuffers?: Size;
+      /** @defaultValue 1/1024 of the RAM, 4 MiB to 128 MiB */
+      workMem?: Size;
+      /** @defaultValue 1/128 of the RAM, 64 MiB to 4 GiB */
+      maintenanceWorkMem?: Size;
+      /** @defaultValue 1/512 of the RAM, 16 MiB to 1 GiB */
+      autovacuumWorkMem?: Size;
+      /** `max_wal_size`. @defaultValue 1/12 of the RAM, 1 GiB to 16 GiB */
+      maxWal?: Size;
+      /** @defaultValue 20; `epyc-768`: 30 */
+      checkpointTimeoutMinutes?: number;
+    };
+    datafusion?: {
+      /** @defaultValue physical cores */
+      partitions?: number;
+      /** Disk limit where a step declares no scratch. @defaultValue an eighth of the scratch limit; `epyc-768`: 100 GiB */
+      spill?: Size;
+    };
+  };
+}
+
+/**
+ * Gives the options back as they are, with their types: for `export default defineConfig({ … })` in `spillway.config.ts`.
+ *
+ * @example
+ * export default defineConfig({ workflows: './workflows/index.ts', pool: { limit: '48GB' } });
+ */
+export function defineConfig(options: SpillwayOptions): SpillwayOptions {
+  return options;
+}

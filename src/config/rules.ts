@@ -1,0 +1,174 @@
+import { formatBytes, parseDurationMs } from '../policy/sizes.ts';
+import { show, type Layer } from './layers.ts';
+import type { ResolvedHardware } from './resolved.ts';
+
+/** What rules across keys look at. */
+export interface RuleFacts {
+  readonly hardware: ResolvedHardware;
+  readonly set: Layer;
+  /** Free disk under the scratch root. */
+  readonly freeDiskBytes: number;
+  /** Whether a Trino of ours stands in the pool. */
+  readonly residentTrinos: number;
+}
+
+interface Rule {
+  /** Key that the line starts with: the one to change. */
+  readonly key: string;
+  readonly value: (hardware: ResolvedHardware) => number;
+  /** Answers the rest of the line after the key when the rule is broken. */
+  readonly broken: (facts: RuleFacts) => { must: string; mend: string } | undefined;
+}
+
+const profileMend = 'Lower it or choose another hardware profile.';
+
+/** Rules across keys, each a row: what must hold between two numbers, and what to do when it does not. */
+const RULES: readonly Rule[] = [
+  {
+    key: 'pool.limit',
+    value: (hardware) => hardware.poolBytes,
+    broken: ({ hardware }) =>
+      hardware.poolBytes > hardware.ramBytes
+        ? { must: `be at most ${formatBytes(hardware.ramBytes)} (the RAM of this host)`, mend: profileMend }
+        : undefined,
+  },
+  {
+    key: 'pool.limit',
+    value: (hardware) => hardware.poolBytes,
+    broken: ({ hardware, residentTrinos }) => {
+      const worker = hardware.workerBaselineBytes + hardware.lightSlots * hardware.lightStepBytes;
+      const standing = worker + residentTrinos * hardware.trino.floorBytes;
+      const parts = [
+        `worker ${formatBytes(hardware.workerBaselineBytes)}`,
+        `${hardware.lightSlots} light slots of ${formatBytes(hardware.lightStepBytes)}`,
+        ...(residentTrinos > 0 ? [`Trino ${formatBytes(hardware.trino.floorBytes)}`] : []),
+      ];
+      return hardware.poolBytes <= standing
+        ? {
+            must: `be more than the standing charges of ${formatBytes(standing)} (${parts.join(', ')})`,
+            mend: 'Raise it, or lower light.slots.',
+          }
+        : undefined;
+    },
+  },
+  {
+    key: 'engines.trino.container',
+    value: (hardware) => hardware.trino.containerBytes,
+    broken: ({ hardware, residentTrinos }) => {
+      const worker = hardware.workerBaselineBytes + hardware.lightSlots * hardware.lightStepBytes;
+      const room = hardware.poolBytes - worker;
+      return residentTrinos > 0 &&
+        hardware.poolBytes <= hardware.ramBytes &&
+        room > 0 &&
+        hardware.trino.containerBytes > room
+        ? {
+            must: `be at most ${formatBytes(room)} (pool.limit without the worker's share)`,
+            mend: 'Lower it with engines.trino.heap, or raise pool.limit.',
+          }
+        : undefined;
+    },
+  },
+  {
+    key: 'engines.trino.heap',
+    value: (hardware) => hardware.trino.heapBytes,
+    broken: ({ hardware: { trino } }) =>
+      trino.heapBytes >= trino.containerBytes
+        ? {
+            must: `be less than engines.trino.container (${formatBytes(trino.containerBytes)})`,
+            mend: 'Leave 500 MiB for what is not heap.',
+          }
+        : undefined,
+  },
+  {
+    key: 'engines.trino.maxMemoryPerNode',
+    value: (hardware) => hardware.trino.maxMemoryPerNodeBytes,
+    broken: ({ hardware: { trino } }) => {
+      const room = trino.heapBytes - trino.heapHeadroomBytes;
+      return trino.maxMemoryPerNodeBytes >= room
+        ? {
+            must: `be less than ${formatBytes(Math.max(0, room))} (engines.trino.heap without heapHeadroom)`,
+            mend: 'Trino does not start otherwise.',
+          }
+        : undefined;
+    },
+  },
+  {
+    key: 'engines.trino.maxTotalMemory',
+    value: (hardware) => hardware.trino.maxTotalMemoryBytes,
+    broken: ({ hardware: { trino } }) =>
+      trino.maxTotalMemoryBytes < trino.maxMemoryPerNodeBytes
+        ? {
+            must: `be at least engines.trino.maxMemoryPerNode (${formatBytes(trino.maxMemoryPerNodeBytes)})`,
+            mend: 'Raise it.',
+          }
+        : undefined,
+  },
+  {
+    key: 'engines.trino.floor',
+    value: (hardware) => hardware.trino.floorBytes,
+    broken: ({ hardware: { trino } }) =>
+      trino.floorBytes >= trino.containerBytes
+        ? {
+            must: `be less than engines.trino.container (${formatBytes(trino.containerBytes)})`,
+            mend: 'A query is lent the difference.',
+          }
+        : undefined,
+  },
+  {
+    key: 'engines.postgres.sharedBuffers',
+    value: (hardware) => hardware.postgres.sharedBuffersBytes,
+    broken: ({ hardware }) => {
+      const beside = hardware.ramBytes - hardware.poolBytes;
+      return beside > 0 && hardware.postgres.sharedBuffersBytes > beside
+        ? { must: `be at most ${formatBytes(beside)} (the RAM beside the pool)`, mend: 'Lower it, or pool.limit.' }
+        : undefined;
+    },
+  },
+  {
+    key: 'pool.scratchLimit',
+    value: (hardware) => hardware.scratchBytes,
+    broken: ({ hardware, freeDiskBytes }) =>
+      hardware.scratchBytes > freeDiskBytes
+        ? {
+            must: `be at most ${formatBytes(freeDiskBytes)} (free on the disk of the scratch root)`,
+            mend: 'Lower it, or set scratch to another disk.',
+          }
+        : undefined,
+  },
+  ...(
+    [
+      ['pool.stepScratch', (hardware) => hardware.stepScratchBytes],
+      ['engines.trino.spill', (hardware) => hardware.trino.spillBytes],
+      ['engines.datafusion.spill', (hardware) => hardware.datafusion.spillBytes],
+    ] as readonly [string, (hardware: ResolvedHardware) => number][]
+  ).map(([key, value]): Rule => ({
+    key,
+    value,
+    broken: ({ hardware }) =>
+      value(hardware) > hardware.scratchBytes
+        ? { must: `be at most pool.scratchLimit (${formatBytes(hardware.scratchBytes)})`, mend: 'Lower it.' }
+        : undefined,
+  })),
+];
+
+/** Longest and shortest time that a worker may drain. */
+const DRAIN_MS = { least: 1_000, most: 3_600_000 };
+
+/** A line for every rule across keys that does not hold. */
+export function ruleProblems(facts: RuleFacts): string[] {
+  const lines = RULES.flatMap(({ key, value, broken }) => {
+    const found = broken(facts);
+    if (!found) return [];
+    const set = facts.set.get(key);
+    const got = set
+      ? `${show(set.value)} (${set.source})`
+      : `${formatBytes(value(facts.hardware))} (hardware profile ${facts.hardware.profile})`;
+    return [`${key} must ${found.must}, got ${got}. ${found.mend}`];
+  });
+  const drain = facts.set.get('worker.drain');
+  const drainMs = drain ? (parseDurationMs(drain.value as string | number) ?? 0) : DRAIN_MS.least;
+  if (drain && (drainMs < DRAIN_MS.least || drainMs > DRAIN_MS.most)) {
+    lines.push(`worker.drain must be from 1 second to 1 hour, got ${show(drain.value)} (${drain.source}).`);
+  }
+  return lines;
+}

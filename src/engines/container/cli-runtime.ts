@@ -1,0 +1,247 @@
+// Past 250 lines would be split; the life of one container stands here as one, because its order is the point:
+// leftovers, group, start, watch, end, evidence, removal, proof.
+import { execa } from 'execa';
+import { SpillwayError } from '../../contracts/errors.ts';
+import type { Proof } from '../../contracts/pool.ts';
+import { poolPath, type CgroupTree, type NoCgroups } from '../../host/cgroup-tree.ts';
+import { readOomVerdict } from '../../host/kernel-log.ts';
+import { attemptPrefix, containerName, isAttemptName, OURS } from './container-name.ts';
+import type { ContainerOutcome, ContainerRuntime, ContainerSpec, ExitEvidence } from './container-port.ts';
+import { GroupSampler } from './group-sampler.ts';
+import { judgeExit } from './judge-exit.ts';
+import { OutputLines } from './output-lines.ts';
+import { runArguments } from './run-arguments.ts';
+import { RuntimeCli } from './runtime-cli.ts';
+
+/** What a runtime is made of. */
+export interface CliRuntimeOptions {
+  kind: 'podman' | 'docker';
+  /** Flags that probeRuntime of src/host/container-runtime.ts found. */
+  flags: readonly string[];
+  /** Groups of the host, and the limit of the pool's; `none` leaves the runtime's own limits and accounting. */
+  cgroups: CgroupTree | NoCgroups;
+  poolLimitBytes: number;
+  /** `uid:gid` that containers run as. @defaultValue that of this process, 65534:65534 where it is root */
+  user?: string;
+  /** @defaultValue false */
+  selinux?: boolean;
+}
+
+/** The runtime behind a command line: podman or docker. */
+export function createCliRuntime(options: CliRuntimeOptions): ContainerRuntime {
+  const cli = new RuntimeCli(options.kind);
+  return {
+    run: (spec) => new Attempt(spec, options, cli).run(),
+    listByLabels: (labels) => cli.list({ ...OURS, ...labels }),
+    exists: async (name) => (await cli.inspect(name)) !== undefined,
+    removeByLabels: async (labels) => {
+      const found = await cli.list({ ...OURS, ...labels });
+      await Promise.all(
+        found.map(async ({ name, labels: own }) => {
+          await cli.removeAndSeeGone(name);
+          const pool = own['spillway.pool'];
+          // Its attempt may be dead, and then nobody else removes the group.
+          if (options.cgroups.version !== 'none' && pool) await options.cgroups.remove(`${poolPath(pool)}/${name}`);
+        }),
+      );
+      return found.map(({ name }) => name);
+    },
+    removeEmptyGroups: async (pool, olderThanMs) => {
+      const tree = options.cgroups;
+      if (tree.version === 'none') return [];
+      const removed: string[] = [];
+      for (const name of await tree.children(poolPath(pool))) {
+        const path = `${poolPath(pool)}/${name}`;
+        if (!isAttemptName(name) || (await tree.ageMs(path)) < olderThanMs) continue;
+        if ((await tree.read(path))?.processes !== 0 || (await cli.inspect(name))) continue;
+        await tree.remove(path);
+        removed.push(name);
+      }
+      return removed;
+    },
+  };
+}
+
+/** Who containers run as: never root. */
+export function containerUser(): string {
+  const uid = process.getuid?.() ?? 0;
+  return uid === 0 ? '65534:65534' : `${uid}:${process.getgid?.() ?? uid}`;
+}
+
+class Attempt {
+  readonly #spec: ContainerSpec;
+  readonly #options: CliRuntimeOptions;
+  readonly #cli: RuntimeCli;
+  readonly #tree: CgroupTree | undefined;
+  readonly #name: string;
+  #intent: ExitEvidence['intent'];
+
+  constructor(spec: ContainerSpec, options: CliRuntimeOptions, cli: RuntimeCli) {
+    this.#spec = spec;
+    this.#options = options;
+    this.#cli = cli;
+    this.#tree = options.cgroups.version === 'none' ? undefined : options.cgroups;
+    this.#name = containerName(spec);
+  }
+
+  async run(): Promise<ContainerOutcome> {
+    const spec = this.#spec;
+    const pool = await this.#tree?.makePool(spec.pool, this.#options.poolLimitBytes);
+    await this.#removeLowerTokens(pool);
+    if (spec.signal?.aborted) return this.#neverStarted();
+    const stepPath = this.#tree && pool ? await this.#tree.makeStep(pool, this.#name, spec.memoryBytes) : undefined;
+    const sampler = this.#tree && pool && stepPath ? new GroupSampler(this.#tree, pool, stepPath) : undefined;
+    const began = Date.now();
+    const output = new OutputLines(spec.onEvent);
+    let gone = false;
+    try {
+      await sampler?.start();
+      const cliExit = await this.#start(stepPath, output);
+      const state = await this.#lastState(cliExit);
+      // Gone from here on, so that what is read below is what is left.
+      await this.#cli.removeAndSeeGone(this.#name);
+      gone = true;
+      const sampled = (await sampler?.stop()) ?? { heldPeakBytes: 0, stepPeakBytes: 0, poolPeakBytes: 0, oomKills: 0 };
+      const last = output.result;
+      const evidence: ExitEvidence = {
+        ...(this.#intent && { intent: this.#intent }),
+        ...(cliExit !== undefined && { cliExit }),
+        ...(state && { state }),
+        ...(last && { lastEvent: { ev: last.ev, ...(typeof last['cls'] === 'string' && { cls: last['cls'] }) } }),
+        ...sampled,
+        stepLimitBytes: stepPath ? spec.memoryBytes : 0,
+        poolLimitBytes: pool ? this.#options.poolLimitBytes : 0,
+        kernelLog:
+          stepPath && (state?.exitCode === 137 || sampled.oomKills > 0) ? await readOomVerdict(stepPath) : 'unreadable',
+      };
+      const verdict = judgeExit(evidence);
+      const exitCode = state?.status === 'exited' ? state.exitCode : cliExit;
+      return {
+        verdict,
+        ...(exitCode !== undefined && { exitCode }),
+        evidence,
+        peakBytes:
+          verdict === 'oom-own' ? Math.max(sampled.heldPeakBytes, sampled.stepPeakBytes) : sampled.heldPeakBytes,
+        seconds: (Date.now() - began) / 1000,
+        stderrTail: output.tail,
+        ...(last && { result: last }),
+        proof: await this.#proof(stepPath),
+      };
+    } finally {
+      await sampler?.stop();
+      if (!gone) await this.#cli.removeAndSeeGone(this.#name);
+      if (stepPath) await this.#tree?.remove(stepPath);
+    }
+  }
+
+  /** Starts the container and waits for the runtime's command to end. Aborting and the deadline end it. */
+  async #start(stepPath: string | undefined, output: OutputLines): Promise<number | undefined> {
+    const spec = this.#spec;
+    const { kind, flags, user = containerUser(), selinux = false } = this.#options;
+    const args = runArguments(spec, { kind, flags, user, selinux, ...(stepPath && { cgroupParent: stepPath }) });
+    // In a process group of its own: a Ctrl-C at the terminal is for us, podman would pass it on into the container.
+    const command = execa(kind, args, { reject: false, buffer: false, stdin: 'ignore', detached: true });
+    for (const stream of ['stdout', 'stderr'] as const) {
+      command[stream]?.on('data', (chunk: string | Buffer) => output.push(stream, chunk.toString()));
+    }
+    let ended = false;
+    const stopping: Promise<void>[] = [];
+    const stop = (intent: 'cancelled' | 'timeout'): void => {
+      if (this.#intent || ended) return;
+      this.#intent = intent; // before the kill: afterwards nobody could tell it from a stranger's
+      stopping.push(
+        this.#stop(
+          () => ended,
+          (signal) => command.kill(signal),
+        ),
+      );
+    };
+    const onAbort = (): void => stop('cancelled');
+    const deadline = setTimeout(stop, spec.timeoutMs, 'timeout');
+    spec.signal?.addEventListener('abort', onAbort, { once: true });
+    if (spec.signal?.aborted) onAbort();
+    try {
+      const result = await command;
+      ended = true;
+      output.end();
+      if (result.code === 'ENOENT')
+        throw new SpillwayError('ContainerFailed', `${kind} is not on PATH; install it or name the other runtime`);
+      return result.exitCode;
+    } finally {
+      ended = true;
+      clearTimeout(deadline);
+      spec.signal?.removeEventListener('abort', onAbort);
+      await Promise.all(stopping);
+    }
+  }
+
+  /** The runtime's record once it is final: for a moment after its command ended it may still say `running`. */
+  async #lastState(cliExit: number | undefined): Promise<ExitEvidence['state']> {
+    for (let round = 0; ; round++) {
+      const state = (await this.#cli.inspect(this.#name))?.state;
+      // Without an exit code the command was killed: then `running` is the truth.
+      if (state?.status !== 'running' || cliExit === undefined || round === 10) return state;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /**
+   * Removes the container over and over until the runtime's command has ended: an abort may come before the container is there,
+   * and the command would go on to make it. Killing the command alone would leave the container running.
+   */
+  async #stop(ended: () => boolean, kill: (signal: NodeJS.Signals) => void): Promise<void> {
+    for (let round = 0; !ended(); round++) {
+      await this.#cli.remove(this.#name).catch(() => false); // the end sees it gone, or says so
+      if (round === 100) kill('SIGKILL');
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** Earlier attempts' containers and groups go before this one starts; a later attempt's presence means that we are the stale one. */
+  async #removeLowerTokens(pool: string | undefined): Promise<void> {
+    const { run, step, token } = this.#spec;
+    const others = await this.#cli.list({ ...OURS, 'spillway.run': run, 'spillway.step': step });
+    const later = others.find(({ labels }) => Number(labels['spillway.token']) > token);
+    if (later) {
+      throw new SpillwayError(
+        'LeaseLost',
+        `a later attempt of step ${step} is there (${later.name}); this one, token ${token}, stands back`,
+      );
+    }
+    for (const { name } of others) await this.#cli.removeAndSeeGone(name);
+    if (!this.#tree || !pool) return;
+    const prefix = attemptPrefix({ run, step });
+    for (const group of await this.#tree.children(pool)) {
+      if (group.startsWith(prefix) && Number(group.slice(prefix.length)) <= token)
+        await this.#tree.remove(`${pool}/${group}`);
+    }
+  }
+
+  /** The container is gone by now; the group tells what of its bytes is left. */
+  async #proof(stepPath: string | undefined): Promise<Proof> {
+    const tree = this.#tree;
+    if (!tree || !stepPath) return { kind: 'exited', atMs: Date.now(), bytesLeft: 0 };
+    for (let round = 0; ; round++) {
+      const reading = await tree.read(stepPath);
+      if (!reading || reading.processes === 0) {
+        return { kind: 'cgroup-empty', atMs: Date.now(), bytesLeft: reading?.heldBytes ?? 0 };
+      }
+      if (round >= 500) {
+        throw new SpillwayError(
+          'ContainerFailed',
+          `processes are left in ${stepPath} after its container was removed; end them`,
+        );
+      }
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  #neverStarted(): ContainerOutcome {
+    const evidence: ExitEvidence = {
+      ...{ intent: 'cancelled', oomKills: 0, stepPeakBytes: 0, stepLimitBytes: 0, poolPeakBytes: 0, poolLimitBytes: 0 },
+      ...{ heldPeakBytes: 0, kernelLog: 'unreadable' },
+    };
+    const proof: Proof = { kind: 'never-started', atMs: Date.now(), bytesLeft: 0 };
+    return { verdict: 'cancelled', evidence, peakBytes: 0, seconds: 0, stderrTail: '', proof };
+  }
+}

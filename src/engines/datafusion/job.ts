@@ -1,0 +1,106 @@
+import type { HandoffColumn, HandoffPart, HandoffRef } from '../../contracts/handoff.ts';
+
+/** Version of what this folder and the runner in the image say to each other. */
+export const PROTOCOL = 1;
+
+/** One job of the runner in the image; see containers/datafusion/README.md. Paths are those inside the container. */
+export interface DatafusionJob {
+  protocol: typeof PROTOCOL;
+  sql: string;
+  tables: JobTable[];
+  engine: JobEngine;
+  /** Directory for links to the parts. */
+  linkDir: string;
+  output: JobOutput;
+  /** @defaultValue 1000 */
+  progressMs?: number;
+}
+
+export interface JobTable {
+  name: string;
+  parts: { kind: HandoffPart['kind']; path: string }[];
+  /** Needed where there are no parts: an empty table has types all the same. */
+  columns: HandoffColumn[];
+}
+
+export interface JobEngine {
+  partitions: number;
+  poolBytes: number;
+  spillDir: string;
+  /** Limit of spill files, and of spill and output together where the output lies on scratch. */
+  scratchBytes: number;
+  /** Hash joins are faster and cannot spill: off after the engine ran out once. */
+  hashJoin: boolean;
+  /** @defaultValue 8192 */
+  batchRows?: number;
+}
+
+export type JobOutput =
+  | { kind: 'arrow'; dir: string; name: string; onScratch: boolean }
+  | { kind: 'parquet'; dir: string; name: string; onScratch: boolean; rowGroupBytes: number }
+  | { kind: 'fifo'; path: string };
+
+/** Once a second. Sums over all operators; `rows` and `bytes` are what was handed over so far. */
+export interface JobProgress {
+  ev: 'progress';
+  seconds: number;
+  rows: number;
+  bytes: number;
+  rss_anon: number;
+  scratch_bytes: number;
+  spill_count: number;
+  spilled_bytes: number;
+  output_rows: number;
+  scanned_bytes: number;
+}
+
+/** Last word of a job that went well. `bytes` are those of the rows in memory, a part's `bytes` those of its file. */
+export interface JobDone {
+  ev: 'done';
+  rows: number;
+  bytes: number;
+  parts: { kind: HandoffPart['kind']; file: string; rows: number; bytes: number }[];
+  schema: HandoffColumn[];
+  spill_count: number;
+  spilled_bytes: number;
+  output_rows: number;
+  scanned_bytes: number;
+  peak_rss_anon: number;
+  scratch_peak: number;
+  seconds: number;
+}
+
+/** Last word of a job that failed. */
+export interface JobError {
+  ev: 'error';
+  cls: 'pool' | 'disk' | 'sql' | 'io' | 'engine';
+  message: string;
+  /** For `pool`: the allocation that failed, and who held the most. */
+  failed?: string;
+  consumers?: string[];
+}
+
+/** A directory of the host and its name in the container. */
+export interface InputMount {
+  source: string;
+  target: string;
+}
+
+/**
+ * Tables of a job and the directories they are read from: each directory is seen once, read-only, whatever tables lie in it. Pure.
+ */
+export function planInputs(inputs: Record<string, HandoffRef>): { tables: JobTable[]; mounts: InputMount[] } {
+  const targets = new Map<string, string>();
+  const tables = Object.entries(inputs).map(([name, ref]) => ({
+    name,
+    columns: ref.schema,
+    parts: ref.parts.map(({ kind, uri }) => {
+      const path = decodeURIComponent(new URL(uri).pathname);
+      const cut = path.lastIndexOf('/');
+      const folder = path.slice(0, cut) || '/';
+      if (!targets.has(folder)) targets.set(folder, `/in/${targets.size}`);
+      return { kind, path: `${targets.get(folder)!}/${path.slice(cut + 1)}` };
+    }),
+  }));
+  return { tables, mounts: [...targets].map(([source, target]) => ({ source, target })) };
+}

@@ -1,0 +1,230 @@
+import { execa } from 'execa';
+import { chmod, chown, mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { SpillwayError } from '../../contracts/errors.ts';
+import type { HandoffColumn, HandoffPart, HandoffRef } from '../../contracts/handoff.ts';
+import type { Proof, StepUsage } from '../../contracts/pool.ts';
+import { chooseCpuset, isTmpfs, type Machine } from '../../host/machine.ts';
+import { containerUser } from '../container/cli-runtime.ts';
+import type { ContainerEvent, ContainerOutcome, ContainerRuntime, Mount } from '../container/container-port.ts';
+import { failureOf } from './failure.ts';
+import { planInputs, PROTOCOL, type DatafusionJob, type JobDone, type JobOutput, type JobProgress } from './job.ts';
+import { splitMemory, type MemorySplit } from './memory-rule.ts';
+
+/** What DataFusion jobs are run with. */
+export interface DatafusionDeps {
+  runtime: ContainerRuntime;
+  /** Image with the runner; see containers/datafusion/README.md. */
+  image: string;
+  machine: Pick<Machine, 'cpus'>;
+  /** `uid:gid` of containers; the one the runtime was made with. @defaultValue containerUser() */
+  user?: string;
+}
+
+/** One attempt of a DataFusion step. */
+export interface DatafusionRequest {
+  run: string;
+  step: string;
+  token: number;
+  pool: string;
+  leaseId?: string;
+  leaseBytes: number;
+  /** Part of the lease that covers files on tmpfs, not the engine. @defaultValue 0 */
+  shmBytes?: number;
+  scratchBytes: number;
+  cpus: number;
+  /** Table name in the statement → where its rows are. */
+  inputs: Record<string, HandoffRef>;
+  sql: string;
+  /**
+   * `dir` gets `part-00000.<kind>`; `path` is a FIFO with a reader, made when it is missing. Rows read from a FIFO count only once this attempt
+   * has ended well: a reader cannot tell a failed writer from a finished one.
+   */
+  output: { kind: 'arrow' | 'parquet'; dir: string } | { kind: 'fifo'; path: string };
+  /** Directory of this attempt alone; job file, links and spill lie in it while the attempt lives. Made when it is missing. */
+  attemptDir: string;
+  /** False after the engine ran out once: joins that spill instead of ones that are fast. @defaultValue true */
+  hashJoin?: boolean;
+  timeoutMs: number;
+  signal?: AbortSignal;
+  onProgress?: (progress: JobProgress) => void;
+}
+
+/** What a DataFusion step made. */
+export interface DatafusionResult {
+  verdict: 'ok';
+  /** Absent files of a FIFO: an empty list. A part's bytes are those of its file. */
+  parts: HandoffPart[];
+  schema: HandoffColumn[];
+  rows: number;
+  /** Bytes of the rows in memory. */
+  bytes: number;
+  spillCount: number;
+  spilledBytes: number;
+  /** How the lease was divided; recorded with the run. */
+  settings: MemorySplit & { cpuset: string; hashJoin: boolean };
+  used: StepUsage;
+  proof: Proof;
+}
+
+/**
+ * Runs one query in a container of its own and answers where its rows are.
+ *
+ * Raises `EngineExhausted`, `OutOfMemoryOwn`, `OutOfMemoryCeiling`, `SqlError`, `ScratchFull`, `EngineFailed`, `ContainerFailed` with
+ * `DatafusionFailureDetails`; `HandoffLost` when an input file is gone. An abort is rethrown after everything is gone. Only `output.dir` keeps files, and only
+ * when it went well.
+ */
+export async function runDatafusion(deps: DatafusionDeps, request: DatafusionRequest): Promise<DatafusionResult> {
+  const { attemptDir, output, signal } = request;
+  const split = splitMemory(request.leaseBytes - (request.shmBytes ?? 0), request.cpus);
+  const { tables, mounts: inputs } = planInputs(request.inputs);
+  await requireInputs(request.inputs);
+  const user = deps.user ?? containerUser();
+  const outDir = output.kind === 'fifo' ? dirname(output.path) : output.dir;
+  const jobFile = join(attemptDir, 'job.json');
+  let ended = false;
+  try {
+    for (const dir of [attemptDir, outDir]) await makeWritable(dir, user);
+    if (output.kind === 'fifo') await makeFifo(output.path, user);
+    const onScratch = !(await isTmpfs(outDir));
+    const job: DatafusionJob = {
+      protocol: PROTOCOL,
+      sql: request.sql,
+      tables,
+      engine: {
+        partitions: split.partitions,
+        poolBytes: split.poolBytes,
+        spillDir: '/attempt/spill',
+        scratchBytes: request.scratchBytes,
+        hashJoin: request.hashJoin ?? true,
+      },
+      linkDir: '/attempt/links',
+      output: jobOutput(output, onScratch, split.rowGroupBytes),
+    };
+    await writeFile(jobFile, JSON.stringify(job));
+    await chmod(jobFile, 0o644); // whatever our umask, the container's user reads it
+    const cpuset = chooseCpuset(deps.machine, request.cpus);
+    const outcome = await deps.runtime.run({
+      ...{ run: request.run, step: request.step, token: request.token, pool: request.pool },
+      ...(request.leaseId !== undefined && { leaseId: request.leaseId }),
+      image: deps.image,
+      command: ['/attempt/job.json'],
+      memoryBytes: request.leaseBytes,
+      cpuset,
+      mounts: [
+        { source: attemptDir, target: '/attempt', writable: true },
+        { source: outDir, target: '/out', writable: true },
+        ...inputs.map((mount): Mount => ({ ...mount, writable: false })),
+      ],
+      // Anything that asks for a temporary directory gets disk, not the small one in memory.
+      environment: { TMPDIR: '/attempt/spill' },
+      timeoutMs: request.timeoutMs,
+      ...(signal && { signal }),
+      onEvent: (event) => {
+        if (isProgress(event)) request.onProgress?.(event);
+      },
+    });
+    const used = usageOf(outcome, request.inputs);
+    if (outcome.verdict === 'cancelled') throw abortReason(signal);
+    if (outcome.verdict !== 'ok') throw failureOf(outcome, { used, ...request });
+    const done = outcome.result as unknown as JobDone;
+    ended = true;
+    return {
+      verdict: 'ok',
+      parts: done.parts.map(({ kind, file, rows, bytes }) => ({
+        kind,
+        uri: pathToFileURL(join(outDir, file)).href,
+        rows,
+        bytes,
+      })),
+      schema: done.schema,
+      rows: done.rows,
+      bytes: done.bytes,
+      spillCount: done.spill_count,
+      spilledBytes: done.spilled_bytes,
+      settings: { ...split, cpuset, hashJoin: job.engine.hashJoin },
+      used,
+      proof: outcome.proof,
+    };
+  } finally {
+    // A killed engine leaves its spill files; nobody else knows them.
+    for (const name of ['spill', 'links', 'job.json'])
+      await rm(join(attemptDir, name), { recursive: true, force: true });
+    if (!ended && output.kind !== 'fifo') await removeOutput(output);
+  }
+}
+
+const PART = 'part-00000';
+
+function jobOutput(output: DatafusionRequest['output'], onScratch: boolean, rowGroupBytes: number): JobOutput {
+  switch (output.kind) {
+    case 'fifo':
+      return { kind: 'fifo', path: `/out/${basename(output.path)}` };
+    case 'arrow':
+      return { kind: 'arrow', dir: '/out', name: PART, onScratch };
+    case 'parquet':
+      return { kind: 'parquet', dir: '/out', name: PART, onScratch, rowGroupBytes };
+  }
+}
+
+async function removeOutput({ kind, dir }: { kind: string; dir: string }): Promise<void> {
+  for (const name of [`.${PART}.${kind}.tmp`, `${PART}.${kind}`]) await rm(join(dir, name), { force: true });
+}
+
+/** Makes a directory that the container's user may write to. Another's existing directory is left as it is. */
+async function makeWritable(dir: string, user: string): Promise<void> {
+  await mkdir(dir, { recursive: true });
+  if (process.getuid?.() === 0) {
+    await chown(dir, ...ids(user));
+    await chmod(dir, 0o755);
+  }
+}
+
+async function makeFifo(path: string, user: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (!found) await execa('mkfifo', ['--mode', '600', path]);
+  else if (!found.isFIFO()) throw new SpillwayError('InvalidInput', `${path} is no FIFO; give a path that is free`);
+  if (process.getuid?.() === 0) await chown(path, ...ids(user));
+}
+
+function ids(user: string): [number, number] {
+  const [uid = 0, gid = uid] = user.split(':').map(Number);
+  return [uid, gid];
+}
+
+async function requireInputs(inputs: Record<string, HandoffRef>): Promise<void> {
+  for (const [table, { parts }] of Object.entries(inputs)) {
+    for (const { uri } of parts) {
+      const path = fileURLToPath(uri);
+      if (!(await stat(path).catch(() => undefined))) {
+        throw new SpillwayError(
+          'HandoffLost',
+          `rows of table ${table} are gone (${path}); the step that makes them has to run again`,
+        );
+      }
+    }
+  }
+}
+
+function usageOf(outcome: ContainerOutcome, inputs: Record<string, HandoffRef>): StepUsage {
+  const result = outcome.result as Partial<JobDone> | undefined;
+  return {
+    // Without groups the runner's own samples are all there is.
+    peakBytes: Math.max(outcome.peakBytes, result?.peak_rss_anon ?? 0),
+    scratchPeakBytes: result?.scratch_peak ?? 0,
+    inputBytes: Object.values(inputs).reduce((sum, { bytes }) => sum + bytes, 0),
+    outputBytes: result?.bytes ?? 0,
+    rows: result?.rows ?? 0,
+    seconds: outcome.seconds,
+    verdict: outcome.verdict,
+  };
+}
+
+function isProgress(event: ContainerEvent): event is ContainerEvent & JobProgress {
+  return event.ev === 'progress';
+}
+
+function abortReason(signal: AbortSignal | undefined): unknown {
+  return signal?.reason ?? new DOMException('The step was cancelled', 'AbortError');
+}

@@ -1,0 +1,200 @@
+import type { QueryResultRow } from 'pg';
+import { SpillwayError } from '../../contracts/errors.ts';
+import type { AttemptName } from './identifiers.ts';
+import { LEDGER_SCHEMA, quoteTable } from './identifiers.ts';
+import type { Session } from './session.ts';
+import { pause } from './session.ts';
+import {
+  BACKEND_ALIVE,
+  CLAIM_NEW,
+  CLAIM_OLD,
+  CREATE_LEDGER,
+  LEDGER_EXISTS,
+  LOCK_CREATION,
+  MARK_ENDED,
+  MARK_PUBLISHED,
+  READ_LOAD,
+  READ_LOAD_LOCKED,
+  SCHEMA_EXISTS,
+  TERMINATE_BACKEND,
+} from './sql.ts';
+
+/** A row of the load ledger. `loading` → `published`, for good, or → `ended`, from where a later attempt loads again. */
+export interface LoadRow extends QueryResultRow {
+  run: string;
+  step: string;
+  token: number;
+  state: 'loading' | 'published' | 'ended';
+  target: string;
+  staging: string | null;
+  application: string;
+  backend_pid: number | null;
+  backend_start: string | null;
+  strategy: string | null;
+  because: string | null;
+  rows: number | null;
+  bytes: number | null;
+  warnings: string[];
+}
+
+const BACKEND_GONE_MS = 10_000;
+const CLAIM_ROUNDS = 10;
+
+/** Makes the ledger when it is missing; any number of sessions may do so at once. */
+export async function ensureLedger(session: Session): Promise<void> {
+  const [{ there } = { there: false }] = await session.query<{ there: boolean }>(LEDGER_EXISTS);
+  if (there) return;
+  await session.transaction(async () => {
+    await session.query(LOCK_CREATION);
+    // Looked at again, in the catalogue itself: `if not exists` trusts a cache that may be older than the lock.
+    await session.query(SCHEMA_EXISTS, [LEDGER_SCHEMA]);
+    for (const statement of CREATE_LEDGER) await session.run(statement);
+  });
+}
+
+/** Reads what the ledger says of a load; undefined when it says nothing, or there is no ledger. */
+export async function readLoad(
+  session: Session,
+  { run, step }: Omit<AttemptName, 'token'>,
+): Promise<LoadRow | undefined> {
+  const [{ there } = { there: false }] = await session.query<{ there: boolean }>(LEDGER_EXISTS);
+  return there ? (await session.query<LoadRow>(READ_LOAD, [run, step]))[0] : undefined;
+}
+
+export interface EndOptions {
+  signal?: AbortSignal;
+  /** Longest wait for the backend's end. @defaultValue 10 s */
+  waitMs?: number;
+}
+
+/**
+ * Ends the backend that a row names, if it still runs, and sees it gone.
+ * @throws SpillwayError `LoadInterrupted` when it does not go
+ */
+export async function endBackend(session: Session, row: LoadRow, options: EndOptions = {}): Promise<boolean> {
+  if (row.backend_pid === null) return false;
+  const backend = [row.backend_pid, row.backend_start, row.application];
+  const sent = await session.query(TERMINATE_BACKEND, backend);
+  const deadline = Date.now() + (options.waitMs ?? BACKEND_GONE_MS);
+  while ((await session.query<{ alive: number }>(BACKEND_ALIVE, backend))[0]!.alive > 0) {
+    if (Date.now() > deadline) {
+      throw new SpillwayError(
+        'LoadInterrupted',
+        `An earlier attempt at ${row.target} still runs on backend ${row.backend_pid} and does not end; the next attempt tries again.`,
+      );
+    }
+    await pause(50, options.signal);
+  }
+  return sent.length > 0;
+}
+
+/** Drops a staging table by its name in the ledger. */
+export async function dropStaging(session: Session, staging: string): Promise<void> {
+  await session.run(`drop table if exists ${quoteTable({ schema: LEDGER_SCHEMA, table: staging })}`);
+}
+
+/** What an attempt writes down before it makes anything. */
+export interface Claim extends AttemptName {
+  target: string;
+  staging: string;
+  application: string;
+}
+
+function superseded(claim: Claim, token: number): SpillwayError {
+  return new SpillwayError(
+    'LeaseLost',
+    `Attempt ${claim.token} at loading ${claim.target} is over: attempt ${token} has taken its place. Nothing was published by this one.`,
+  );
+}
+
+/**
+ * Registers an attempt. Ends the backend of an earlier one, drops its staging, and only then takes its place.
+ * Answers the row of a load that is published already, or undefined: the load is this attempt's.
+ * @throws SpillwayError `LeaseLost` when the ledger holds a higher token
+ */
+export async function claimLoad(session: Session, claim: Claim, signal?: AbortSignal): Promise<LoadRow | undefined> {
+  const values = [
+    claim.run,
+    claim.step,
+    claim.token,
+    claim.target,
+    claim.staging,
+    claim.application,
+    session.pid,
+    session.backendStart,
+  ];
+  for (let round = 0; round < CLAIM_ROUNDS; round += 1) {
+    if ((await session.run(CLAIM_NEW, values)) === 1) return undefined;
+    const before = await readLoad(session, claim);
+    if (!before) continue;
+    if (before.state === 'published') return before;
+    if (before.token > claim.token) throw superseded(claim, before.token);
+    await endBackend(session, before, signal ? { signal } : {});
+    const taken = await session.transaction(async () => {
+      const [now] = await session.query<LoadRow>(READ_LOAD_LOCKED, [claim.run, claim.step]);
+      // It was published, taken over or removed while its backend was being ended: look again.
+      if (!now || now.state === 'published' || now.token !== before.token || now.backend_pid !== before.backend_pid) {
+        return false;
+      }
+      if (now.staging !== null) await dropStaging(session, now.staging);
+      return (await session.run(CLAIM_OLD, values)) === 1;
+    });
+    if (taken) return undefined;
+  }
+  throw new SpillwayError(
+    'LoadInterrupted',
+    `Other attempts at ${claim.target} keep taking its place; nothing was published.`,
+  );
+}
+
+/** What a published load leaves in the ledger. */
+export interface LoadFigures {
+  strategy: string;
+  because: string;
+  rows: number;
+  bytes: number;
+  warnings: readonly string[];
+}
+
+/**
+ * Marks the load published, in the transaction that publishes it.
+ * @throws SpillwayError `LeaseLost` when this attempt is no longer the one that may
+ */
+export async function markPublished(session: Session, claim: Claim, figures: LoadFigures): Promise<void> {
+  const { strategy, because, rows, bytes, warnings } = figures;
+  const marked = await session.run(MARK_PUBLISHED, [
+    claim.run,
+    claim.step,
+    claim.token,
+    strategy,
+    because,
+    rows,
+    bytes,
+    [...warnings],
+  ]);
+  if (marked !== 1) {
+    const now = await readLoad(session, claim);
+    throw superseded(claim, now?.token ?? claim.token);
+  }
+}
+
+/**
+ * Cleans up after an attempt that failed or was cancelled: its backend ended, its staging dropped, its row marked `ended`.
+ * Answers the row as it is then: a load whose COMMIT had gone through is `published` after all.
+ */
+export async function endAttempt(
+  session: Session,
+  name: AttemptName,
+  options: EndOptions = {},
+): Promise<LoadRow | undefined> {
+  const row = await readLoad(session, name);
+  if (!row || row.token !== name.token || row.state !== 'loading') return row;
+  await endBackend(session, row, options);
+  return session.transaction(async () => {
+    const [now] = await session.query<LoadRow>(READ_LOAD_LOCKED, [name.run, name.step]);
+    if (!now || now.token !== name.token || now.state !== 'loading') return now;
+    if (now.staging !== null) await dropStaging(session, now.staging);
+    await session.run(MARK_ENDED, [name.run, name.step, name.token]);
+    return { ...now, state: 'ended', staging: null };
+  });
+}

@@ -1,0 +1,39 @@
+import type { AttemptName, TableName } from './identifiers.ts';
+import type { Claim } from './ledger.ts';
+import type { TablePlan } from './schema.ts';
+import type { StrategyChoice } from './strategy.ts';
+
+/** An index or key of the new table. */
+export interface PlannedIndex {
+  readonly columns: readonly string[];
+  readonly unique: boolean;
+  readonly primary: boolean;
+}
+
+/** A load, decided: what the strategies carry out. */
+export interface LoadPlan {
+  readonly attempt: AttemptName;
+  readonly claim: Claim;
+  readonly target: TableName;
+  readonly staging: TableName;
+  readonly table: TablePlan;
+  readonly indexes: readonly PlannedIndex[];
+  readonly choice: StrategyChoice;
+  readonly indexOrder: 'before-logged' | 'after-logged';
+  readonly expectedRows: number | undefined;
+  readonly warnings: readonly string[];
+  /** Longest wait for readers of the old table. @defaultValue 2 minutes */
+  readonly swapWaitMs?: number;
+}
+
+/** What a load is at. */
+export const LoadPhase = {
+  CONNECTING: 'connecting',
+  OPENING: 'opening the rows',
+  COPYING: 'copying',
+  INDEXING: 'indexing',
+  LOGGING: 'making it durable',
+  ANALYZING: 'analyzing',
+  PUBLISHING: 'publishing',
+} as const;
+export type LoadPhase = (typeof LoadPhase)[keyof typeof LoadPhase];

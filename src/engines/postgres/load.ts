@@ -1,0 +1,283 @@
+// Longer than most files: the order of one load, from claim to clean-up, is best read in one place.
+import { SpillwayError } from '../../contracts/errors.ts';
+import type { IndexSpec, LoadStrategy } from '../../contracts/pipeline.ts';
+import type { ArrowSource } from './arrow-source.ts';
+import { sourceColumns } from './arrow-types.ts';
+import { CopyEncoder } from './encoder.ts';
+import { loadFailure } from './failures.ts';
+import type { AttemptName, TableName } from './identifiers.ts';
+import { applicationName, parseTableName, showTable, stagingTable } from './identifiers.ts';
+import type { EncodeOptions } from './kernels/choose.ts';
+import type { Claim, LoadRow } from './ledger.ts';
+import { claimLoad, endAttempt, endBackend, ensureLedger, readLoad } from './ledger.ts';
+import type { LoadPlan, PlannedIndex } from './load-plan.ts';
+import { LoadPhase } from './load-plan.ts';
+import { stagingName } from './publish.ts';
+import { planTable } from './schema.ts';
+import type { PostgresDeps } from './session.ts';
+import { abortable, cancelled, pause, Session } from './session.ts';
+import { TRY_LOCK_TARGET, WHO_HOLDS_TARGET } from './sql.ts';
+import { loadFrozen, loadUnlogged } from './strategies.ts';
+import type { ServerFacts } from './strategy.ts';
+import { chooseStrategy } from './strategy.ts';
+import { inspectTarget } from './target.ts';
+import { SERVER_FACTS } from './target-sql.ts';
+
+export interface LoadProgress {
+  phase: LoadPhase;
+  rows: number;
+  bytes: number;
+}
+
+export interface LoadRequest {
+  /** `originalExecutionRunId`: the same across resets. */
+  run: string;
+  step: string;
+  /** Of this attempt; a higher one takes the load over, a lower one is refused. */
+  token: number;
+  /** `schema.table`. */
+  into: string;
+  key?: readonly string[];
+  /** @defaultValue 'auto' */
+  strategy?: LoadStrategy;
+  indexes?: readonly IndexSpec[];
+  /** For `unlogged`. @defaultValue 'after-logged' */
+  indexOrder?: 'before-logged' | 'after-logged';
+  /** Opens the rows. Called once, and only when there is something to load; the source is closed in any case. */
+  source(signal: AbortSignal): Promise<ArrowSource>;
+  /** Column name → the producer's own type where the carrier lost it (`uuid`, `json`, `timestamp with time zone`). */
+  logicalTypes?: Readonly<Record<string, string>>;
+  /** Rows the source must have; absent where its writer does not know yet. */
+  expectedRows?: number;
+  /** Only explains the choice of the strategy. */
+  expectedBytes?: number;
+  encode?: EncodeOptions;
+  signal: AbortSignal;
+  /** Called at each change of phase, while rows go out, and every second in between: SET LOGGED shows no progress of its own. */
+  onProgress?(progress: LoadProgress): void;
+  /** @defaultValue see each */
+  limits?: {
+    /** Longest wait for another load into the same table. @defaultValue 60 s */
+    targetWaitMs?: number;
+    /** Longest wait for readers of the old table. @defaultValue 2 minutes */
+    swapWaitMs?: number;
+    /** Longest time the server may take no data. @defaultValue 60 s */
+    stallMs?: number;
+    /** Longest time to reach the server again for cleaning up. @defaultValue 15 s */
+    cleanUpMs?: number;
+  };
+}
+
+export interface LoadOutcome {
+  /** `schema.table`. */
+  table: string;
+  rows: number;
+  /** Bytes of the binary COPY. */
+  bytes: number;
+  strategy: string;
+  because: string;
+  /** What the replaced table had and the new one lacks. */
+  warnings: string[];
+  /** Loaded by an earlier attempt; this one did nothing. */
+  alreadyPublished: boolean;
+}
+
+const outcome = (target: TableName, row: LoadRow, alreadyPublished: boolean): LoadOutcome => ({
+  table: showTable(target),
+  rows: row.rows!,
+  bytes: row.bytes!,
+  strategy: row.strategy!,
+  because: row.because!,
+  warnings: row.warnings,
+  alreadyPublished,
+});
+
+/** One load into a target at a time, whoever runs it. The lock ends with the connection. */
+async function lockTarget(session: Session, table: string, waitMs: number, signal: AbortSignal): Promise<void> {
+  const deadline = Date.now() + waitMs;
+  for (;;) {
+    const [answer] = await session.query<{ locked: boolean }>(TRY_LOCK_TARGET, [table]);
+    if (answer!.locked) return;
+    if (Date.now() > deadline) {
+      const holders = await session.query<{ name: string; pid: number }>(WHO_HOLDS_TARGET, [table]);
+      const who = holders.map(({ name, pid }) => `${name} (backend ${pid})`).join(', ') || 'another session';
+      throw new SpillwayError(
+        'LoadInterrupted',
+        `${table} is being loaded by ${who}; nothing was published, the next attempt waits again.`,
+      );
+    }
+    await pause(250, signal);
+  }
+}
+
+async function planLoad(
+  session: Session,
+  request: LoadRequest,
+  claim: Claim,
+  target: TableName,
+  source: ArrowSource,
+): Promise<LoadPlan> {
+  const key = request.key ?? [];
+  const indexes = request.indexes ?? [];
+  const existing = await inspectTarget(session, target, key, indexes);
+  const table = planTable({
+    table: showTable(target),
+    source: sourceColumns(source.schema.fields, request.logicalTypes),
+    existing: existing?.columns,
+    key,
+    indexes,
+  });
+  const [facts] = await session.query<{ wal_level: string; version: number; publishes_all: string[] }>(SERVER_FACTS);
+  const server: ServerFacts = {
+    walLevel: facts!.wal_level,
+    version: facts!.version,
+    publishesAll: facts!.publishes_all,
+  };
+  const choice = chooseStrategy({
+    asked: request.strategy ?? 'auto',
+    expectedRows: request.expectedRows,
+    expectedBytes: request.expectedBytes,
+    server,
+  });
+  const lost = (existing?.lostIndexes ?? []).map(
+    (name) => `index ${name} of the replaced table was not asked for and is gone`,
+  );
+  const planned: PlannedIndex[] = indexes.map(({ columns, unique }) => ({
+    columns,
+    unique: unique ?? false,
+    primary: false,
+  }));
+  if (key.length > 0) planned.unshift({ columns: key, unique: true, primary: true });
+  return {
+    attempt: request,
+    claim,
+    target,
+    staging: stagingName(claim.staging),
+    table,
+    indexes: planned,
+    choice,
+    indexOrder: request.indexOrder ?? 'after-logged',
+    expectedRows: request.expectedRows,
+    warnings: [...table.warnings, ...lost],
+    ...(request.limits?.swapWaitMs === undefined ? {} : { swapWaitMs: request.limits.swapWaitMs }),
+  };
+}
+
+/** Reaches the server again, which may be starting up, and ends the attempt there. Answers its row in the ledger. */
+async function cleanUp(deps: PostgresDeps, attempt: AttemptName, waitMs: number): Promise<LoadRow | undefined> {
+  const deadline = Date.now() + waitMs;
+  for (let waitedMs = 100; ; waitedMs = Math.min(waitedMs * 2, 2000)) {
+    let session: Session | undefined;
+    try {
+      session = await Session.open(deps, `${applicationName(attempt).slice(0, 52)}/clean-up`);
+      return await endAttempt(session, attempt, { waitMs: Math.max(0, deadline - Date.now()) });
+    } catch (error) {
+      if (Date.now() + waitedMs > deadline) throw error;
+      await pause(waitedMs);
+    } finally {
+      await session?.close();
+    }
+  }
+}
+
+/** Ends the backend of a load from a connection of its own. */
+async function terminateBackend(deps: PostgresDeps, attempt: AttemptName): Promise<void> {
+  const session = await Session.open(deps, `${applicationName(attempt).slice(0, 52)}/terminate`);
+  try {
+    const row = await readLoad(session, attempt);
+    if (row?.token === attempt.token) await endBackend(session, row);
+  } finally {
+    await session.close();
+  }
+}
+
+/**
+ * Loads rows into a table, replacing it as a whole, exactly once per run and step: a load that is published already is
+ * answered from the ledger. Whatever happens, readers see the old table or the new one, and nothing of a failed or
+ * cancelled attempt is left; where the server cannot be reached to clean up, the next attempt does it.
+ *
+ * @throws SpillwayError `TargetUnreachable` and `LoadInterrupted` (try again), `LoadRefused` (rows, types or rights are wrong),
+ * `LeaseLost` (a later attempt has taken over), `InvalidInput`, or what opening the source throws
+ */
+export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promise<LoadOutcome> {
+  const target = parseTableName(request.into);
+  const table = showTable(target);
+  const { signal } = request;
+  const attempt: AttemptName = { run: request.run, step: request.step, token: request.token };
+  if (!Number.isSafeInteger(request.token) || request.token < 0) {
+    throw new SpillwayError('InvalidInput', `token must be a whole number >= 0, got ${request.token}.`);
+  }
+  const claim: Claim = {
+    ...attempt,
+    target: table,
+    staging: stagingTable(attempt),
+    application: applicationName(attempt),
+  };
+
+  const progress: LoadProgress = { phase: LoadPhase.CONNECTING, rows: 0, bytes: 0 };
+  const report = (phase: LoadPhase, rows: number, bytes: number): void => {
+    Object.assign(progress, { phase, rows, bytes });
+    request.onProgress?.({ ...progress });
+  };
+  const ticker = setInterval(() => request.onProgress?.({ ...progress }), 1000);
+
+  let session: Session | undefined;
+  let source: ArrowSource | undefined;
+  let claimed = false;
+  let commitSent = false;
+  try {
+    report(LoadPhase.CONNECTING, 0, 0);
+    session = await Session.open(deps, claim.application, signal);
+    await ensureLedger(session);
+    // From here on the ledger may name this attempt, whether or not the answer arrives.
+    claimed = true;
+    const published = await claimLoad(session, claim, signal);
+    if (published) return outcome(target, published, true);
+    await lockTarget(session, table, request.limits?.targetWaitMs ?? 60_000, signal);
+    report(LoadPhase.OPENING, 0, 0);
+    source = await request.source(signal);
+    signal.throwIfAborted();
+    const plan = await planLoad(session, request, claim, target, source);
+    const encoder = new CopyEncoder(
+      sourceColumns(source.schema.fields, request.logicalTypes),
+      plan.table.columns,
+      request.encode,
+    );
+    report(LoadPhase.COPYING, 0, 0);
+    const load = plan.choice.strategy === 'freeze' ? loadFrozen : loadUnlogged;
+    const counts = await load({
+      session,
+      plan,
+      source,
+      encoder,
+      signal,
+      stallMs: request.limits?.stallMs,
+      report,
+      terminate: () => terminateBackend(deps, attempt),
+      committing: () => (commitSent = true),
+    });
+    return { table, ...counts, ...plan.choice, warnings: [...plan.warnings], alreadyPublished: false };
+  } catch (error) {
+    // Closed first: a backend that waits for us ends by itself.
+    await session?.close();
+    let row: LoadRow | undefined;
+    let known = !claimed;
+    if (claimed) {
+      try {
+        row = await cleanUp(deps, attempt, request.limits?.cleanUpMs ?? 15_000);
+        known = true;
+      } catch {
+        // The next attempt, or the janitor, finds the ledger's row and cleans up.
+      }
+    }
+    // COMMIT went through and only its answer was lost.
+    if (row?.state === 'published' && row.token === attempt.token) return outcome(target, row, false);
+    if (signal.aborted) throw cancelled(table, progress.phase, signal);
+    throw loadFailure(error, { table, phase: progress.phase, published: known || !commitSent ? 'no' : 'unknown' });
+  } finally {
+    clearInterval(ticker);
+    await session?.close();
+    // A FIFO whose writer hangs must not hold up the answer.
+    await abortable(source?.close() ?? Promise.resolve(), AbortSignal.timeout(5000)).catch(() => undefined);
+  }
+}

@@ -1,0 +1,113 @@
+import { SpillwayError } from '../../contracts/errors.ts';
+import type { AttemptName, TableName } from './identifiers.ts';
+import { indexName, LEDGER_SCHEMA, quoteIdentifier, quoteTable, showTable, stagingIndex } from './identifiers.ts';
+import { isServerError } from './failures.ts';
+import type { LoadPlan } from './load-plan.ts';
+import type { Session } from './session.ts';
+import { pause } from './session.ts';
+import { LOCK_CREATION, SCHEMA_EXISTS } from './sql.ts';
+import { inspectTarget } from './target.ts';
+import { DEFAULT_RIGHTS, INHERIT_RIGHTS, NAMES_IN_SCHEMA } from './target-sql.ts';
+
+/** A waiting ACCESS EXCLUSIVE lock holds up every new reader behind it: ask briefly, step back, ask again. */
+const LOCK_TRY_MS = 500;
+const LOCK_NOT_AVAILABLE = '55P03';
+const SWAP_WAIT_MS = 120_000;
+
+/** Builds the key and the indexes on the staging table, under names of the attempt. */
+export async function buildIndexes(session: Session, plan: LoadPlan): Promise<void> {
+  const staging = quoteTable(plan.staging);
+  for (const [index, { columns, unique, primary }] of plan.indexes.entries()) {
+    const name = quoteIdentifier(stagingIndex(plan.attempt, index));
+    const list = columns.map(quoteIdentifier).join(', ');
+    await session.run(
+      primary
+        ? `alter table ${staging} add constraint ${name} primary key (${list})`
+        : `create ${unique ? 'unique ' : ''}index ${name} on ${staging} (${list})`,
+    );
+  }
+}
+
+/** Locks the table that is replaced, stepping back whenever somebody else holds it. Answers its oid, undefined: none exists. */
+async function lockTarget(session: Session, plan: LoadPlan, signal: AbortSignal): Promise<string | undefined> {
+  const deadline = Date.now() + (plan.swapWaitMs ?? SWAP_WAIT_MS);
+  for (let round = 1; ; round += 1) {
+    await session.run('savepoint swap');
+    try {
+      await session.run(`set local lock_timeout = '${LOCK_TRY_MS}ms'`);
+      const existing = await inspectTarget(session, plan.target, [], []);
+      if (!existing) return undefined;
+      await session.run(`lock table ${quoteTable(plan.target)} in access exclusive mode`);
+      // Looked at again under the lock: a view or a trigger may have come since the plan was made.
+      const locked = await inspectTarget(session, plan.target, [], []);
+      if (locked?.oid === existing.oid) return locked.oid;
+      await session.run('rollback to savepoint swap');
+    } catch (error) {
+      if (!isServerError(error) || error.code !== LOCK_NOT_AVAILABLE) throw error;
+      await session.run('rollback to savepoint swap');
+      if (Date.now() > deadline) {
+        throw new SpillwayError(
+          'LoadInterrupted',
+          `${showTable(plan.target)} could not be swapped: other sessions kept it locked. Nothing was published; look for long transactions that read it.`,
+          { cause: error },
+        );
+      }
+    }
+    await pause(Math.min(200 * round, 2000) * (0.5 + Math.random()), signal);
+  }
+}
+
+const runAll = async (session: Session, statements: readonly { statement: string }[]): Promise<void> => {
+  for (const { statement } of statements) await session.run(statement);
+};
+
+/**
+ * Puts the staging table in the target's place, inside the transaction that publishes: same name, rights, owner and comments,
+ * indexes named after the table. The old table is dropped, never with what depends on it.
+ */
+export async function swap(session: Session, plan: LoadPlan, signal: AbortSignal): Promise<void> {
+  const { target, staging } = plan;
+  const old = await lockTarget(session, plan, signal);
+  if (old === undefined) {
+    await createSchema(session, target.schema);
+  }
+  const columns = plan.table.columns.map(({ name }) => name);
+  const name = quoteTable(target);
+  const rights =
+    old === undefined
+      ? await session.query<{ statement: string }>(DEFAULT_RIGHTS, [target.schema, name])
+      : await session.query<{ statement: string }>(INHERIT_RIGHTS, [old, name, columns]);
+  if (old !== undefined) await session.run(`drop table ${name}`);
+  // Schema first, and a name that cannot be taken there; then the name.
+  await session.run(`alter table ${quoteTable(staging)} set schema ${quoteIdentifier(target.schema)}`);
+  const moved: TableName = { schema: target.schema, table: staging.table };
+  await session.run(`alter table ${quoteTable(moved)} rename to ${quoteIdentifier(target.table)}`);
+  await renameIndexes(session, plan.attempt, target, plan);
+  await runAll(session, rights);
+}
+
+/** Makes the target's schema; several loads may need it in the same moment. */
+async function createSchema(session: Session, schema: string): Promise<void> {
+  await session.run(`set local lock_timeout = '10s'`);
+  await session.query(LOCK_CREATION);
+  // Reads the catalogue, and so learns what was committed while it waited: `if not exists` alone trusts its cache.
+  const [{ there } = { there: false }] = await session.query<{ there: boolean }>(SCHEMA_EXISTS, [schema]);
+  if (!there) await session.run(`create schema ${quoteIdentifier(schema)}`);
+}
+
+async function renameIndexes(session: Session, attempt: AttemptName, target: TableName, plan: LoadPlan): Promise<void> {
+  const taken = new Set(
+    (await session.query<{ name: string }>(NAMES_IN_SCHEMA, [target.schema])).map(({ name }) => name),
+  );
+  for (const [index, { columns, unique, primary }] of plan.indexes.entries()) {
+    const name = primary
+      ? indexName(target.table, [], 'pkey', taken)
+      : indexName(target.table, columns, unique ? 'key' : 'idx', taken);
+    taken.add(name);
+    const current: TableName = { schema: target.schema, table: stagingIndex(attempt, index) };
+    await session.run(`alter index ${quoteTable(current)} rename to ${quoteIdentifier(name)}`);
+  }
+}
+
+/** Where staging tables are: beside the ledger, in no publication that a schema's tables are in. */
+export const stagingName = (table: string): TableName => ({ schema: LEDGER_SCHEMA, table });

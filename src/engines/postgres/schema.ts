@@ -1,0 +1,103 @@
+import { SpillwayError } from '../../contracts/errors.ts';
+import type { IndexSpec } from '../../contracts/pipeline.ts';
+import type { SourceColumn } from './arrow-types.ts';
+import { arrowTypeName, deriveType } from './arrow-types.ts';
+import { quoteIdentifier } from './identifiers.ts';
+import type { TargetColumn } from './types.ts';
+
+/** A column of the table to be made, with the default it keeps from the table it replaces. */
+export interface PlannedColumn extends TargetColumn {
+  readonly defaultExpression?: string;
+}
+
+/** The table to be made. */
+export interface TablePlan {
+  readonly columns: readonly PlannedColumn[];
+  readonly key: readonly string[];
+  readonly indexes: readonly IndexSpec[];
+  readonly warnings: readonly string[];
+}
+
+export interface TableQuestion {
+  readonly table: string;
+  readonly source: readonly SourceColumn[];
+  /** Columns of the table that is replaced; undefined when there is none. */
+  readonly existing: readonly PlannedColumn[] | undefined;
+  readonly key: readonly string[];
+  readonly indexes: readonly IndexSpec[];
+}
+
+/**
+ * Plans the columns of the new table: those that exist keep their type, default and NOT NULL, new ones get the type that
+ * holds every value of theirs, columns of the key are NOT NULL.
+ * @throws SpillwayError `LoadRefused` that lists every problem
+ */
+export function planTable({ table, source, existing, key, indexes }: TableQuestion): TablePlan {
+  const problems: string[] = [];
+  const warnings: string[] = [];
+  const names = new Set<string>();
+  if (source.length === 0) problems.push('the rows have no columns.');
+  const columns = source.map((column): PlannedColumn | undefined => {
+    if (names.has(column.name))
+      problems.push(`two columns are named "${column.name}"; give one an alias in the query.`);
+    names.add(column.name);
+    try {
+      quoteIdentifier(column.name);
+    } catch (error) {
+      problems.push((error as Error).message);
+      return undefined;
+    }
+    const notNull = key.includes(column.name);
+    const kept = existing?.find(({ name }) => name === column.name);
+    if (kept) return { ...kept, notNull: kept.notNull || notNull };
+    const derived = deriveType(column);
+    if (!derived) {
+      problems.push(
+        `column "${column.name}": no PostgreSQL type is known for ${arrowTypeName(column.type)}. Cast it in the query, for example to a string or JSON text.`,
+      );
+      return undefined;
+    }
+    return { name: column.name, ...derived, isEnum: false, notNull };
+  });
+  for (const column of existing ?? []) {
+    if (!names.has(column.name))
+      warnings.push(`column "${column.name}" of the replaced table is not in the rows and is gone`);
+  }
+  const check = (list: readonly string[], what: string): void => {
+    if (list.length === 0) problems.push(`${what} names no column.`);
+    for (const name of list) {
+      if (!names.has(name))
+        problems.push(`${what} names "${name}", which is no column of the rows (${[...names].join(', ')}).`);
+    }
+    if (new Set(list).size !== list.length) problems.push(`${what} names a column twice.`);
+  };
+  if (key.length > 0) check(key, 'key');
+  for (const [index, { columns: list }] of indexes.entries()) check(list, `indexes[${index}]`);
+  if (problems.length > 0) {
+    throw new SpillwayError('LoadRefused', `The rows cannot be loaded into ${table}: ${problems.join(' ')}`, {
+      details: { problems },
+    });
+  }
+  return { columns: columns.filter((column) => column !== undefined), key, indexes, warnings };
+}
+
+/** Statement that makes a staging table. */
+export function createTableSql(staging: string, plan: TablePlan, unlogged: boolean): string {
+  const columns = plan.columns.map(({ name, typeName, notNull, defaultExpression }) =>
+    [
+      quoteIdentifier(name),
+      typeName,
+      defaultExpression === undefined ? '' : `default ${defaultExpression}`,
+      notNull ? 'not null' : '',
+    ]
+      .filter(Boolean)
+      .join(' '),
+  );
+  // Autovacuum would read a table that is still being filled; publishing resets this.
+  const options = unlogged ? ' with (autovacuum_enabled = off)' : '';
+  return `create ${unlogged ? 'unlogged ' : ''}table ${staging} (${columns.join(', ')})${options}`;
+}
+
+/** Statement that fills it. */
+export const copySql = (staging: string, plan: TablePlan, freeze: boolean): string =>
+  `copy ${staging} (${plan.columns.map(({ name }) => quoteIdentifier(name)).join(', ')}) from stdin (format binary${freeze ? ', freeze' : ''})`;

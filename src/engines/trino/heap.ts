@@ -1,0 +1,81 @@
+import { execa } from 'execa';
+import { access, constants, readFile, readlink, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { SpillwayError } from '../../contracts/errors.ts';
+import { KiB } from '../../policy/sizes.ts';
+
+/** What asking a JVM for its heap gave. */
+export interface Shrunk {
+  /** RssAnon before and after, in bytes. */
+  beforeBytes: number;
+  afterBytes: number;
+  /** Whether the JVM was asked. */
+  asked: boolean;
+  because: string;
+}
+
+const SETTLE_MS = 3000;
+const LOOK_AGAIN_MS = 200;
+const JCMD_MS = 30_000;
+
+/**
+ * Makes a JVM on this host give unused heap back, by `jcmd <pid> GC.run`. Only with no query running. It gives something
+ * back only when started with G1 and a low `MaxHeapFreeRatio`; with G1's defaults nothing comes back.
+ * Where no `jcmd` stands beside the process's own java, nothing is asked and `because` says so.
+ * Raises EngineUnreachable when there is no such process, EngineFailed when jcmd fails.
+ */
+export async function shrinkHeap({ pid, jcmd }: { pid: number; jcmd?: string }): Promise<Shrunk> {
+  const beforeBytes = await rssAnon(pid);
+  const command = jcmd ?? (await jcmdBeside(pid));
+  if (command === undefined) {
+    const because = `no jcmd beside the java of process ${pid}: run Trino on a JDK to have heap given back`;
+    return { beforeBytes, afterBytes: beforeBytes, asked: false, because };
+  }
+  // The JVM talks to its own user only, root included.
+  const owner = process.getuid?.() === 0 ? await stat(`/proc/${pid}`) : undefined;
+  const run = await execa(command, [String(pid), 'GC.run'], {
+    timeout: JCMD_MS,
+    reject: false,
+    ...(owner && owner.uid !== 0 ? { uid: owner.uid, gid: owner.gid } : {}),
+  });
+  if (run.failed) {
+    throw new SpillwayError(
+      'EngineFailed',
+      `Look into the log of process ${pid}: ${command} ${pid} GC.run failed: ${run.shortMessage}`,
+    );
+  }
+  const afterBytes = await settled(pid);
+  return { beforeBytes, afterBytes, asked: true, because: `GC.run by ${command}` };
+}
+
+/** Anonymous resident memory of a process, in bytes: what is really taken, without mapped files. Raises EngineUnreachable when it is gone. */
+export async function rssAnon(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  const kib = /^RssAnon:\s+(\d+) kB$/m.exec(status)?.[1];
+  // A zombie still has a status, without memory lines.
+  if (kib === undefined)
+    throw new SpillwayError('EngineUnreachable', `Start Trino again: process ${pid} is not running.`);
+  return Number(kib) * KiB;
+}
+
+/** The collector uncommits for a moment after GC.run has returned: looks until two readings agree. */
+async function settled(pid: number): Promise<number> {
+  const deadline = Date.now() + SETTLE_MS;
+  let last = await rssAnon(pid);
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+    const now = await rssAnon(pid);
+    if (now >= last || Date.now() > deadline) return now;
+    last = now;
+  }
+}
+
+async function jcmdBeside(pid: number): Promise<string | undefined> {
+  try {
+    const candidate = join(dirname(await readlink(`/proc/${pid}/exe`)), 'jcmd');
+    await access(candidate, constants.X_OK);
+    return candidate;
+  } catch {
+    return undefined;
+  }
+}

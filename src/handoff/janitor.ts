@@ -1,0 +1,81 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { attemptName, safeName } from './attempt.ts';
+import { bytesUnder } from './bytes-under.ts';
+import { removeWithin } from './scratch-ledger.ts';
+import type { ScratchLedger } from './scratch-ledger.ts';
+
+export interface SweepOptions {
+  /** `originalExecutionRunId` of every run that is open. */
+  liveRuns: readonly string[];
+  /** When `liveRuns` was listed, in epoch ms: what was reserved later belongs to runs that the list cannot know. */
+  listedAtMs: number;
+  /** Directories without an entry, and broken entries, younger than this are spared, in ms. @defaultValue 3600000 */
+  orphanAgeMs?: number;
+  /** Only says what would go. @defaultValue false */
+  dryRun?: boolean;
+}
+
+/** Something the janitor removed, or would remove. */
+export interface Swept {
+  path: string;
+  bytes: number;
+  because: string;
+}
+
+/** What a sweep did. Failures do not stop it. */
+export interface SweepReport {
+  removed: Swept[];
+  failed: { path: string; error: string }[];
+}
+
+/** Removes from the scratch root what belongs to no live run. Two sweeps at once do no harm. */
+export async function sweepScratch(scratch: ScratchLedger, options: SweepOptions): Promise<SweepReport> {
+  const { liveRuns, listedAtMs, orphanAgeMs = 3_600_000, dryRun = false } = options;
+  const live = new Set(liveRuns.map(safeName));
+  const report: SweepReport = { removed: [], failed: [] };
+  const act = async (swept: Swept, remove: () => Promise<unknown>): Promise<void> => {
+    try {
+      if (!dryRun) await remove();
+      report.removed.push(swept);
+    } catch (error) {
+      report.failed.push({ path: swept.path, error: error instanceof Error ? error.message : String(error) });
+    }
+  };
+  const tooYoung = async (path: string): Promise<boolean> => {
+    const found = await stat(path).catch(() => undefined);
+    return !found || Math.max(found.mtimeMs, found.ctimeMs) > Date.now() - orphanAgeMs;
+  };
+
+  const known = new Set<string>();
+  const entryNames = new Set<string>();
+  for (const entry of await scratch.listEntries()) {
+    // Names are worked out again: a path written in a file is not to be trusted with a removal.
+    const path = join(scratch.root, scratch.relativeDirectory(entry));
+    known.add(path);
+    entryNames.add(`${safeName(entry.run)}.${attemptName(entry)}.json`);
+    if (live.has(safeName(entry.run)) || entry.reservedAtMs >= listedAtMs) continue;
+    const bytes = await bytesUnder(path);
+    await act({ path, bytes, because: `run ${entry.run} is not open` }, () => scratch.dropAttempt(entry));
+  }
+  for (const run of await readdir(join(scratch.root, 'runs'))) {
+    // A live run removes its own directories when it ends.
+    if (live.has(run)) continue;
+    const folder = join(scratch.root, 'runs', run);
+    for (const name of await readdir(folder).catch(() => [])) {
+      const path = join(folder, name);
+      if (known.has(path) || (await tooYoung(path))) continue;
+      const bytes = await bytesUnder(path);
+      await act({ path, bytes, because: 'no entry in the ledger' }, () => removeWithin(scratch.root, path));
+    }
+    if (!(await tooYoung(folder)) && (await readdir(folder).catch(() => ['?'])).length === 0) {
+      await act({ path: folder, bytes: 0, because: 'empty' }, () => removeWithin(scratch.root, folder));
+    }
+  }
+  for (const name of await readdir(join(scratch.root, 'ledger'))) {
+    const path = join(scratch.root, 'ledger', name);
+    if (entryNames.has(name) || (await tooYoung(path))) continue;
+    await act({ path, bytes: 0, because: 'not an entry of the ledger' }, () => removeWithin(scratch.root, path));
+  }
+  return report;
+}

@@ -1,0 +1,269 @@
+import { mkdir, open, readFile, readdir, realpath, rename, rm, rmdir, statfs } from 'node:fs/promises';
+import { dirname, join, resolve, sep } from 'node:path';
+import { SpillwayError } from '../contracts/errors.ts';
+import { GiB, formatBytes } from '../policy/sizes.ts';
+import { attemptName, parseAttemptName, safeName } from './attempt.ts';
+import type { Attempt } from './attempt.ts';
+import { bytesUnder } from './bytes-under.ts';
+
+/**
+ * Layout under the scratch root. An entry is on disk before its directory is made, and goes after it:
+ *   runs/<run>/<step>-<token>/            files of one attempt
+ *   ledger/<run>.<step>-<token>.json      that the attempt may have files
+ */
+const RUNS = 'runs';
+const LEDGER = 'ledger';
+
+/** What the ledger knows of an attempt. `run` and `step` are the true names, the paths hold safe ones. */
+export interface LedgerEntry extends Attempt {
+  version: 1;
+  /** Absolute path of the attempt's directory. */
+  directory: string;
+  reservedAtMs: number;
+  /** Scratch bytes that were lent to the attempt. */
+  scratchBytes: number;
+  /** What the finished attempt left on disk; absent while it works. */
+  sealedBytes?: number;
+  sealedAtMs?: number;
+}
+
+export interface ReserveOptions {
+  /** Scratch bytes lent to the attempt; they must fit above the floor. @defaultValue 0 */
+  scratchBytes?: number;
+  /** Not for writers that insist on making it themselves, as Trino does. @defaultValue true */
+  makeDirectory?: boolean;
+}
+
+/** What dropping removed. */
+export interface Dropped {
+  bytes: number;
+  directories: string[];
+}
+
+/** The scratch root. Every method may be called twice, and by two processes at once. */
+export interface ScratchLedger {
+  readonly root: string;
+  /** Path of an attempt's directory relative to the root, with `/` between its parts. */
+  relativeDirectory(attempt: Attempt): string;
+  /** Writes the attempt down, then makes its directory. Raises ScratchFull when the disk is too full for it. */
+  reserveAttempt(attempt: Attempt, options?: ReserveOptions): Promise<LedgerEntry>;
+  /** Records the bytes that the attempt left. Raises HandoffLost when the attempt was dropped meanwhile. */
+  sealAttempt(attempt: Attempt): Promise<LedgerEntry>;
+  /** Removes everything of a run. */
+  dropRun(run: string): Promise<Dropped>;
+  /** Removes all attempts of these steps. */
+  dropSteps(run: string, steps: readonly string[]): Promise<Dropped>;
+  /** Removes the attempts of a step that came before this one. */
+  dropLowerTokens(attempt: Attempt): Promise<Dropped>;
+  /** Removes one attempt. */
+  dropAttempt(attempt: Attempt): Promise<Dropped>;
+  /** Bytes on disk now: of an attempt, or of all of a run. */
+  bytesOf(of: Attempt | { run: string }): Promise<number>;
+  listEntries(): Promise<LedgerEntry[]>;
+  /** Bytes that are free above the floor; negative when the disk is below it. */
+  freeBytes(): Promise<number>;
+}
+
+export interface ScratchOptions {
+  /** Absolute path of the scratch root; made when it is not there. */
+  root: string;
+  /** Free space that no reservation may touch, in bytes. @defaultValue 1 GiB */
+  floorBytes?: number;
+}
+
+/** Opens the ledger of a scratch root. */
+export async function openScratch({ root, floorBytes = GiB }: ScratchOptions): Promise<ScratchLedger> {
+  for (const folder of [RUNS, LEDGER]) await mkdir(join(root, folder), { recursive: true });
+  const real = await realpath(root);
+  const paths = scratchPaths(real);
+  const free = async (): Promise<number> => {
+    const disk = await statfs(real);
+    return disk.bavail * disk.bsize - floorBytes;
+  };
+  const drop = async (targets: Attempt[]): Promise<Dropped> => {
+    const dropped: Dropped = { bytes: 0, directories: [] };
+    for (const target of targets) {
+      const directory = paths.directory(target);
+      const bytes = await bytesUnder(directory);
+      if (await removeWithin(real, directory)) {
+        dropped.bytes += bytes;
+        dropped.directories.push(directory);
+      }
+      // Last, so that a crash in between leaves the entry and the next drop ends the work.
+      await rm(paths.entry(target), { force: true });
+      await rmdir(dirname(directory)).catch(ignoreStillUsed);
+    }
+    return dropped;
+  };
+  /** Attempts of a run that have an entry or a directory, under their safe names. */
+  const attemptsOf = async (run: string): Promise<Attempt[]> => {
+    const prefix = `${safeName(run)}.`;
+    const entries = (await readdir(join(real, LEDGER))).filter(
+      (name) => name.startsWith(prefix) && name.endsWith('.json'),
+    );
+    const names = new Set(entries.map((name) => name.slice(prefix.length, -'.json'.length)));
+    for (const name of await readdir(join(real, RUNS, safeName(run))).catch(() => [])) names.add(name);
+    return [...names].flatMap((name) => {
+      const parsed = parseAttemptName(name);
+      return parsed ? [{ run, ...parsed }] : [];
+    });
+  };
+
+  return {
+    root: real,
+    relativeDirectory: (attempt) => paths.relative(attempt),
+    freeBytes: free,
+    reserveAttempt: async (attempt, { scratchBytes = 0, makeDirectory = true } = {}) => {
+      const have = await free();
+      if (have < scratchBytes) throw scratchFull(real, have, scratchBytes, floorBytes);
+      const known = await readEntry(paths.entry(attempt));
+      const entry: LedgerEntry = known ?? {
+        ...{ version: 1, run: attempt.run, step: attempt.step, token: attempt.token },
+        ...{ directory: paths.directory(attempt), reservedAtMs: Date.now(), scratchBytes },
+      };
+      if (!known) await writeEntry(paths.entry(attempt), entry);
+      if (makeDirectory) await makeWithin(real, paths.directory(attempt));
+      return entry;
+    },
+    sealAttempt: async (attempt) => {
+      const entry = await readEntry(paths.entry(attempt));
+      if (!entry) {
+        throw new SpillwayError(
+          'HandoffLost',
+          `Run the step again: ${paths.relative(attempt)} was dropped while it was written.`,
+        );
+      }
+      const sealed = { ...entry, sealedBytes: await bytesUnder(paths.directory(attempt)), sealedAtMs: Date.now() };
+      await writeEntry(paths.entry(attempt), sealed);
+      return sealed;
+    },
+    dropRun: async (run) => {
+      const dropped = await drop(await attemptsOf(run));
+      // What is left has no name of ours; it still belongs to the run.
+      const rest = join(real, RUNS, safeName(run));
+      const bytes = await bytesUnder(rest);
+      if (await removeWithin(real, rest)) dropped.bytes += bytes;
+      return dropped;
+    },
+    dropSteps: async (run, steps) => {
+      const wanted = new Set(steps.map(safeName));
+      return drop((await attemptsOf(run)).filter(({ step }) => wanted.has(step)));
+    },
+    dropLowerTokens: async (attempt) => {
+      const step = safeName(attempt.step);
+      return drop(
+        (await attemptsOf(attempt.run)).filter((other) => other.step === step && other.token < attempt.token),
+      );
+    },
+    dropAttempt: (attempt) => drop([attempt]),
+    bytesOf: (of) => bytesUnder('step' in of ? paths.directory(of) : join(real, RUNS, safeName(of.run))),
+    listEntries: async () => {
+      const names = (await readdir(join(real, LEDGER))).filter((name) => name.endsWith('.json'));
+      const entries = await Promise.all(names.map((name) => readEntry(join(real, LEDGER, name))));
+      return entries.filter((entry) => entry !== undefined);
+    },
+  };
+}
+
+/** Where things of an attempt lie. Names are made safe here and nowhere else, so nothing can climb out of the root. */
+function scratchPaths(root: string): Record<'directory' | 'entry' | 'relative', (attempt: Attempt) => string> {
+  const relative = (attempt: Attempt): string => `${RUNS}/${safeName(attempt.run)}/${attemptName(attempt)}`;
+  return {
+    relative,
+    directory: (attempt) => join(root, relative(attempt)),
+    entry: (attempt) => join(root, LEDGER, `${safeName(attempt.run)}.${attemptName(attempt)}.json`),
+  };
+}
+
+/**
+ * Removes a file or directory under the root; says whether there was one. Links are removed, never followed.
+ * Raises InvalidInput for a path whose parent, links resolved, lies outside of the root.
+ */
+export async function removeWithin(root: string, path: string): Promise<boolean> {
+  const parent = await realpath(dirname(path)).catch(ignoreMissing);
+  if (parent === undefined) return false;
+  refuseOutside(root, parent, path);
+  try {
+    // Another process may remove or still write the same files: retries meet both.
+    await rm(path, { recursive: true, maxRetries: 5, retryDelay: 50 });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
+      await rm(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+      return false;
+    }
+    throw error;
+  }
+}
+
+async function makeWithin(root: string, path: string): Promise<void> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      await mkdir(path, { recursive: true });
+      break;
+    } catch (error) {
+      // Somebody dropped the run's last attempt, and its empty directory with it, between two steps of mkdir.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt === 5) throw error;
+    }
+  }
+  refuseOutside(root, await realpath(path), path);
+}
+
+function refuseOutside(root: string, real: string, path: string): void {
+  if (real !== root && !resolve(real).startsWith(root + sep)) {
+    throw new SpillwayError(
+      'InvalidInput',
+      `Remove the link that leads out of the scratch root ${root}: ${path} is really under ${real}.`,
+    );
+  }
+}
+
+async function readEntry(path: string): Promise<LedgerEntry | undefined> {
+  const text = await readFile(path, 'utf8').catch(ignoreMissing);
+  if (text === undefined) return undefined;
+  try {
+    const entry = JSON.parse(text) as LedgerEntry;
+    return entry.version === 1 && typeof entry.run === 'string' ? entry : undefined;
+  } catch {
+    // Not one of ours: entries are renamed into place whole. The janitor removes it with its directory.
+    return undefined;
+  }
+}
+
+let written = 0;
+
+/** On disk, and findable there after a power cut, when this returns. */
+async function writeEntry(path: string, entry: LedgerEntry): Promise<void> {
+  written += 1;
+  const aside = `${path}.${process.pid}-${written}.tmp`;
+  const file = await open(aside, 'w');
+  try {
+    await file.writeFile(JSON.stringify(entry));
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(aside, path);
+  const folder = await open(dirname(path), 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+function scratchFull(root: string, have: number, wanted: number, floorBytes: number): SpillwayError {
+  return new SpillwayError(
+    'ScratchFull',
+    `Free disk space under ${root} or lend the step less scratch: ${formatBytes(wanted)} asked, ${formatBytes(have)} free above the floor of ${formatBytes(floorBytes)}.`,
+    { details: { freeBytes: have, scratchBytes: wanted, floorBytes } },
+  );
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error;
+}
+
+function ignoreStillUsed(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST' && error.code !== 'ENOENT') throw error;
+}

@@ -1,0 +1,260 @@
+import { mkdir, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SpillwayError } from '../contracts/errors.ts';
+
+/** Numbers of one group, its descendants included. Bytes. */
+export interface GroupReading {
+  usageBytes: number;
+  /** Highest usage since the group was made; page cache counts, so it may stand at the limit without any trouble. */
+  peakBytes: number;
+  /** Absent when the group has no limit. */
+  limitBytes?: number;
+  /** Anonymous memory and tmpfs pages: what cannot be reclaimed. */
+  heldBytes: number;
+  /** Kills by the kernel, for each group of the subtree that counts its own. v1 forgets them with the group of the killed process. */
+  oomKills: Record<string, number>;
+  processes: number;
+}
+
+/**
+ * The memory groups of this host below a pool's. Paths start with `/` and stand against the root of the hierarchy, as `--cgroup-parent` takes them.
+ * On v1 a runtime repeats a group in every hierarchy, so making is done in one and removing in all.
+ */
+export interface CgroupTree {
+  readonly version: 'v1' | 'v2';
+  /** Makes the pool's group with its limit, or sets the limit of the one that is there. Answers its path. */
+  makePool(pool: string, limitBytes: number): Promise<string>;
+  /** Makes a step's group below its pool's (a path of makePool), limit set before anything runs in it. Answers its path. */
+  makeStep(pool: string, name: string, limitBytes: number): Promise<string>;
+  /** Reads a group; undefined when it is gone. */
+  read(path: string): Promise<GroupReading | undefined>;
+  /** Names of the groups directly below. */
+  children(path: string): Promise<string[]>;
+  /** Milliseconds since the group was made or changed; 0 when it is gone. */
+  ageMs(path: string): Promise<number>;
+  /** Removes a group and all below it, depth first; waits up to `waitMs` (5,000) for its last processes. A group that is gone is fine. */
+  remove(path: string, waitMs?: number): Promise<void>;
+}
+
+/** Without writable groups the ceiling is kept by accounting and by the runtime's own limits only. */
+export interface NoCgroups {
+  readonly version: 'none';
+  readonly because: string;
+}
+
+export interface CgroupTreeOptions {
+  /** @defaultValue '/sys/fs/cgroup' */
+  root?: string;
+  /** Removes one directory; recorded trees hold plain files and need another. @defaultValue rmdir */
+  removeDirectory?: (path: string) => Promise<void>;
+}
+
+/** Finds out which groups this host has and whether we may make some; probes by making and removing one. */
+export async function openCgroupTree(options: CgroupTreeOptions = {}): Promise<CgroupTree | NoCgroups> {
+  const { root = '/sys/fs/cgroup', removeDirectory = (path) => rmdir(path) } = options;
+  const top = await readdir(root).catch((): string[] => []);
+  const isV2 = top.includes('cgroup.controllers');
+  if (!isV2 && !top.includes('memory')) return { version: 'none', because: `no memory groups below ${root}` };
+  const layout: Layout = isV2
+    ? { version: 'v2', memory: root, all: async () => [root] }
+    : {
+        version: 'v1',
+        memory: join(root, 'memory'),
+        all: async () => (await readdir(root)).map((name) => join(root, name)),
+      };
+  try {
+    if (isV2) await delegate(root);
+    const probe = join(layout.memory, `spillway-probe-${process.pid}`);
+    await mkdir(probe, { recursive: true });
+    await removeDirectory(probe);
+  } catch (error) {
+    return { version: 'none', because: `memory groups below ${root} cannot be made: ${(error as Error).message}` };
+  }
+  return new Tree(layout, removeDirectory);
+}
+
+/** Path of a pool's group; the same on every host and hierarchy. */
+export function poolPath(pool: string): string {
+  return `/spillway-${pool.replaceAll(/[^\w.-]+/g, '-')}`;
+}
+
+interface Layout {
+  version: 'v1' | 'v2';
+  memory: string;
+  /** Every hierarchy a runtime may have made our group in. */
+  all: () => Promise<string[]>;
+}
+
+class Tree implements CgroupTree {
+  readonly version: 'v1' | 'v2';
+  readonly #layout: Layout;
+  readonly #removeDirectory: (path: string) => Promise<void>;
+
+  constructor(layout: Layout, removeDirectory: (path: string) => Promise<void>) {
+    this.version = layout.version;
+    this.#layout = layout;
+    this.#removeDirectory = removeDirectory;
+  }
+
+  async makePool(pool: string, limitBytes: number): Promise<string> {
+    const path = poolPath(pool);
+    await mkdir(this.#at(path), { recursive: true });
+    if (this.version === 'v2') await delegate(this.#at(path));
+    await this.#limit(path, limitBytes);
+    return path;
+  }
+
+  async makeStep(pool: string, name: string, limitBytes: number): Promise<string> {
+    const path = `${pool}/${name}`;
+    await mkdir(this.#at(path));
+    // A runtime puts containers below this group, so on v2 it passes its controllers on.
+    if (this.version === 'v2') await delegate(this.#at(path));
+    await this.#limit(path, limitBytes);
+    return path;
+  }
+
+  async read(path: string): Promise<GroupReading | undefined> {
+    const at = this.#at(path);
+    const v1 = this.version === 'v1';
+    const [usage, peak, limit, memoryStat] = await Promise.all([
+      readText(join(at, v1 ? 'memory.usage_in_bytes' : 'memory.current')),
+      readText(join(at, v1 ? 'memory.max_usage_in_bytes' : 'memory.peak')),
+      readText(join(at, v1 ? 'memory.limit_in_bytes' : 'memory.max')),
+      readText(join(at, 'memory.stat')),
+    ]);
+    if (usage === undefined || memoryStat === undefined) return undefined;
+    const limitBytes = Number(limit);
+    const anon = v1 ? field(memoryStat, 'total_rss') : field(memoryStat, 'anon');
+    const shmem = v1 ? field(memoryStat, 'total_shmem') : field(memoryStat, 'shmem');
+    const oomKills: Record<string, number> = {};
+    let processes = 0;
+    for (const group of await subtree(at)) {
+      processes += ((await readText(join(group, 'cgroup.procs'))) ?? '').split('\n').filter(Boolean).length;
+      // v2 counts a group's descendants with it and keeps the count; v1 counts in the group of the killed process alone.
+      if (!v1 && group !== at) continue;
+      const kills = field((await readText(join(group, v1 ? 'memory.oom_control' : 'memory.events'))) ?? '', 'oom_kill');
+      if (kills > 0) oomKills[group.slice(at.length) || '/'] = kills;
+    }
+    return {
+      usageBytes: Number(usage),
+      // memory.peak is there from Linux 5.19.
+      peakBytes: Number(peak ?? usage),
+      ...(Number.isFinite(limitBytes) && limitBytes < UNLIMITED && { limitBytes }),
+      heldBytes: anon + shmem,
+      oomKills,
+      processes,
+    };
+  }
+
+  async children(path: string): Promise<string[]> {
+    return folders(this.#at(path));
+  }
+
+  async ageMs(path: string): Promise<number> {
+    const found = await stat(this.#at(path)).catch(() => undefined);
+    return found ? Math.max(0, Date.now() - found.mtimeMs) : 0;
+  }
+
+  async remove(path: string, waitMs = 5000): Promise<void> {
+    if (path === '/' || !path.startsWith('/') || path.includes('..')) throw new Error(`not a group of ours: ${path}`);
+    const deadline = Date.now() + waitMs;
+    for (;;) {
+      const left: string[] = [];
+      for (const hierarchy of await this.#layout.all()) {
+        const groups = await subtree(join(hierarchy, path));
+        for (const group of groups.reverse()) {
+          await this.#removeDirectory(group).catch((error: NodeJS.ErrnoException) => {
+            if (error.code !== 'ENOENT') left.push(`${group}: ${error.code ?? error.message}`);
+          });
+        }
+      }
+      if (left.length === 0) return;
+      if (Date.now() >= deadline) {
+        throw new SpillwayError(
+          'ContainerFailed',
+          `cannot remove the memory group ${path}; see who is in its cgroup.procs`,
+          {
+            details: { left },
+          },
+        );
+      }
+      await sleep(20);
+    }
+  }
+
+  #at(path: string): string {
+    return join(this.#layout.memory, path);
+  }
+
+  async #limit(path: string, limitBytes: number): Promise<void> {
+    const at = this.#at(path);
+    if (this.version === 'v2') {
+      await writeFile(join(at, 'memory.max'), String(limitBytes));
+      await writeFile(join(at, 'memory.swap.max'), '0').catch(ignoreMissing); // no such file without swap accounting
+      return;
+    }
+    const memory = join(at, 'memory.limit_in_bytes');
+    const withSwap = join(at, 'memory.memsw.limit_in_bytes');
+    // The second must never be below the first, so a limit that rises is written in the other order.
+    const rises = limitBytes > Number((await readText(withSwap)) ?? Number.MAX_VALUE);
+    for (const file of rises ? [withSwap, memory] : [memory, withSwap]) {
+      await writeFile(file, String(limitBytes)).catch(file === withSwap ? ignoreMissing : undefined);
+    }
+  }
+}
+
+/** v1 says "no limit" as the largest whole number of pages. */
+const UNLIMITED = 2 ** 62;
+
+/** Lets the children of a v2 group have limits of their own. */
+async function delegate(path: string): Promise<void> {
+  const available = ((await readText(join(path, 'cgroup.controllers'))) ?? '').split(/\s+/);
+  const wanted = ['memory', 'cpu', 'cpuset', 'pids'].filter((name) => available.includes(name));
+  if (!wanted.includes('memory')) throw new Error(`${path} has no memory controller`);
+  const on = ((await readText(join(path, 'cgroup.subtree_control'))) ?? '').split(/\s+/);
+  const missing = wanted.filter((name) => !on.includes(name));
+  if (missing.length > 0) {
+    await writeFile(join(path, 'cgroup.subtree_control'), missing.map((name) => `+${name}`).join(' '));
+  }
+}
+
+/** The group and all below it, parents first. */
+async function subtree(at: string): Promise<string[]> {
+  const found: string[] = [];
+  const todo = [at];
+  for (let next = todo.pop(); next !== undefined; next = todo.pop()) {
+    const below = await readdir(next, { withFileTypes: true }).catch(() => undefined);
+    if (!below) continue;
+    found.push(next);
+    for (const entry of below) if (entry.isDirectory()) todo.push(join(next, entry.name));
+  }
+  return found;
+}
+
+async function folders(at: string): Promise<string[]> {
+  const entries = await readdir(at, { withFileTypes: true }).catch(() => []);
+  return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+}
+
+async function readText(path: string): Promise<string | undefined> {
+  try {
+    return (await readFile(path, 'utf8')).trim();
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    // ENODEV: the group went away between opening and reading.
+    if (code === 'ENOENT' || code === 'ENODEV' || code === 'ENOTDIR') return undefined;
+    throw error;
+  }
+}
+
+function field(text: string, name: string): number {
+  for (const line of text.split('\n')) {
+    if (line.startsWith(`${name} `)) return Number(line.slice(name.length + 1));
+  }
+  return 0;
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'ENOENT' && error.code !== 'EACCES') throw error;
+}

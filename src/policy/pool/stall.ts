@@ -1,0 +1,51 @@
+import { engineDataId, LeaseKind } from '../../contracts/pool.ts';
+import { headOf, waitReason } from './admission.ts';
+import { sameHolder } from './holder.ts';
+import type { DataLease, PoolState } from './state.ts';
+import { sums } from './sums.ts';
+
+/** The way out of a standstill. */
+export interface WayOut {
+  kind: 'pass' | 'refuse';
+  /** In the queue. */
+  index: number;
+  because: string;
+}
+
+/**
+ * Who passes or gives way when nothing that runs will ever make room for the head, because what it needs is kept by runs that
+ * wait in the queue themselves; undefined as long as anything may still come free. A run drops what it kept when it ends, and a
+ * run that waits never ends: without this they would wait for each other for ever.
+ */
+export function wayOut(state: PoolState): WayOut | undefined {
+  const now = sums(state);
+  const head = headOf(state, now);
+  if (!head || state.limitBytes === 0) return undefined;
+  if (Object.values(state.leases).some((lease) => lease.kind !== LeaseKind.STANDING)) return undefined; // it ends, with proof
+  const stuck = Object.values(state.data).filter((data) => isStuck(state, data));
+  const bytes = stuck.reduce((sum, data) => sum + data.bytes, 0);
+  const scratchBytes = stuck.reduce((sum, data) => sum + data.scratchBytes, 0);
+  if (stuck.length === 0) return undefined;
+  if (head.bytes <= now.lendableBytes - bytes && head.scratchBytes <= state.scratchLimitBytes - scratchBytes)
+    return undefined;
+
+  const passing = state.queue.findIndex((w) => waitReason(state, w, now) === undefined);
+  if (passing >= 0) {
+    return {
+      kind: 'pass',
+      index: passing,
+      because: `fits, and ${head.step} before it waits for what waiting runs keep`,
+    };
+  }
+  const last = state.queue.findLastIndex((w) => stuck.some((data) => sameHolder(data.holder, w.holder)));
+  const reason = waitReason(state, state.queue[last]!, now)!;
+  return {
+    kind: 'refuse',
+    index: last,
+    because: `${reason}, and the rest is kept by runs that all wait for more themselves; as the last of them it gives way`,
+  };
+}
+
+/** Idle engines are asked to give back; the data of a run that does not wait goes when that run ends. */
+const isStuck = (state: PoolState, data: DataLease): boolean =>
+  !data.dataId.startsWith(engineDataId('')) && state.queue.some((w) => sameHolder(w.holder, data.holder));

@@ -1,0 +1,67 @@
+import type { StepEngines } from '../../activities/index.ts';
+import { readParts } from '../config/parts-file.ts';
+import type { ResolvedConfig, ResolvedSecret } from '../config/resolved.ts';
+import { SpillwayError } from '../contracts/errors.ts';
+import type { HostEvidence } from '../contracts/pool.ts';
+import { createCliRuntime } from '../engines/container/cli-runtime.ts';
+import { connectPostgres } from '../engines/postgres/connection.ts';
+import { openTrino, type Trino } from '../engines/trino/client.ts';
+import { openScratch } from '../handoff/scratch-ledger.ts';
+import { openCgroupTree } from '../host/cgroup-tree.ts';
+import { readMachine } from '../host/machine.ts';
+import { readProcessId } from '../host/process-id.ts';
+
+/** Reads a secret of the configuration on this host. */
+export type SecretReader = (secret: ResolvedSecret) => string;
+
+/** The engines of one host, opened, and what they say of it. */
+export interface Engines extends StepEngines {
+  /** What of ours is alive on this host. */
+  evidence(): Promise<HostEvidence>;
+}
+
+/** Opens what steps work with. Nothing is connected yet: an engine that is down fails the steps that need it, not the worker. */
+export async function openEngines(config: ResolvedConfig, readSecret: SecretReader): Promise<Engines> {
+  const cgroups = await openCgroupTree();
+  const { kind, flags, image } = config.runtime;
+  const containers = createCliRuntime({ kind, flags, cgroups, poolLimitBytes: config.hardware.poolBytes });
+  const trinos = new Map<string, Trino>();
+  for (const [name, { url, user, password }] of Object.entries(config.trino)) {
+    trinos.set(name, openTrino({ url, user, ...(password ? { password: readSecret(password) } : {}) }));
+  }
+  return {
+    scratch: await openScratch({ root: config.scratch }),
+    containers,
+    datafusion: { runtime: containers, image, machine: readMachine() },
+    trino: (name) => trinos.get(name) ?? unknownConnection('trino', name, [...trinos.keys()]),
+    trinoPid: (name) => (config.trino[name]?.residence === 'resident' ? residentPid(config) : undefined),
+    postgres(name) {
+      const found = config.postgres[name] ?? unknownConnection('postgres', name, Object.keys(config.postgres));
+      return { connect: () => connectPostgres(found.url, found.password && readSecret(found.password)) };
+    },
+    async evidence() {
+      const listed = await containers.listByLabels({ 'spillway.pool': config.pool.name });
+      return {
+        alive: listed.flatMap(({ labels }) => {
+          const leaseId = labels['spillway.lease'];
+          const bytes = Number(labels['spillway.bytes']);
+          return leaseId ? [{ leaseId, token: Number(labels['spillway.token']), bytes: Number.isFinite(bytes) ? bytes : 0 }] : [];
+        }),
+        cgroup: cgroups.version,
+        runtime: kind,
+      };
+    },
+  };
+}
+
+/** Process of the Trino that `spillway up` started; it may have been started anew since, so it is read each time. */
+function residentPid(config: ResolvedConfig): number | undefined {
+  const trino = readParts(config.home)?.trino;
+  if (trino?.pid === undefined) return undefined;
+  const alive = readProcessId(trino.pid);
+  return alive && (trino.startedAt === undefined || alive.startedAt === trino.startedAt) ? trino.pid : undefined;
+}
+
+function unknownConnection(part: string, name: string, known: string[]): never {
+  throw new SpillwayError('InvalidInput', `no ${part} named '${name}' is configured. ${known.length > 0 ? `Configured: ${known.join(', ')}.` : 'Run `spillway up`.'}`);
+}

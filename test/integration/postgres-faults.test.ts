@@ -1,0 +1,374 @@
+import { createServer, connect as connectSocket } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { Client } from 'pg';
+import { listLeftovers, removeAttempts, removeRun } from '../../src/engines/postgres/janitor.ts';
+import type { LoadRequest } from '../../src/engines/postgres/load.ts';
+import { loadTable } from '../../src/engines/postgres/load.ts';
+import { gate, idBatch, StagedSource } from './postgres-arrow.ts';
+import type { PostgresServer } from './postgres-server.ts';
+import { startPostgres } from './postgres-server.ts';
+
+let server: PostgresServer;
+let client: Client;
+beforeAll(async () => {
+  server = await startPostgres();
+  client = await server.connect();
+}, 60_000);
+afterAll(async () => {
+  await client?.end();
+  await server?.remove();
+});
+
+let runs = 0;
+let run: string;
+beforeEach(async () => {
+  runs += 1;
+  run = `0199bb-run-${runs}`;
+  await client.query('drop schema if exists mart cascade; create schema mart');
+  await client.query('create table mart.t (id bigint, name text)');
+  await client.query(`insert into mart.t values (-1, 'old')`);
+});
+afterEach(expectNothingLeft);
+
+/** No staging, no session, no unfinished load. */
+async function expectNothingLeft(): Promise<void> {
+  const leftovers = await listLeftovers({ connect: server.connect });
+  expect(leftovers).toEqual({ loads: [], strayTables: [] });
+  const { rows } = await client.query(
+    `select relname from pg_class where relname like 'stg\\_%' union all
+     select application_name from pg_stat_activity where application_name like 'spillway/%'`,
+  );
+  expect(rows).toEqual([]);
+}
+
+const rowsOf = async (table = 'mart.t'): Promise<number[]> =>
+  (await client.query<{ id: number }>(`select id::int from ${table} order by id`)).rows.map(({ id }) => id);
+const OLD = [-1];
+
+const load = (source: StagedSource, more: Partial<LoadRequest> = {}, connect = server.connect) =>
+  loadTable(
+    { connect },
+    {
+      run,
+      step: 'publish',
+      token: 1,
+      into: 'mart.t',
+      source: source.open,
+      signal: new AbortController().signal,
+      ...more,
+    },
+  );
+
+async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
+  for (const deadline = Date.now() + 10_000; ;) {
+    const seen = await look();
+    if (seen !== undefined) return seen;
+    if (Date.now() > deadline) throw new Error('it did not happen within 10 s');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Waits until a backend of ours waits for COPY data. */
+const copying = (name = 'spillway/%'): Promise<number> =>
+  until(async () => {
+    const { rows } = await client.query<{ pid: number }>(
+      `select pid from pg_stat_activity where application_name like $1 and query like 'copy %' and state = 'active' and wait_event = 'ClientRead'`,
+      [name],
+    );
+    return rows[0]?.pid;
+  });
+
+describe.each(['freeze', 'unlogged'] as const)('strategy %s', (strategy) => {
+  test('a backend that is terminated while copying fails the attempt, and the next one loads', async () => {
+    const held = gate();
+    const source = new StagedSource(idBatch(0, 10), held.promise, idBatch(10, 10));
+    const loading = load(source, { strategy });
+    const failed = expect(loading).rejects.toMatchObject({
+      code: 'LoadInterrupted',
+      retry: 'retry',
+      message: expect.stringMatching(/^PostgreSQL ended the session while copying for mart\.t .*nothing was published/),
+    });
+    await client.query('select pg_terminate_backend($1)', [await copying()]);
+    // The source still waits: the failure is seen all the same.
+    await failed;
+    held.open();
+    expect(source.closed).toBe(1);
+    expect(await rowsOf()).toEqual(OLD);
+    await expectNothingLeft();
+    expect(await load(new StagedSource(idBatch(0, 3)), { strategy, token: 2 })).toMatchObject({ rows: 3 });
+    expect(await rowsOf()).toEqual([0, 1, 2]);
+  });
+
+  test('a key that is violated by the last row refuses the load and names it', async () => {
+    const source = new StagedSource(idBatch(0, 5000), idBatch(4999, 1));
+    await expect(load(source, { strategy, key: ['id'] })).rejects.toMatchObject({
+      code: 'LoadRefused',
+      message: expect.stringMatching(/could not create unique index.*Key \(id\)=\(4999\) is duplicated/),
+    });
+    expect(await rowsOf()).toEqual(OLD);
+  });
+
+  test('a source that has fewer rows than were promised publishes nothing', async () => {
+    await expect(load(new StagedSource(idBatch(0, 9)), { strategy, expectedRows: 10 })).rejects.toMatchObject({
+      message: expect.stringMatching(/10 expected, 9 read, 9 copied/),
+    });
+    expect(await rowsOf()).toEqual(OLD);
+  });
+
+  test('a source that fails midway publishes nothing, and its error is told', async () => {
+    const broken = Promise.reject(new Error('the writer died'));
+    broken.catch(() => undefined);
+    await expect(load(new StagedSource(idBatch(0, 9), broken), { strategy })).rejects.toThrow(/the writer died/);
+    expect(await rowsOf()).toEqual(OLD);
+  });
+
+  test.each(['copying', 'indexing', 'publishing'] as const)('a cancel while %s leaves nothing', async (phase) => {
+    const abort = new AbortController();
+    const held = gate();
+    const reader = await server.connect();
+    await reader.query('begin; select * from mart.t');
+    const source = new StagedSource(idBatch(0, 200_000), ...(phase === 'copying' ? [held.promise] : []));
+    const loading = load(source, {
+      strategy,
+      key: ['id'],
+      indexes: [{ columns: ['name', 'id'] }],
+      signal: abort.signal,
+      onProgress: (progress) => {
+        if (phase !== 'copying' && progress.phase === phase)
+          setTimeout(() => abort.abort(), phase === 'publishing' ? 700 : 30);
+      },
+    });
+    const failed = expect(loading).rejects.toMatchObject({
+      code: 'LoadInterrupted',
+      message: expect.stringMatching(/was cancelled while .*nothing was published/),
+    });
+    if (phase === 'copying') {
+      await copying();
+      abort.abort();
+    }
+    await failed;
+    held.open();
+    await reader.query('commit');
+    await reader.end();
+    expect(await rowsOf()).toEqual(OLD);
+  });
+
+  test('of two attempts at once the later wins, whatever the earlier was doing', async () => {
+    const held = gate();
+    const first = load(new StagedSource(idBatch(0, 10), held.promise), { strategy });
+    const failed = expect(first).rejects.toMatchObject({ code: 'LoadInterrupted' });
+    await copying();
+    expect(await load(new StagedSource(idBatch(100, 3)), { strategy, token: 2 })).toMatchObject({ rows: 3 });
+    await failed;
+    held.open();
+    expect(await rowsOf()).toEqual([100, 101, 102]);
+  });
+
+  test('an attempt with a lower token is refused while the later one works', async () => {
+    const held = gate();
+    const later = load(new StagedSource(idBatch(0, 10), held.promise), { strategy, token: 5 });
+    await copying();
+    await expect(load(new StagedSource(idBatch(100, 3)), { strategy, token: 4 })).rejects.toMatchObject({
+      code: 'LeaseLost',
+      message: expect.stringMatching(/attempt 5 has taken its place/),
+    });
+    held.open();
+    expect(await later).toMatchObject({ rows: 10 });
+    expect(await rowsOf()).toHaveLength(10);
+  });
+
+  test('a reply that is lost after COMMIT is found in the ledger: the load has succeeded', async () => {
+    const proxy = await startProxy();
+    try {
+      const outcome = await load(new StagedSource(idBatch(0, 7)), { strategy }, proxy.connect);
+      expect(proxy.cut).toBe(1);
+      expect(outcome).toMatchObject({ rows: 7, strategy, alreadyPublished: false });
+      expect(await rowsOf()).toHaveLength(7);
+    } finally {
+      proxy.close();
+    }
+  });
+
+  test('a reader of the old table is waited for, and sees it whole', async () => {
+    const reader = await server.connect();
+    await reader.query('begin; select * from mart.t');
+    const publishing = gate();
+    const loading = load(new StagedSource(idBatch(0, 4)), {
+      strategy,
+      onProgress: ({ phase }) => phase === 'publishing' && publishing.open(),
+    });
+    await publishing.promise;
+    await new Promise((resolve) => setTimeout(resolve, 800));
+    expect((await reader.query('select id::int from mart.t')).rows).toEqual([{ id: -1 }]);
+    await reader.query('commit');
+    await reader.end();
+    expect(await loading).toMatchObject({ rows: 4 });
+  });
+
+  test('a target that stays locked fails the attempt after its limit', async () => {
+    const reader = await server.connect();
+    await reader.query('begin; select * from mart.t');
+    await expect(
+      load(new StagedSource(idBatch(0, 4)), { strategy, limits: { swapWaitMs: 600 } }),
+    ).rejects.toMatchObject({
+      code: 'LoadInterrupted',
+      message: expect.stringMatching(/other sessions kept it locked/),
+    });
+    await reader.end();
+    expect(await rowsOf()).toEqual(OLD);
+  });
+
+  test('another load into the same table is waited for', async () => {
+    const held = gate();
+    const first = load(new StagedSource(idBatch(0, 10), held.promise), { strategy });
+    await copying();
+    await expect(
+      load(new StagedSource(idBatch(0, 4)), { strategy, step: 'other', limits: { targetWaitMs: 300 } }),
+    ).rejects.toMatchObject({
+      message: expect.stringMatching(/mart\.t is being loaded by spillway\/0199bb-run-\d+\/publish\/1/),
+    });
+    const second = load(new StagedSource(idBatch(50, 4)), { strategy, step: 'other', token: 2 });
+    held.open();
+    await Promise.all([first, second]);
+    expect(await rowsOf()).toEqual([50, 51, 52, 53]);
+  });
+
+  test.each(['immediate', 'fast'] as const)(
+    'a server that stops (%s) while copying fails the attempt; the next one, once it is back, loads',
+    async (mode) => {
+      const held = gate();
+      const loading = load(new StagedSource(idBatch(0, 1000), held.promise), { strategy, limits: { cleanUpMs: 500 } });
+      const failed = expect(loading).rejects.toMatchObject({
+        code: 'LoadInterrupted',
+        message: expect.stringMatching(/nothing was published/),
+      });
+      await copying();
+      await server.stop(mode);
+      await failed;
+      held.open();
+      await expect(load(new StagedSource(idBatch(0, 3)), { strategy, token: 2 })).rejects.toMatchObject({
+        code: 'TargetUnreachable',
+        retry: 'retry',
+        message: expect.stringMatching(/^PostgreSQL cannot be reached: .*ECONNREFUSED.*Nothing was published/),
+      });
+      await server.start();
+      client = await server.connect();
+      expect(await rowsOf()).toEqual(OLD);
+      expect(await load(new StagedSource(idBatch(0, 3)), { strategy, token: 3 })).toMatchObject({ rows: 3 });
+      expect(await rowsOf()).toEqual([0, 1, 2]);
+    },
+    30_000,
+  );
+
+  test('a server that is back at once is cleaned up by the attempt that failed', async () => {
+    const held = gate();
+    const failed = expect(load(new StagedSource(idBatch(0, 1000), held.promise), { strategy })).rejects.toMatchObject({
+      code: 'LoadInterrupted',
+    });
+    await copying();
+    await server.stop('immediate');
+    await server.start();
+    client = await server.connect();
+    await failed;
+    held.open();
+  }, 30_000);
+
+  test('a backend that is stopped, not dead, is given up, and a later attempt takes its place', async () => {
+    const source = new StagedSource(...Array.from({ length: 40 }, (_, index) => idBatch(index * 50_000, 50_000)));
+    const held = gate();
+    const steps = new StagedSource(idBatch(-1000, 10), held.promise, ...source.batches);
+    const failed = expect(load(steps, { strategy, limits: { stallMs: 500, cleanUpMs: 200 } })).rejects.toMatchObject({
+      code: 'LoadInterrupted',
+      message: expect.stringMatching(/took no data for 0\.5 s; nothing was published/),
+    });
+    const pid = await copying();
+    process.kill(pid, 'SIGSTOP');
+    held.open();
+    await failed;
+    process.kill(pid, 'SIGCONT');
+    expect(await load(new StagedSource(idBatch(0, 3)), { strategy, token: 2 })).toMatchObject({ rows: 3 });
+  }, 30_000);
+
+  test('the janitor removes what a dead attempt left, and leaves later ones alone', async () => {
+    const held = gate();
+    const loading = load(new StagedSource(idBatch(0, 10), held.promise), { strategy, token: 3 });
+    const failed = expect(loading).rejects.toMatchObject({ code: 'LoadInterrupted' });
+    const pid = await copying();
+    const deps = { connect: server.connect };
+    expect(await removeAttempts(deps, { run, step: 'publish', belowToken: 3 })).toEqual([]);
+    expect((await listLeftovers(deps)).loads).toMatchObject([{ run, step: 'publish', token: 3, backend_pid: pid }]);
+    const removed = await removeRun(deps, { run });
+    expect(removed).toMatchObject([{ run, step: 'publish', token: 3, backend: pid, state: 'ended' }]);
+    await failed;
+    held.open();
+    expect(await removeRun(deps, { run })).toEqual([]);
+  });
+});
+
+test('two attempts that start in the same moment load once', async () => {
+  for (let round = 0; round < 5; round += 1) {
+    const name = `${run}-${round}`;
+    const attempts = [1, 2, 3].map((token) =>
+      load(new StagedSource(idBatch(0, 10)), { run: name, token, into: `mart.r${round}` }),
+    );
+    const settled = await Promise.allSettled(attempts);
+    const won = settled.filter(({ status }) => status === 'fulfilled');
+    expect(won.length).toBeGreaterThan(0);
+    expect(await rowsOf(`mart.r${round}`)).toHaveLength(10);
+  }
+}, 30_000);
+
+test('the first loads into an empty database make one ledger between them', async () => {
+  await client.query('drop schema spillway cascade');
+  const loads = Array.from({ length: 6 }, (_, index) =>
+    load(new StagedSource(idBatch(0, 10)), { run: `${run}-${index}`, into: `fresh.r${index}` }),
+  );
+  expect((await Promise.all(loads)).map(({ rows }) => rows)).toEqual([10, 10, 10, 10, 10, 10]);
+  await client.query('drop schema fresh cascade');
+}, 30_000);
+
+/** A proxy that forwards the COMMIT of the publishing transaction and swallows its answer: then the connection is gone. */
+async function startProxy(): Promise<{ connect(): Promise<Client>; close(): void; cut: number }> {
+  const port = Number(new URL(server.url).port);
+  const sockets = new Set<Socket>();
+  const state = { cut: 0 };
+  const proxy: Server = createServer((near) => {
+    const far = connectSocket(port, '127.0.0.1');
+    for (const socket of [near, far]) {
+      sockets.add(socket);
+      socket.on('error', () => undefined);
+    }
+    let publishing = false;
+    let swallow = false;
+    near.on('data', (data) => {
+      const text = data.toString('latin1');
+      if (text.includes(`set state = 'published'`)) publishing = true;
+      if (publishing && text.includes('commit')) {
+        swallow = true;
+        state.cut += 1;
+      }
+      far.write(data);
+    });
+    far.on('data', (data) => (swallow ? near.destroy() : near.write(data)));
+    near.on('close', () => far.destroy());
+    far.on('close', () => near.destroy());
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  const url = server.url.replace(String(port), String((proxy.address() as AddressInfo).port));
+  return {
+    get cut() {
+      return state.cut;
+    },
+    async connect() {
+      const through = new Client({ connectionString: url });
+      through.on('error', () => undefined);
+      await through.connect();
+      return through;
+    },
+    close() {
+      proxy.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}

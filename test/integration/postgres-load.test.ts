@@ -1,0 +1,288 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import * as arrow from 'apache-arrow';
+import type { Client } from 'pg';
+import type { LoadProgress, LoadRequest } from '../../src/engines/postgres/load.ts';
+import { loadTable } from '../../src/engines/postgres/load.ts';
+import { listLeftovers } from '../../src/engines/postgres/janitor.ts';
+import { batchOf, builtColumn, gate, idBatch, rawColumn, StagedSource, words } from './postgres-arrow.ts';
+import type { PostgresServer } from './postgres-server.ts';
+import { startPostgres } from './postgres-server.ts';
+
+let server: PostgresServer;
+let client: Client;
+beforeAll(async () => {
+  server = await startPostgres();
+  client = await server.connect();
+}, 60_000);
+afterAll(async () => {
+  await client?.end();
+  await server?.remove();
+});
+
+let runs = 0;
+let run: string;
+beforeEach(async () => {
+  runs += 1;
+  run = `0199aa-run-${runs}`;
+  await client.query('drop schema if exists mart cascade');
+});
+afterEach(async () => {
+  expect((await listLeftovers({ connect: server.connect })).loads).toEqual([]);
+  expect(await tables('spillway')).toEqual([expect.objectContaining({ name: 'loads' })]);
+  const { rows } = await client.query(
+    `select application_name, state from pg_stat_activity where application_name like 'spillway/%'`,
+  );
+  expect(rows).toEqual([]);
+});
+
+interface TableRow {
+  name: string;
+  kind: string;
+  persistence: string;
+  options: string[] | null;
+}
+
+/** Tables, or with kind 'i' indexes, of a schema. */
+async function tables(schema: string, kind = 'r'): Promise<TableRow[]> {
+  const { rows } = await client.query<TableRow>(
+    `select relname as name, relkind as kind, relpersistence as persistence, reloptions as options
+     from pg_class where relnamespace = to_regnamespace($1) and relkind = $2 order by 1`,
+    [schema, kind],
+  );
+  return rows;
+}
+
+const load = (source: StagedSource, more: Partial<LoadRequest> = {}) =>
+  loadTable(
+    { connect: server.connect },
+    {
+      run,
+      step: 'publish',
+      token: 1,
+      into: 'mart.t',
+      source: source.open,
+      signal: new AbortController().signal,
+      ...more,
+    },
+  );
+
+describe.each([
+  ['freeze', 'after-logged'],
+  ['unlogged', 'after-logged'],
+  ['unlogged', 'before-logged'],
+] as const)('strategy %s, indexes %s', (strategy, indexOrder) => {
+  test('publishes all rows in a logged table with its key and indexes, and leaves no staging', async () => {
+    const during: Record<string, string[]> = {};
+    const held = gate();
+    const source = new StagedSource(idBatch(0, 50_000), held.promise, idBatch(50_000, 50_000));
+    const loading = load(source, {
+      strategy,
+      indexOrder,
+      key: ['id'],
+      indexes: [{ columns: ['name'] }, { columns: ['name', 'id'], unique: true }],
+      expectedRows: 100_000,
+      onProgress: ({ phase, rows }: LoadProgress) => ((during[phase] ??= []).push(String(rows)), undefined),
+    });
+    await until(async () => (await copying()) !== undefined);
+    const staged = (await tables('spillway')).filter(({ name }) => name.startsWith('stg_'));
+    // One transaction shows nothing; UNLOGGED staging is there and is not logged.
+    expect(staged.map(({ persistence }) => persistence)).toEqual(strategy === 'freeze' ? [] : ['u']);
+    held.open();
+    const outcome = await loading;
+    expect(outcome).toMatchObject({ table: 'mart.t', rows: 100_000, strategy, alreadyPublished: false, warnings: [] });
+    expect(await tables('mart')).toEqual([{ name: 't', kind: 'r', persistence: 'p', options: null }]);
+    expect(await tables('mart', 'i')).toEqual(
+      ['t_name_id_key', 't_name_idx', 't_pkey'].map((name) => expect.objectContaining({ name, persistence: 'p' })),
+    );
+    const { rows } =
+      await client.query(`select count(*)::int as n, min(id)::int as a, max(id)::int as z, count(distinct name)::int as names,
+      (select count(*)::int from pg_index where indrelid = 'mart.t'::regclass and indisvalid and indisready) as indexes from mart.t`);
+    expect(rows[0]).toEqual({ n: 100_000, a: 0, z: 99_999, names: 100_000, indexes: 3 });
+    expect(
+      (
+        await client.query(
+          `select reltuples::int as n, relallvisible = relpages as visible from pg_class where oid = 'mart.t'::regclass`,
+        )
+      ).rows[0],
+    ).toMatchObject({ n: 100_000, ...(strategy === 'unlogged' ? { visible: true } : {}) });
+    expect(source).toMatchObject({ opened: 1, closed: 1 });
+    expect(Object.keys(during)).toEqual(expect.arrayContaining(['copying', 'indexing', 'publishing']));
+  }, 60_000);
+
+  test('a second load replaces the table, keeps its column types, rights and comments', async () => {
+    await client.query(`create schema mart; create table mart.t (id numeric(10,0) not null, name varchar(40) default 'none', gone int);
+      comment on table mart.t is 'it''s mine'; comment on column mart.t.name is 'a name'; grant select on mart.t to public; grant update (name) on mart.t to pg_monitor;
+      create index old_index on mart.t (gone)`);
+    const outcome = await load(new StagedSource(idBatch(0, 10)), { strategy, indexOrder });
+    expect(outcome.warnings).toEqual([
+      'column "gone" of the replaced table is not in the rows and is gone',
+      'index mart.old_index of the replaced table was not asked for and is gone',
+    ]);
+    const { rows } =
+      await client.query(`select attname as name, format_type(atttypid, atttypmod) as type, attnotnull as nn, attacl::text as acl,
+      col_description(attrelid, attnum) as comment from pg_attribute where attrelid = 'mart.t'::regclass and attnum > 0 order by attnum`);
+    expect(rows).toEqual([
+      { name: 'id', type: 'numeric(10,0)', nn: true, acl: null, comment: null },
+      { name: 'name', type: 'character varying(40)', nn: false, acl: '{pg_monitor=w/spillway}', comment: 'a name' },
+    ]);
+    expect(
+      (
+        await client.query(
+          `select obj_description('mart.t'::regclass) as comment, has_table_privilege('pg_monitor', 'mart.t', 'SELECT') as granted, count(*)::int as n from mart.t`,
+        )
+      ).rows[0],
+    ).toEqual({ comment: `it's mine`, granted: true, n: 10 });
+    expect(
+      (await client.query(`select pg_get_expr(adbin, adrelid) as d from pg_attrdef where adrelid = 'mart.t'::regclass`))
+        .rows,
+    ).toEqual([{ d: `'none'::character varying` }]);
+  });
+
+  test('no rows make an empty table', async () => {
+    expect(await load(new StagedSource(), { strategy, indexOrder, key: ['id'] })).toMatchObject({ rows: 0 });
+    expect(await tables('mart')).toHaveLength(1);
+  });
+
+  test('rows wider than a buffer, and many batches of few rows, arrive whole', async () => {
+    const wide = Array.from({ length: 20 }, (_, index) =>
+      String.fromCharCode(97 + index).repeat(index % 2 === 0 ? 1_000_000 : 10),
+    );
+    const batches = wide.flatMap((text, index) => [
+      batchOf({
+        id: rawColumn(new arrow.Int64(), [BigInt(index)], (value: bigint) => [value], BigInt64Array, 1),
+        name: builtColumn(new arrow.Utf8(), [text]),
+      }),
+      idBatch(1000 + index, 1),
+    ]);
+    expect(await load(new StagedSource(...batches), { strategy, indexOrder, expectedRows: 40 })).toMatchObject({
+      rows: 40,
+    });
+    const { rows } = await client.query(
+      `select sum(length(name))::int as n, count(distinct left(name, 1))::int as letters from mart.t where id < 1000`,
+    );
+    expect(rows[0]).toEqual({ n: 10_000_100, letters: 20 });
+  });
+
+  test('a load that is published already is answered from the ledger', async () => {
+    const first = await load(new StagedSource(idBatch(0, 10)), { strategy, indexOrder });
+    const again = new StagedSource(idBatch(0, 99));
+    expect(await load(again, { strategy, indexOrder, token: 2 })).toEqual({ ...first, alreadyPublished: true });
+    expect(again.opened).toBe(0);
+    expect((await client.query('select count(*)::int as n from mart.t')).rows[0]).toEqual({ n: 10 });
+  });
+});
+
+/** Backend that waits for COPY data, if there is one. */
+async function copying(): Promise<number | undefined> {
+  const { rows } = await client.query<{ pid: number }>(
+    `select pid from pg_stat_activity where application_name like 'spillway/%' and query like 'copy %' and state = 'active' and wait_event = 'ClientRead'`,
+  );
+  return rows[0]?.pid;
+}
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  for (const deadline = Date.now() + 10_000; !(await holds());) {
+    if (Date.now() > deadline) throw new Error('it did not happen within 10 s');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+const decimals = (values: bigint[], scale: number) =>
+  rawColumn(new arrow.Decimal(scale, 38, 128), values, (value: bigint) => words(value, 4), Uint32Array, 4);
+
+test.each<[string, string, () => arrow.RecordBatch, Partial<LoadRequest>, RegExp]>([
+  [
+    'a view reads the old table',
+    `create table mart.t (id bigint, name text); create view mart.v as select * from mart.t`,
+    () => idBatch(0, 1),
+    {},
+    /mart\.t cannot be replaced .*view mart\.v/,
+  ],
+  [
+    'a foreign key points at it',
+    `create table mart.t (id bigint primary key, name text); create table mart.u (id bigint references mart.t)`,
+    () => idBatch(0, 1),
+    {},
+    /foreign key of mart\.u/,
+  ],
+  ['it is a view', `create view mart.t as select 1 as id`, () => idBatch(0, 1), {}, /mart\.t is a view/],
+  [
+    'a type does not fit',
+    `create table mart.t (id date, name integer)`,
+    () => idBatch(0, 1),
+    {},
+    /column "id": int64 cannot be loaded into date\. .*column "name": utf8 cannot be loaded into integer/,
+  ],
+  [
+    'decimals would be rounded',
+    `create table mart.t (id numeric(10,1))`,
+    () => batchOf({ id: decimals([123n], 2) }),
+    {},
+    /decimal128\(38, 2\) cannot be loaded into numeric\(10,1\): it has 2 decimal places/,
+  ],
+  [
+    'a decimal has too many digits',
+    `create table mart.t (id numeric(5,2))`,
+    () => batchOf({ id: decimals([1n, 99_999n, 100_000n], 2) }),
+    {},
+    /^Row 3, column "id" .*1000\.00 has more than the 3 integer digits/,
+  ],
+  [
+    'an integer is out of range',
+    `create table mart.t (id smallint, name text)`,
+    () => idBatch(32_700, 100),
+    {},
+    /^Row 69, column "id" does not fit smallint: 32768 is outside/,
+  ],
+  [
+    'a text holds a zero byte',
+    `select 1`,
+    () => batchOf({ name: builtColumn(new arrow.Utf8(), ['a', null, 'b\0']) }),
+    {},
+    /^Row 3, column "name" .*zero byte/,
+  ],
+  [
+    'a key column is null',
+    `select 1`,
+    () => batchOf({ name: builtColumn(new arrow.Utf8(), ['a', null]) }),
+    { key: ['name'] },
+    /^Row 2, column "name" is NULL/,
+  ],
+  [
+    'a text is too long',
+    `create table mart.t (name varchar(3))`,
+    () => batchOf({ name: builtColumn(new arrow.Utf8(), ['abc', 'abcd']) }),
+    {},
+    /row 2, column "name": value too long/,
+  ],
+  [
+    'the key names no column',
+    `select 1`,
+    () => idBatch(0, 1),
+    { key: ['nope'] },
+    /key names "nope", which is no column/,
+  ],
+  [
+    'a column has a nested type',
+    `select 1`,
+    () => batchOf({ l: builtColumn(new arrow.List(new arrow.Field('item', new arrow.Int32())), [[1]]) }),
+    {},
+    /column "l": no PostgreSQL type is known/,
+  ],
+  [
+    'a name is too long',
+    `select 1`,
+    () => batchOf({ ['x'.repeat(64)]: builtColumn(new arrow.Bool(), [true]) }),
+    {},
+    /has 64 bytes/,
+  ],
+])('a load is refused and changes nothing when %s', async (_title, setUp, batch, more, message) => {
+  await client.query(`create schema mart`);
+  await client.query(setUp);
+  const before = await tables('mart');
+  await expect(load(new StagedSource(batch()), more)).rejects.toMatchObject({
+    code: expect.stringMatching(/^(LoadRefused|InvalidInput)$/),
+    message: expect.stringMatching(message),
+  });
+  expect(await tables('mart')).toEqual(before);
+});

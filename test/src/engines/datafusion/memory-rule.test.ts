@@ -1,0 +1,43 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { MIN_LEASE_BYTES, splitMemory } from '../../../../src/engines/datafusion/memory-rule.ts';
+import { GiB } from '../../../../src/policy/sizes.ts';
+
+const MB = 1_000_000;
+
+describe('the engine’s pool is min(0.6 E, E - max(300 MB, partitions × 150 MB))', () => {
+  test.each<[string, number, number, number, number]>([
+    ['the smallest lease leaves 300 MB beside its pool', 600 * MB, 2, 2, 300 * MB],
+    ['one core needs no less beside it', 600 * MB, 1, 1, 300 * MB],
+    ['from 750 MB on the share is the smaller', 1000 * MB, 2, 2, 600 * MB],
+    ['many cores and a small lease: fewer partitions', 1200 * MB, 16, 4, 600 * MB],
+    ['the reference machine’s S', 32 * GiB, 16, 16, Math.floor(0.6 * 32 * GiB)],
+    ['the reference machine’s L', 256 * GiB, 16, 16, Math.floor(0.6 * 256 * GiB)],
+  ])('%s', (_title, lease, cpus, partitions, poolBytes) =>
+    expect(splitMemory(lease, cpus)).toMatchObject({ partitions, poolBytes }),
+  );
+
+  test('a lease under 600 MB is refused with both numbers', () => {
+    expect(() => splitMemory(MIN_LEASE_BYTES - 1, 2)).toThrow(/at least 572.2 MiB, this one has 572.2 MiB/);
+    expect(() => splitMemory(GiB / 4, 2)).toThrow(/this one has 256 MiB; take a larger profile/);
+  });
+
+  test('any lease leaves at least 300 MB and 150 MB a partition beside the pool, and the pool is never small', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: MIN_LEASE_BYTES, max: 512 * GiB }),
+        fc.integer({ min: 1, max: 256 }),
+        (lease, cpus) => {
+          const { partitions, poolBytes, rowGroupBytes, because } = splitMemory(lease, cpus);
+          expect(lease - poolBytes).toBeGreaterThanOrEqual(Math.max(300 * MB, partitions * 150 * MB));
+          expect(poolBytes).toBeGreaterThanOrEqual(Math.floor(lease / 2));
+          expect(poolBytes).toBeLessThanOrEqual(0.6 * lease);
+          expect(partitions).toBeGreaterThanOrEqual(1);
+          expect(partitions).toBeLessThanOrEqual(cpus);
+          expect(rowGroupBytes).toBeLessThanOrEqual(128 * MB);
+          expect(because.includes('has no room')).toBe(partitions < cpus);
+        },
+      ),
+    );
+  });
+});

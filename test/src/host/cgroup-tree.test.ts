@@ -1,0 +1,176 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { openCgroupTree, type CgroupTree } from '../../../src/host/cgroup-tree.ts';
+
+let root: string;
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'spillway-cgroup-'));
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+/** Files of a tree as they were read on a real host. */
+function record(files: Record<string, string>): void {
+  for (const [path, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    writeFileSync(join(root, path), text);
+  }
+}
+const text = (path: string): string => readFileSync(join(root, path), 'utf8');
+// A kernel's files go with their directory, recorded ones do not.
+const removeDirectory = (path: string): Promise<void> => rm(path, { recursive: true });
+
+async function open(): Promise<CgroupTree> {
+  const tree = await openCgroupTree({ root, removeDirectory });
+  if (tree.version === 'none') throw new Error(tree.because);
+  return tree;
+}
+
+const V1_HOST = {
+  'memory/memory.usage_in_bytes': '1000\n',
+  'memory/cgroup.procs': '1\n',
+  'cpuset/cgroup.procs': '1\n',
+  'unified/cgroup.procs': '1\n',
+};
+const V2_HOST = {
+  'cgroup.controllers': 'cpuset cpu io memory hugetlb pids rdma misc\n',
+  'cgroup.subtree_control': 'cpu memory\n',
+};
+const STEP = 'spillway-dev/step-1';
+
+describe('version 1, hybrid', () => {
+  beforeEach(() => record(V1_HOST));
+
+  test('is found by its memory hierarchy', async () => {
+    expect((await open()).version).toBe('v1');
+    expect(existsSync(join(root, `memory/spillway-probe-${process.pid}`))).toBe(false);
+  });
+
+  test('a pool and a step get their limits, swap included', async () => {
+    const tree = await open();
+    const pool = await tree.makePool('dev', 2000);
+    expect(pool).toBe('/spillway-dev');
+    expect(await tree.makeStep(pool, 'step-1', 600)).toBe(`/${STEP}`);
+    expect(text('memory/spillway-dev/memory.limit_in_bytes')).toBe('2000');
+    expect(text(`memory/${STEP}/memory.limit_in_bytes`)).toBe('600');
+    expect(await tree.children(pool)).toEqual(['step-1']);
+  });
+
+  test('a reading sums what cannot be reclaimed and finds the kill in the group of the killed', async () => {
+    record({
+      [`memory/${STEP}/memory.usage_in_bytes`]: '599998464\n',
+      [`memory/${STEP}/memory.max_usage_in_bytes`]: '600000000\n',
+      [`memory/${STEP}/memory.limit_in_bytes`]: '600000000\n',
+      [`memory/${STEP}/memory.stat`]: 'rss 0\nshmem 0\ntotal_cache 98304\ntotal_rss 4096\ntotal_shmem 8192\n',
+      [`memory/${STEP}/memory.oom_control`]: 'oom_kill_disable 0\nunder_oom 0\noom_kill 0\n',
+      [`memory/${STEP}/cgroup.procs`]: '',
+      [`memory/${STEP}/libpod-ab/memory.oom_control`]: 'oom_kill_disable 0\nunder_oom 0\noom_kill 2\n',
+      [`memory/${STEP}/libpod-ab/cgroup.procs`]: '100\n101\n',
+      [`memory/${STEP}/conmon/cgroup.procs`]: '99\n',
+    });
+    expect(await (await open()).read(`/${STEP}`)).toEqual({
+      usageBytes: 599998464,
+      peakBytes: 600000000,
+      limitBytes: 600000000,
+      heldBytes: 12288,
+      oomKills: { '/libpod-ab': 2 },
+      processes: 3,
+    });
+  });
+
+  test('a group is removed from every hierarchy, with all below it', async () => {
+    record({
+      [`memory/${STEP}/conmon/cgroup.procs`]: '',
+      [`cpuset/${STEP}/conmon/cgroup.procs`]: '',
+      [`unified/${STEP}/cgroup.procs`]: '',
+    });
+    const tree = await open();
+    await tree.remove(`/${STEP}`);
+    for (const hierarchy of ['memory', 'cpuset', 'unified']) {
+      expect(existsSync(join(root, hierarchy, STEP))).toBe(false);
+      expect(existsSync(join(root, hierarchy, 'spillway-dev'))).toBe(true);
+    }
+    await tree.remove(`/${STEP}`); // gone already: fine
+  });
+});
+
+describe('version 2', () => {
+  beforeEach(() => record(V2_HOST));
+
+  test('is found by its controllers, and those we need are passed on', async () => {
+    expect((await open()).version).toBe('v2');
+    expect(text('cgroup.subtree_control')).toBe('+cpuset +pids');
+  });
+
+  test('a pool and a step get their limits and no swap', async () => {
+    for (const group of ['spillway-dev', STEP]) record({ [`${group}/cgroup.controllers`]: 'cpuset cpu memory pids\n' });
+    const tree = await open();
+    const pool = await tree.makePool('dev', 2000);
+    rmSync(join(root, STEP), { recursive: true });
+    // The kernel fills a new group with its files; here somebody has to.
+    await expect(tree.makeStep(pool, 'step-1', 600)).rejects.toThrow('has no memory controller');
+    expect(text('spillway-dev/memory.max')).toBe('2000');
+    expect(text('spillway-dev/memory.swap.max')).toBe('0');
+    expect(text('spillway-dev/cgroup.subtree_control')).toBe('+memory +cpu +cpuset +pids');
+  });
+
+  test('a reading takes the kills of the whole subtree, which outlive the container', async () => {
+    record({
+      [`${STEP}/memory.current`]: '500\n',
+      [`${STEP}/memory.peak`]: '900\n',
+      [`${STEP}/memory.max`]: 'max\n',
+      [`${STEP}/memory.stat`]: 'anon 300\nfile 100\nshmem 50\n',
+      [`${STEP}/memory.events`]: 'low 0\nhigh 0\nmax 12\noom 1\noom_kill 1\noom_group_kill 0\n',
+      [`${STEP}/cgroup.procs`]: '',
+    });
+    expect(await (await open()).read(`/${STEP}`)).toEqual({
+      usageBytes: 500,
+      peakBytes: 900,
+      heldBytes: 350,
+      oomKills: { '/': 1 },
+      processes: 0,
+    });
+  });
+});
+
+describe('without groups', () => {
+  test('a host without memory groups says so', async () => {
+    expect(await openCgroupTree({ root })).toEqual({ version: 'none', because: `no memory groups below ${root}` });
+  });
+
+  test('a tree that cannot be written says why', async () => {
+    record({ 'memory/cgroup.procs': '' });
+    const failing = (): Promise<void> => Promise.reject(new Error('Read-only file system'));
+    expect(await openCgroupTree({ root, removeDirectory: failing })).toMatchObject({
+      version: 'none',
+      because: expect.stringContaining('Read-only file system'),
+    });
+  });
+
+  test('a group that is gone reads as nothing, and only groups of ours are removed', async () => {
+    record(V1_HOST);
+    const tree = await open();
+    expect(await tree.read('/spillway-dev')).toBeUndefined();
+    expect(await tree.ageMs('/spillway-dev')).toBe(0);
+    for (const path of ['/', 'relative', '/a/../..'])
+      await expect(tree.remove(path)).rejects.toThrow('not a group of ours');
+  });
+
+  test('a group that stays busy is an error that names it', async () => {
+    record({ ...V1_HOST, 'memory/spillway-dev/cgroup.procs': '' });
+    let probed = false;
+    const tree = await openCgroupTree({
+      root,
+      removeDirectory: (path) => {
+        if (!path.includes('probe')) return Promise.reject(Object.assign(new Error('busy'), { code: 'EBUSY' }));
+        probed = true;
+        return removeDirectory(path);
+      },
+    });
+    expect(probed).toBe(true);
+    if (tree.version === 'none') throw new Error(tree.because);
+    await expect(tree.remove('/spillway-dev', 50)).rejects.toMatchObject({ code: 'ContainerFailed' });
+  });
+});

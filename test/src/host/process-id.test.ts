@@ -1,0 +1,48 @@
+import { describe, expect, test } from '@jest/globals';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isAlive, ownProcessId, readProcessId } from '../../../src/host/process-id.ts';
+
+const AFTER_NAME = '1 1 0 -1 4194304 99 0 0 0 0 0 0 0 20 0 1 0 88920 3133440 383';
+
+/** A /proc of one process, with what its stat file says. */
+function recorded(stat: string): string {
+  const root = mkdtempSync(join(tmpdir(), 'spillway-proc-'));
+  mkdirSync(join(root, '42'));
+  writeFileSync(join(root, '42', 'stat'), stat);
+  return root;
+}
+
+describe('a process is its pid and the instant it started', () => {
+  test.each([
+    ['a plain name', `42 (node) S 1 ${AFTER_NAME}`, 88920],
+    ['a name with blanks and brackets', `42 (a) R (b) S 1 ${AFTER_NAME}`, 88920],
+    ['a zombie is gone', `42 (node) Z 1 ${AFTER_NAME}`, undefined],
+    ['a dead one is gone', `42 (node) X 1 ${AFTER_NAME}`, undefined],
+  ])('%s', (_title, stat, startedAt) => {
+    const root = recorded(stat);
+    expect(readProcessId(42, root)?.startedAt).toBe(startedAt);
+    rmSync(root, { recursive: true });
+  });
+
+  test('a later process with the same pid is another one', () => {
+    const root = recorded(`42 (node) S 1 ${AFTER_NAME}`);
+    expect(isAlive({ pid: 42, startedAt: 88920 }, root)).toBe(true);
+    expect(isAlive({ pid: 42, startedAt: 88919 }, root)).toBe(false);
+    expect(isAlive({ pid: 43, startedAt: 88920 }, root)).toBe(false);
+    rmSync(root, { recursive: true });
+  });
+
+  test('this process is alive, and a child that was killed is not', async () => {
+    expect(isAlive(ownProcessId())).toBe(true);
+    const child = spawn('sleep', ['60']);
+    const id = readProcessId(child.pid!)!;
+    expect(isAlive(id)).toBe(true);
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    expect(isAlive(id)).toBe(false);
+  });
+});
