@@ -1,5 +1,5 @@
 import type { Workflow } from '@temporalio/common';
-import { type Client, isGrpcServiceError, WithStartWorkflowOperation, WorkflowNotFoundError, WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
+import { type Client, isGrpcServiceError, ServiceError, WithStartWorkflowOperation, WorkflowNotFoundError, WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
 import type {
   Announce, AnnounceAnswer, Answer, Ask, Begin, BeginAnswer, Drop, End, PoolStatus, Suspect, Withdraw,
 } from '../src/contracts/pool.ts'; // prettier-ignore
@@ -10,6 +10,9 @@ import type { PoolState } from '../src/policy/pool/state.ts';
 const REPLY_MS = 2_000;
 /** `begin` has no signal to fall back on: it waits for a pool that is being revived. */
 const BEGIN_MS = 30_000;
+
+/** The server did not answer in time, or nobody behind it did. */
+const isServiceTrouble = (error: unknown): boolean => error instanceof ServiceError || isGrpcServiceError(error);
 
 /** How the pool's workflow is named and started, wherever a message finds none running. */
 const poolStart = (pool: string) => ({ workflowId: poolWorkflowId(pool), taskQueue: TaskQueue.POOL, args: [{ pool }] }) as const;
@@ -74,7 +77,7 @@ export class PoolClient {
       const handle = this.#client.workflow.getHandle(poolWorkflowId(pool));
       return await this.#client.withDeadline(Date.now() + REPLY_MS, () => handle.query<T>(name));
     } catch (error) {
-      if (error instanceof WorkflowNotFoundError || isGrpcServiceError(error)) return undefined;
+      if (error instanceof WorkflowNotFoundError || isServiceTrouble(error)) return undefined;
       throw error;
     }
   }
@@ -88,7 +91,7 @@ export class PoolClient {
     try {
       return await this.#update<Answer, Message>(pool, name, message, REPLY_MS);
     } catch (error) {
-      const slow = error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || isGrpcServiceError(error);
+      const slow = error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || isServiceTrouble(error);
       if (!(error instanceof WorkflowNotFoundError) && !slow) throw error;
     }
     const startWorkflowOperation = new WithStartWorkflowOperation('memoryPool', { ...poolStart(pool), workflowIdConflictPolicy: 'USE_EXISTING' });

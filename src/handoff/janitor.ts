@@ -2,8 +2,8 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attemptName, safeName } from './attempt.ts';
 import { bytesUnder } from './bytes-under.ts';
-import { removeWithin } from './scratch-ledger.ts';
 import type { ScratchLedger } from './scratch-ledger.ts';
+import { removeWithin } from './within-root.ts';
 
 export interface SweepOptions {
   /** `originalExecutionRunId` of every run that is open. */

@@ -1,10 +1,13 @@
-import { mkdir, open, readFile, readdir, realpath, rename, rm, rmdir, statfs } from 'node:fs/promises';
-import { dirname, join, resolve, sep } from 'node:path';
+import { mkdir, readdir, realpath, rm, rmdir, statfs } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { SpillwayError } from '../contracts/errors.ts';
 import { GiB, formatBytes } from '../policy/sizes.ts';
 import { attemptName, parseAttemptName, safeName } from './attempt.ts';
 import type { Attempt } from './attempt.ts';
 import { bytesUnder } from './bytes-under.ts';
+import { readEntry, writeEntry } from './ledger-entry.ts';
+import type { LedgerEntry } from './ledger-entry.ts';
+import { makeWithin, removeWithin } from './within-root.ts';
 
 /**
  * Layout under the scratch root. An entry is on disk before its directory is made, and goes after it:
@@ -13,19 +16,6 @@ import { bytesUnder } from './bytes-under.ts';
  */
 const RUNS = 'runs';
 const LEDGER = 'ledger';
-
-/** What the ledger knows of an attempt. `run` and `step` are the true names, the paths hold safe ones. */
-export interface LedgerEntry extends Attempt {
-  version: 1;
-  /** Absolute path of the attempt's directory. */
-  directory: string;
-  reservedAtMs: number;
-  /** Scratch bytes that were lent to the attempt. */
-  scratchBytes: number;
-  /** What the finished attempt left on disk; absent while it works. */
-  sealedBytes?: number;
-  sealedAtMs?: number;
-}
 
 export interface ReserveOptions {
   /** Scratch bytes lent to the attempt; they must fit above the floor. @defaultValue 0 */
@@ -175,93 +165,12 @@ function scratchPaths(root: string): Record<'directory' | 'entry' | 'relative', 
   };
 }
 
-/**
- * Removes a file or directory under the root; says whether there was one. Links are removed, never followed.
- * Raises InvalidInput for a path whose parent, links resolved, lies outside of the root.
- */
-export async function removeWithin(root: string, path: string): Promise<boolean> {
-  const parent = await realpath(dirname(path)).catch(ignoreMissing);
-  if (parent === undefined) return false;
-  refuseOutside(root, parent, path);
-  try {
-    // Another process may remove or still write the same files: retries meet both.
-    await rm(path, { recursive: true, maxRetries: 5, retryDelay: 50 });
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
-      await rm(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
-      return false;
-    }
-    throw error;
-  }
-}
-
-async function makeWithin(root: string, path: string): Promise<void> {
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      await mkdir(path, { recursive: true });
-      break;
-    } catch (error) {
-      // Somebody dropped the run's last attempt, and its empty directory with it, between two steps of mkdir.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt === 5) throw error;
-    }
-  }
-  refuseOutside(root, await realpath(path), path);
-}
-
-function refuseOutside(root: string, real: string, path: string): void {
-  if (real !== root && !resolve(real).startsWith(root + sep)) {
-    throw new SpillwayError(
-      'InvalidInput',
-      `Remove the link that leads out of the scratch root ${root}: ${path} is really under ${real}.`,
-    );
-  }
-}
-
-async function readEntry(path: string): Promise<LedgerEntry | undefined> {
-  const text = await readFile(path, 'utf8').catch(ignoreMissing);
-  if (text === undefined) return undefined;
-  try {
-    const entry = JSON.parse(text) as LedgerEntry;
-    return entry.version === 1 && typeof entry.run === 'string' ? entry : undefined;
-  } catch {
-    // Not one of ours: entries are renamed into place whole. The janitor removes it with its directory.
-    return undefined;
-  }
-}
-
-let written = 0;
-
-/** On disk, and findable there after a power cut, when this returns. */
-async function writeEntry(path: string, entry: LedgerEntry): Promise<void> {
-  written += 1;
-  const aside = `${path}.${process.pid}-${written}.tmp`;
-  const file = await open(aside, 'w');
-  try {
-    await file.writeFile(JSON.stringify(entry));
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(aside, path);
-  const folder = await open(dirname(path), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
-
 function scratchFull(root: string, have: number, wanted: number, floorBytes: number): SpillwayError {
   return new SpillwayError(
     'ScratchFull',
     `Free disk space under ${root} or lend the step less scratch: ${formatBytes(wanted)} asked, ${formatBytes(have)} free above the floor of ${formatBytes(floorBytes)}.`,
     { details: { freeBytes: have, scratchBytes: wanted, floorBytes } },
   );
-}
-
-function ignoreMissing(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error;
 }
 
 function ignoreStillUsed(error: NodeJS.ErrnoException): void {

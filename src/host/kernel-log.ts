@@ -7,22 +7,29 @@ import { execa } from 'execa';
  */
 export type KernelVerdict = 'own' | 'ceiling' | 'none' | 'unreadable';
 
-/** Asks the kernel's log about a group. Its path must be unique to one attempt, since the log knows no names but paths. */
-export async function readOomVerdict(groupPath: string): Promise<KernelVerdict> {
-  const result = await execa('dmesg', { reject: false, timeout: 5000, stripFinalNewline: false });
-  if (result.failed || result.stdout === '') return 'unreadable';
-  return judgeKernelLog(result.stdout, groupPath);
+/** Lines of the kernel's log about kills of processes in a group or below it; undefined where this user may not read it. */
+export async function readOomKills(groupPath: string): Promise<string[] | undefined> {
+  const result = await execa('dmesg', { reject: false, timeout: 5000 });
+  if (result.failed || result.stdout === '') return undefined;
+  return result.stdout.split('\n').filter((line) => {
+    const victim = /task_memcg=([^,]+)/.exec(line)?.[1];
+    return victim !== undefined && within(victim, groupPath);
+  });
 }
 
-/** Reads the last kill of a process in the group from the text of a kernel log. Pure. */
-export function judgeKernelLog(log: string, groupPath: string): KernelVerdict {
-  const within = (path: string): boolean => path === groupPath || path.startsWith(`${groupPath}/`);
-  let verdict: KernelVerdict = 'none';
-  for (const line of log.split('\n')) {
-    const victim = /task_memcg=([^,]+)/.exec(line)?.[1];
-    if (victim === undefined || !within(victim)) continue;
-    const limited = /oom_memcg=([^,]+)/.exec(line)?.[1]; // absent when the whole host ran out
-    verdict = limited !== undefined && within(limited) ? 'own' : 'ceiling';
-  }
-  return verdict;
+/**
+ * Judges the last kill in a group that the log did not hold `before`: the log knows groups by their paths only, and a path may come again. Pure.
+ */
+export function judgeKernelLog(
+  groupPath: string,
+  before: readonly string[] | undefined,
+  after: readonly string[] | undefined,
+): KernelVerdict {
+  if (!before || !after) return 'unreadable';
+  const last = after.filter((line) => !before.includes(line)).at(-1);
+  if (last === undefined) return 'none';
+  const limited = /oom_memcg=([^,]+)/.exec(last)?.[1]; // absent when the whole host ran out
+  return limited !== undefined && within(limited, groupPath) ? 'own' : 'ceiling';
 }
+
+const within = (path: string, group: string): boolean => path === group || path.startsWith(`${group}/`);

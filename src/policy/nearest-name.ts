@@ -15,7 +15,8 @@ function distance(a: string, b: string): number {
 /** The known name that a mistyped one most likely meant; undefined when none is near. */
 export function nearestName(typed: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
-  let least = Math.max(2, Math.floor(typed.length / 3)) + 1;
+  // Never so far that no letter of a short name need be right.
+  let least = Math.min(Math.max(2, Math.floor(typed.length / 3)), typed.length - 1) + 1;
   for (const name of known) {
     const d = distance(typed, name);
     if (d < least) [best, least] = [name, d];

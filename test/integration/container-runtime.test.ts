@@ -69,7 +69,8 @@ say("done", uid=os.getuid(), caps=status["CapEff"].strip(), locked=status["NoNew
   test('has its peak reported, and what its files in shared memory still hold', async () => {
     const shm = mkdtempSync('/dev/shm/spillway-test-');
     chmodSync(shm, 0o777);
-    const code = 'x=b"x"*40000000\nopen("/shm/f","wb").write(b"y"*30000000)\ntime.sleep(0.3)\nsay("done")';
+    const code =
+      'x=b"x"*40000000\nf=open("/shm/f","wb")\nfor i in range(30): f.write(b"y"*1000000)\nf.flush()\ntime.sleep(0.3)\nsay("done")';
     const outcome = await host
       .python()
       .run(pythonSpec(host, code, { mounts: [{ source: shm, target: '/shm', writable: true }] }));

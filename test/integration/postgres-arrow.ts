@@ -44,7 +44,7 @@ export const builtColumn = (type: DataType, values: readonly unknown[]): Data =>
 
 /** Rows of some columns, as one batch. */
 export function batchOf(columns: Record<string, Data>): RecordBatch {
-  const fields = Object.entries(columns).map(([name, data]) => new Field(name, data.type as DataType, true));
+  const fields = Object.entries(columns).map(([name, data]) => new Field(name, data.type, true));
   const children = Object.values(columns);
   const schema = new Schema(fields);
   const length = children[0]?.length ?? 0;
@@ -63,6 +63,13 @@ export function idBatch(first: number, count: number): RecordBatch {
   });
 }
 
+/** One row `id`, `name`. */
+export const textBatch = (id: number, name: string): RecordBatch =>
+  batchOf({
+    id: rawColumn(new Int64(), [BigInt(id)], (value: bigint) => [value], BigInt64Array, 1),
+    name: builtColumn(new Utf8(), [name]),
+  });
+
 /** A source of such rows that waits wherever the test says, and counts how often it was opened and closed. */
 export class StagedSource {
   opened = 0;
@@ -71,10 +78,6 @@ export class StagedSource {
   /** `steps`: batches, and promises that hold up what follows them. */
   constructor(...steps: (RecordBatch | Promise<unknown>)[]) {
     this.steps = steps;
-  }
-
-  get batches(): RecordBatch[] {
-    return this.steps.filter((step) => step instanceof RecordBatch);
   }
 
   readonly open = (): Promise<ArrowSource> => {

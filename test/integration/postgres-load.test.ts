@@ -1,12 +1,23 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import * as arrow from 'apache-arrow';
 import type { Client } from 'pg';
+import type { ArrowInput } from '../../src/engines/postgres/arrow-source.ts';
+import { openArrowSource } from '../../src/engines/postgres/arrow-source.ts';
 import type { LoadProgress, LoadRequest } from '../../src/engines/postgres/load.ts';
 import { loadTable } from '../../src/engines/postgres/load.ts';
 import { listLeftovers } from '../../src/engines/postgres/janitor.ts';
-import { batchOf, builtColumn, gate, idBatch, rawColumn, StagedSource, words } from './postgres-arrow.ts';
+import { batchOf, builtColumn, gate, idBatch, rawColumn, StagedSource, textBatch, words } from './postgres-arrow.ts';
 import type { PostgresServer } from './postgres-server.ts';
 import { startPostgres } from './postgres-server.ts';
+
+// Real servers on machines that do other things as well.
+jest.setTimeout(60_000);
 
 let server: PostgresServer;
 let client: Client;
@@ -147,13 +158,7 @@ describe.each([
     const wide = Array.from({ length: 20 }, (_, index) =>
       String.fromCharCode(97 + index).repeat(index % 2 === 0 ? 1_000_000 : 10),
     );
-    const batches = wide.flatMap((text, index) => [
-      batchOf({
-        id: rawColumn(new arrow.Int64(), [BigInt(index)], (value: bigint) => [value], BigInt64Array, 1),
-        name: builtColumn(new arrow.Utf8(), [text]),
-      }),
-      idBatch(1000 + index, 1),
-    ]);
+    const batches = wide.flatMap((text, index) => [textBatch(index, text), idBatch(1000 + index, 1)]);
     expect(await load(new StagedSource(...batches), { strategy, indexOrder, expectedRows: 40 })).toMatchObject({
       rows: 40,
     });
@@ -169,6 +174,61 @@ describe.each([
     expect(await load(again, { strategy, indexOrder, token: 2 })).toEqual({ ...first, alreadyPublished: true });
     expect(again.opened).toBe(0);
     expect((await client.query('select count(*)::int as n from mart.t')).rows[0]).toEqual({ n: 10 });
+  });
+});
+
+describe('rows from outside the process', () => {
+  const table = new arrow.Table([idBatch(0, 5000), idBatch(5000, 5000)]);
+  let folder: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'spillway-load-'));
+  });
+  afterEach(() => rm(folder, { recursive: true, force: true }));
+  const open = (input: ArrowInput): Partial<LoadRequest> => ({ source: (signal) => openArrowSource(input, signal) });
+
+  test('are loaded from Arrow files', async () => {
+    const parts = ['a', 'b'].map((name) => pathToFileURL(join(folder, name)));
+    for (const part of parts) await writeFile(part, arrow.tableToIPC(table, 'file'));
+    const input = parts.map(({ href: uri }) => ({ kind: 'arrow' as const, uri, rows: 10_000, bytes: 0 }));
+    expect(await load(new StagedSource(), { ...open(input), expectedRows: 20_000 })).toMatchObject({ rows: 20_000 });
+  });
+
+  test.each([
+    ['are loaded from a FIFO', 0],
+    ['are not published when their writer dies before its end mark', 8],
+  ])('%s', async (_title, missing) => {
+    const fifo = join(folder, 'rows.fifo');
+    await promisify(execFile)('mkfifo', [fifo]);
+    const bytes = arrow.tableToIPC(table, 'stream');
+    const loading = load(new StagedSource(), open({ fifo }));
+    await writeFile(fifo, bytes.subarray(0, bytes.length - missing));
+    if (missing === 0) {
+      expect(await loading).toMatchObject({ rows: 10_000 });
+    } else {
+      await expect(loading).rejects.toMatchObject({
+        code: 'LoadInterrupted',
+        message: expect.stringMatching(/ends without its end mark/),
+      });
+      expect(await tables('mart')).toEqual([]);
+    }
+  });
+
+  test('are not waited for after a cancel: a FIFO that nobody writes to is let go of', async () => {
+    const fifo = join(folder, 'rows.fifo');
+    await promisify(execFile)('mkfifo', [fifo]);
+    const abort = new AbortController();
+    setTimeout(() => abort.abort(), 200);
+    await expect(load(new StagedSource(), { ...open({ fifo }), signal: abort.signal })).rejects.toMatchObject({
+      code: 'LoadInterrupted',
+      message: expect.stringMatching(/cancelled while opening the rows; nothing was published/),
+    });
+  });
+});
+
+test('a key column of type null is refused', async () => {
+  const column = arrow.makeData({ type: new arrow.Null(), length: 2 });
+  await expect(load(new StagedSource(batchOf({ id: column })), { key: ['id'] })).rejects.toMatchObject({
+    message: expect.stringMatching(/^Row 1, column "id" is NULL/),
   });
 });
 

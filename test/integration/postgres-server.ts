@@ -17,12 +17,12 @@ const START_MS = 30_000;
 export interface PostgresServer {
   readonly url: string;
   /** Makes a connection of its own. */
-  connect(): Promise<Client>;
+  readonly connect: () => Promise<Client>;
   /** Stops it: `fast` ends sessions in order, `immediate` is a crash. */
-  stop(mode?: 'fast' | 'immediate'): Promise<void>;
-  start(): Promise<void>;
+  readonly stop: (mode?: 'fast' | 'immediate') => Promise<void>;
+  readonly start: () => Promise<void>;
   /** Stops it and removes its files. */
-  remove(): Promise<void>;
+  readonly remove: () => Promise<void>;
 }
 
 /** Folder of the server's programs: on PATH, else where Debian puts them, the newest first. */

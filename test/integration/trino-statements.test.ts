@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { openTrino } from '../../src/engines/trino/client.ts';
 import type { Trino } from '../../src/engines/trino/client.ts';
 import { attemptSource, stepSource } from '../../src/engines/trino/attempt-names.ts';
@@ -9,6 +9,9 @@ import { startFaultProxy } from './fault-proxy.ts';
 import type { Fault } from './fault-proxy.ts';
 import { freePort, startTrinoServer } from './trino-server.ts';
 import type { TrinoServer } from './trino-server.ts';
+
+// A first query compiles for seconds on a busy machine.
+jest.setTimeout(60_000);
 
 let server: TrinoServer;
 let trino: Trino;
@@ -147,7 +150,7 @@ describe('errors', () => {
       [],
       "at line 2:6: Table 'tpch.sf1.lineitm' does not exist (nearest: tpch.sf1.lineitem)",
     ],
-    ['an unknown schema', 'select * from tpch.sf11.orders', [], '(nearest: sf1, '],
+    ['an unknown schema', 'select * from tpch.tinyy.orders', [], '(nearest: tiny)'],
     ['an unknown catalog', 'select * from tpcj.sf1.orders', [], '(nearest: tpch)'],
     [
       'an unknown column, behind values',
@@ -194,8 +197,8 @@ describe('describing', () => {
   test('a statement without rows has no columns', async () =>
     expect(await trino.describeOutput('drop table x')).toEqual([]));
   test('a statement longer than headers usually may be', async () => {
-    const long = `select ${Array.from({ length: 3000 }, (_, index) => `${index} as a_rather_long_name_${index}`).join(', ')}`;
-    expect(await trino.describeOutput(long)).toHaveLength(3000);
+    const long = `select '${'x'.repeat(100_000)}' as a`;
+    expect(await trino.describeOutput(long)).toEqual([{ name: 'a', type: 'varchar(100000)' }]);
   });
   test.each<[string, (string | number | boolean | null)[], unknown[]]>([
     ['text', ["O'Hara \\ \n ? \u0000 ä 🙂"], ["O'Hara \\ \n ? \u0000 ä 🙂"]],

@@ -1,7 +1,7 @@
 import { access, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { attemptSource } from '../../src/engines/trino/attempt-names.ts';
 import { openTrino } from '../../src/engines/trino/client.ts';
 import type { Trino } from '../../src/engines/trino/client.ts';
@@ -16,6 +16,9 @@ import type { ScratchLedger } from '../../src/handoff/scratch-ledger.ts';
 import { MiB } from '../../src/policy/sizes.ts';
 import { startTrinoServer } from './trino-server.ts';
 import type { TrinoServer } from './trino-server.ts';
+
+// A first query compiles for seconds on a busy machine.
+jest.setTimeout(60_000);
 
 let server: TrinoServer;
 let trino: Trino;

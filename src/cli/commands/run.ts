@@ -58,7 +58,7 @@ export async function runCommand(config: ResolvedConfig, options: RunOptions, ou
     const end = await followRun(handle, output.err, signal);
     if (options.json) output.out(JSON.stringify({ workflowId, runId: handle.firstExecutionRunId, url, ...end }, null, 2));
     else {
-      if (end.report) output.out(reportTable(end.report));
+      if (end.report && end.report.steps.length > 0) output.out(reportTable(end.report));
       for (const warning of end.report?.warnings ?? []) output.err(`warning: ${warning}`);
       if (end.kind === 'failed') output.err(`failed: ${end.message}`);
       else output.out(`${workflowId} completed`);

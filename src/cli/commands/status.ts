@@ -13,6 +13,9 @@ interface QueueStatus {
   pollers: string[];
 }
 
+/** A poll waits up to a minute; the server lists pollers for five after their last one. */
+const POLLED_WITHIN_MS = 70_000;
+
 /** Kinds of tasks, as the server numbers them (temporal.api.enums.v1.TaskQueueType). */
 const WORKFLOW_TASKS = 1;
 const ACTIVITY_TASKS = 2;
@@ -73,7 +76,8 @@ async function poolAndQueues(config: ResolvedConfig): Promise<{ pool: PoolStatus
           taskQueue: { name: queue },
           taskQueueType,
         });
-        return { queue, pollers: (pollers ?? []).map(({ identity }) => identity ?? '') };
+        const recent = (pollers ?? []).filter(({ lastAccessTime }) => Number(lastAccessTime?.seconds ?? 0) * 1000 > Date.now() - POLLED_WITHIN_MS);
+        return { queue, pollers: recent.map(({ identity }) => identity ?? '') };
       }),
     );
     return { pool: await new PoolClient(client).status(name), queues };

@@ -4,7 +4,7 @@ import { execa } from 'execa';
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { Proof } from '../../contracts/pool.ts';
 import { poolPath, type CgroupTree, type NoCgroups } from '../../host/cgroup-tree.ts';
-import { readOomVerdict } from '../../host/kernel-log.ts';
+import { judgeKernelLog, readOomKills, type KernelVerdict } from '../../host/kernel-log.ts';
 import { attemptPrefix, containerName, isAttemptName, OURS } from './container-name.ts';
 import type { ContainerOutcome, ContainerRuntime, ContainerSpec, ExitEvidence } from './container-port.ts';
 import { GroupSampler } from './group-sampler.ts';
@@ -91,6 +91,7 @@ class Attempt {
     if (spec.signal?.aborted) return this.#neverStarted();
     const stepPath = this.#tree && pool ? await this.#tree.makeStep(pool, this.#name, spec.memoryBytes) : undefined;
     const sampler = this.#tree && pool && stepPath ? new GroupSampler(this.#tree, pool, stepPath) : undefined;
+    const killsBefore = stepPath ? await readOomKills(stepPath) : undefined;
     const began = Date.now();
     const output = new OutputLines(spec.onEvent);
     let gone = false;
@@ -111,8 +112,7 @@ class Attempt {
         ...sampled,
         stepLimitBytes: stepPath ? spec.memoryBytes : 0,
         poolLimitBytes: pool ? this.#options.poolLimitBytes : 0,
-        kernelLog:
-          stepPath && (state?.exitCode === 137 || sampled.oomKills > 0) ? await readOomVerdict(stepPath) : 'unreadable',
+        kernelLog: await this.#kernelVerdict(stepPath, killsBefore, state?.exitCode === 137 || sampled.oomKills > 0),
       };
       const verdict = judgeExit(evidence);
       const exitCode = state?.status === 'exited' ? state.exitCode : cliExit;
@@ -173,6 +173,15 @@ class Attempt {
       spec.signal?.removeEventListener('abort', onAbort);
       await Promise.all(stopping);
     }
+  }
+
+  /** Only a kill is worth the question. */
+  async #kernelVerdict(
+    stepPath: string | undefined,
+    before: string[] | undefined,
+    killed: boolean,
+  ): Promise<KernelVerdict> {
+    return stepPath && killed ? judgeKernelLog(stepPath, before, await readOomKills(stepPath)) : 'unreadable';
   }
 
   /** The runtime's record once it is final: for a moment after its command ended it may still say `running`. */

@@ -35,7 +35,7 @@ export function runArguments(spec: ContainerSpec, host: HostArguments): string[]
     ...['--oom-score-adj', '500'],
     // Attached output reaches us all the same; a log driver would copy it to a file that nobody reads.
     ...['--pull', 'never', '--log-driver', 'none'],
-    ...['--tmpfs', `/tmp:rw,size=${spec.tmpBytes ?? 16 * MiB},mode=1777`],
+    ...['--tmpfs', `/tmp:rw,size=${spec.tmpBytes ?? 16 * MiB},mode=1777,${tmpOwner(host)}`],
     ...(host.kind === 'podman' ? ['--timeout', String(Math.ceil(spec.timeoutMs / 1000) + BACKSTOP_SECONDS)] : []),
     ...spec.mounts.flatMap((mount) => ['--volume', volume(mount, host.selinux)]),
     ...Object.entries(spec.environment ?? {}).flatMap(([key, value]) => ['--env', `${key}=${value}`]),
@@ -43,6 +43,12 @@ export function runArguments(spec: ContainerSpec, host: HostArguments): string[]
     spec.image,
     ...spec.command,
   ];
+}
+
+/** The image's /tmp decides the mode of a tmpfs over it, whatever is asked, so it is owned by who writes there. */
+function tmpOwner({ kind, user }: HostArguments): string {
+  const [uid, gid = uid] = user.split(':');
+  return kind === 'podman' ? 'U' : `uid=${uid},gid=${gid}`;
 }
 
 function volume({ source, target, writable }: Mount, selinux: boolean): string {

@@ -69,9 +69,12 @@ function integerType({ isSigned, bitWidth }: Int): DerivedType {
 export function deriveType(column: SourceColumn): DerivedType | undefined {
   const { type } = column;
   const logical = column.logicalType?.toLowerCase();
-  if (DataType.isDictionary(type)) return deriveType({ ...column, type: type.dictionary as DataType });
-  if (logical === 'uuid' && (DataType.isUtf8(type) || (type as FixedSizeBinary).byteWidth === 16))
-    return plain(Oid.UUID, 'uuid');
+  if (DataType.isDictionary(type)) {
+    // A coded string stays a string: the kernel for uuid reads plain ones only.
+    return deriveType({ name: column.name, nullable: column.nullable, type: type.dictionary as DataType });
+  }
+  const uuidCarrier = DataType.isUtf8(type) || (type as FixedSizeBinary).byteWidth === 16;
+  if (logical === 'uuid' && uuidCarrier) return plain(Oid.UUID, 'uuid');
   if ((logical === 'json' || logical === 'jsonb') && isText(type)) return plain(Oid.JSONB, 'jsonb');
   if (DataType.isBool(type)) return plain(Oid.BOOL, 'boolean');
   if (DataType.isInt(type)) return integerType(type);

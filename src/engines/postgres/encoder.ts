@@ -1,3 +1,4 @@
+// Longer than most files: sizes, places and the order of columns within a chunk are one algorithm.
 import type { Data } from 'apache-arrow';
 import { SpillwayError } from '../../contracts/errors.ts';
 import { KiB } from '../../policy/sizes.ts';
@@ -210,7 +211,9 @@ export class CopyEncoder {
 
   private refuseNull(target: TargetColumn, data: Data): void {
     let row = 0;
-    while (isValid(data, row)) row++;
+    while (row < data.length && isValid(data, row)) row++;
+    // A column of type null has no bitmap.
+    if (row === data.length) row = 0;
     const number = this.rows + row + 1;
     throw new SpillwayError(
       'LoadRefused',

@@ -24,7 +24,7 @@ export function isConnectionLoss(error: unknown): boolean {
 }
 
 /** Classes and codes whose cause may be gone at the next attempt. */
-const PASSING = [/^08/, /^40/, /^53/, /^55/, /^57/, /^58/, /^XX/, /^25P0[34]$/];
+const PASSING = [/^08/, /^40/, /^53/, /^55/, /^57/, /^58/, /^XX/, /^25P0[34]$/, /^42P0[67]$/];
 
 /** Column that a COPY error points at: `COPY stg, line 3, column price: "…"`. */
 const copyColumn = (where: string | undefined): string | undefined =>
@@ -76,7 +76,7 @@ export function loadFailure(error: unknown, { table, phase, published }: Failure
       { cause: error },
     );
   }
-  // Two sessions made the same schema or table in the same moment.
+  // Two sessions made the same schema or table in the same moment, as 42P06 and 42P07 also say.
   const catalogueRace = error.constraint?.startsWith('pg_') ?? false;
   if (catalogueRace || PASSING.some((pattern) => pattern.test(error.code))) {
     return new SpillwayError(
@@ -88,7 +88,7 @@ export function loadFailure(error: unknown, { table, phase, published }: Failure
       },
     );
   }
-  return new SpillwayError('LoadRefused', `PostgreSQL refused the rows for ${table}: ${refusal(error)}; ${fate}.`, {
+  return new SpillwayError('LoadRefused', `PostgreSQL refused the load into ${table}: ${refusal(error)}; ${fate}.`, {
     cause: error,
     details: { code: error.code, constraint: error.constraint, column: error.column ?? copyColumn(error.where) },
   });

@@ -21,9 +21,14 @@ export interface ByteSource {
   close(): Promise<void>;
 }
 
-async function fill(handle: FileHandle, target: Uint8Array, position: number | null): Promise<number> {
+async function fill(
+  handle: FileHandle,
+  target: Uint8Array,
+  position: number | null,
+  stopped: () => boolean = () => false,
+): Promise<number> {
   let filled = 0;
-  while (filled < target.length) {
+  while (filled < target.length && !stopped()) {
     const { bytesRead } = await handle.read(
       target,
       filled,
@@ -79,7 +84,7 @@ export function openFifoBytes(path: string): ByteSource {
     } catch (cause) {
       throw new SpillwayError('LoadInterrupted', `The FIFO ${path} cannot be opened.`, { cause });
     }
-    const filled = await fill(handle, target, null);
+    const filled = await fill(handle, target, null, () => closing);
     if (closing) throw new SpillwayError('LoadInterrupted', `Reading ${path} was given up.`);
     return filled;
   };

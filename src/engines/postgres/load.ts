@@ -272,8 +272,9 @@ export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promi
     }
     // COMMIT went through and only its answer was lost.
     if (row?.state === 'published' && row.token === attempt.token) return outcome(target, row, false);
-    if (signal.aborted) throw cancelled(table, progress.phase, signal);
-    throw loadFailure(error, { table, phase: progress.phase, published: known || !commitSent ? 'no' : 'unknown' });
+    const published = known || !commitSent ? 'no' : 'unknown';
+    if (signal.aborted && published === 'no') throw cancelled(table, progress.phase, signal);
+    throw loadFailure(error, { table, phase: progress.phase, published });
   } finally {
     clearInterval(ticker);
     await session?.close();

@@ -34,8 +34,7 @@ export class Session {
 
   /** @throws SpillwayError `TargetUnreachable`; the reason of `signal` */
   static async open(deps: PostgresDeps, application: string, signal?: AbortSignal): Promise<Session> {
-    const connecting = connectWithin(deps, signal);
-    const client = await connecting;
+    const client = await connectWithin(deps, signal);
     // A dead connection emits errors that no query of ours may be there to take.
     client.on('error', () => undefined);
     const socket = client.connection.stream as { setKeepAlive?: (on: boolean, ms: number) => void };
@@ -51,11 +50,13 @@ export class Session {
 
   /** Runs one statement and answers its rows. */
   async query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]> {
+    this.signal?.throwIfAborted();
     return (await abortable(this.client.query<Row>(text, values), this.signal)).rows;
   }
 
   /** Runs one statement and answers how many rows it touched. */
   async run(text: string, values?: unknown[]): Promise<number> {
+    this.signal?.throwIfAborted();
     return (await abortable(this.client.query(text, values), this.signal)).rowCount ?? 0;
   }
 
@@ -75,6 +76,7 @@ export class Session {
 
   /** COMMIT, and sure of it: a failed transaction answers COMMIT with a rollback. */
   async commit(): Promise<void> {
+    this.signal?.throwIfAborted();
     const { command } = await abortable(this.client.query('commit'), this.signal);
     if (command !== 'COMMIT') throw new Error(`the transaction had failed: COMMIT answered ${command}`);
   }

@@ -77,7 +77,6 @@ where run = $1 and step = $2 and token = $3 and state = 'loading' and backend_pi
 export const MARK_ENDED = `
 update spillway.loads set state = 'ended', staging = null, backend_pid = null, backend_start = null
 where run = $1 and step = $2 and token = $3 and state = 'loading'`;
-export const FORGET_LOAD = `delete from spillway.loads where run = $1 and step = $2 and state <> 'published'`;
 
 /** A backend is the recorded one only when its start and its name agree: pids come again. */
 const SAME_BACKEND = `pid = $1 and backend_start = $2::timestamptz and application_name = $3 and pid <> pg_backend_pid()`;

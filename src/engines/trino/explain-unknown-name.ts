@@ -35,7 +35,7 @@ function lookUp(errorName: string | undefined, message: string, typed: string[])
   if (errorName === 'CATALOG_NOT_FOUND' && catalog) return ['SHOW CATALOGS', '', catalog];
   // The message names the schema only; its catalog is not said, so schemas of all catalogs are looked through.
   if (errorName === 'SCHEMA_NOT_FOUND' && catalog && !message.includes('.')) {
-    return ['SELECT DISTINCT schema_name FROM system.jdbc.schemas', '', catalog];
+    return ['SELECT DISTINCT table_schem FROM system.jdbc.schemas', '', catalog];
   }
   return [];
 }

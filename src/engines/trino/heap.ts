@@ -1,6 +1,6 @@
 import { execa } from 'execa';
 import { access, constants, readFile, readlink, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { SpillwayError } from '../../contracts/errors.ts';
 import { KiB } from '../../policy/sizes.ts';
 
@@ -21,15 +21,17 @@ const JCMD_MS = 30_000;
 /**
  * Makes a JVM on this host give unused heap back, by `jcmd <pid> GC.run`. Only with no query running. It gives something
  * back only when started with G1 and a low `MaxHeapFreeRatio`; with G1's defaults nothing comes back.
- * Where no `jcmd` stands beside the process's own java, nothing is asked and `because` says so.
+ * Where the process is no java, or no `jcmd` stands beside its java, nothing is asked and `because` says so.
  * Raises EngineUnreachable when there is no such process, EngineFailed when jcmd fails.
  */
 export async function shrinkHeap({ pid, jcmd }: { pid: number; jcmd?: string }): Promise<Shrunk> {
   const beforeBytes = await rssAnon(pid);
-  const command = jcmd ?? (await jcmdBeside(pid));
+  // jcmd begins with a SIGQUIT, which a JVM answers and which ends any other process.
+  const java = await readlink(`/proc/${pid}/exe`).catch(() => '');
+  if (basename(java) !== 'java') return notAsked(beforeBytes, `process ${pid} is not a java that we may look at`);
+  const command = jcmd ?? (await jcmdBeside(java));
   if (command === undefined) {
-    const because = `no jcmd beside the java of process ${pid}: run Trino on a JDK to have heap given back`;
-    return { beforeBytes, afterBytes: beforeBytes, asked: false, because };
+    return notAsked(beforeBytes, `no jcmd beside ${java}: run Trino on a JDK to have heap given back`);
   }
   // The JVM talks to its own user only, root included.
   const owner = process.getuid?.() === 0 ? await stat(`/proc/${pid}`) : undefined;
@@ -70,12 +72,17 @@ async function settled(pid: number): Promise<number> {
   }
 }
 
-async function jcmdBeside(pid: number): Promise<string | undefined> {
-  try {
-    const candidate = join(dirname(await readlink(`/proc/${pid}/exe`)), 'jcmd');
-    await access(candidate, constants.X_OK);
-    return candidate;
-  } catch {
-    return undefined;
-  }
+const notAsked = (bytes: number, because: string): Shrunk => ({
+  beforeBytes: bytes,
+  afterBytes: bytes,
+  asked: false,
+  because,
+});
+
+async function jcmdBeside(java: string): Promise<string | undefined> {
+  const candidate = join(dirname(java), 'jcmd');
+  return access(candidate, constants.X_OK).then(
+    () => candidate,
+    () => undefined,
+  );
 }

@@ -119,6 +119,8 @@ async function writeRows(
     const end = await runStatement(trino.endpoint, statement, { ...options, onProgress });
     if (end.updateCount === undefined)
       throw new SpillwayError('EngineFailed', `Look at query ${end.queryId}: it ended without a row count.`);
+    // Its bytes may be lent to others after this: the record is final once every task has given its memory back.
+    await queryGone(trino.endpoint, end.queryId, trino.patience);
     return { rows: end.updateCount, stats: end.stats };
   } catch (error) {
     const queryId = trinoDetails(error)?.queryId;

@@ -38,12 +38,15 @@ export const waitReason = (state: PoolState, wanted: Wanted, now: Sums = sums(st
 function lacking(state: PoolState, wanted: Wanted, now: Sums, takesBytes: number): string | undefined {
   if (state.limitBytes === 0) return 'no host has announced its limits yet; start a worker';
   if (state.leases[wanted.leaseId]) return 'what an earlier attempt of it left on the host is not gone yet';
-  if (takesBytes > now.freeBytes) {
-    const [needed, free] = formatBoth(wanted.bytes, Math.max(0, now.freeBytes));
+  // Less than nothing is free in a pool that shrank below what it had lent; who takes nothing goes all the same.
+  const freeBytes = Math.max(0, now.freeBytes);
+  const scratchFreeBytes = Math.max(0, now.scratchFreeBytes);
+  if (takesBytes > freeBytes) {
+    const [needed, free] = formatBoth(wanted.bytes, freeBytes);
     return `needs ${needed}, ${free} of ${formatBytes(now.lendableBytes)} free`;
   }
-  if (wanted.scratchBytes > now.scratchFreeBytes) {
-    const [needed, free] = formatBoth(wanted.scratchBytes, Math.max(0, now.scratchFreeBytes));
+  if (wanted.scratchBytes > scratchFreeBytes) {
+    const [needed, free] = formatBoth(wanted.scratchBytes, scratchFreeBytes);
     return `needs ${needed} of scratch, ${free} of ${formatBytes(state.scratchLimitBytes)} free`;
   }
   if (heavyWork(wanted) && now.heavyTaken) return 'another heavy step runs; heavy steps run one at a time';
@@ -81,16 +84,15 @@ export function nextToServe(state: PoolState): { index: number; because: string 
 /** Whether a waiter takes nothing that the head will need. */
 function besideHead(state: PoolState, head: Waiting, now: Sums): (wanted: Waiting) => boolean {
   const headTakes = netBytes(state, head);
-  // A waiter of no bytes takes none from a head that is short of them; but in a pool that shrank nothing new is granted.
-  const less = (free: number, reserved: number): number => (free < 0 ? free : Math.max(0, free - reserved));
   const left: Sums = {
     ...now,
-    freeBytes: less(now.freeBytes, headTakes),
-    scratchFreeBytes: less(now.scratchFreeBytes, head.scratchBytes),
+    freeBytes: now.freeBytes - headTakes,
+    scratchFreeBytes: now.scratchFreeBytes - head.scratchBytes,
     heavyTaken: now.heavyTaken || heavyWork(head),
   };
   // What its own engine kept is the head's to take over, and while it is short of bytes what any idle engine kept.
-  const headNeedsKept = (engine: string | undefined): boolean => engine === head.engine || headTakes > now.freeBytes;
+  const headNeedsKept = (engine: string | undefined): boolean =>
+    engine === head.engine || headTakes > Math.max(0, now.freeBytes);
   return (wanted) =>
     lacking(state, wanted, left, headNeedsKept(wanted.engine) ? wanted.bytes : netBytes(state, wanted)) === undefined;
 }
@@ -99,7 +101,7 @@ function besideHead(state: PoolState, head: Waiting, now: Sums): (wanted: Waitin
 export function enginesInTheWay(state: PoolState): string[] {
   const now = sums(state);
   const head = headOf(state, now);
-  if (head === undefined || netBytes(state, head) <= now.freeBytes) return [];
+  if (head === undefined || netBytes(state, head) <= Math.max(0, now.freeBytes)) return [];
   const busy = new Set(Object.values(state.leases).map((lease) => lease.engine));
   const prefix = engineDataId('');
   return Object.values(state.data)

@@ -1,7 +1,6 @@
-import { engineDataId, LeaseKind } from '../../contracts/pool.ts';
+import { engineDataId, LeaseKind, runOfData } from '../../contracts/pool.ts';
 import { headOf, waitReason } from './admission.ts';
-import { sameHolder } from './holder.ts';
-import type { DataLease, PoolState } from './state.ts';
+import type { DataLease, PoolState, Waiting } from './state.ts';
 import { sums } from './sums.ts';
 
 /** The way out of a standstill. */
@@ -37,7 +36,7 @@ export function wayOut(state: PoolState): WayOut | undefined {
       because: `fits, and ${head.step} before it waits for what waiting runs keep`,
     };
   }
-  const last = state.queue.findLastIndex((w) => stuck.some((data) => sameHolder(data.holder, w.holder)));
+  const last = state.queue.findLastIndex((w) => stuck.some((data) => isOfRun(data, w)));
   const reason = waitReason(state, state.queue[last]!, now)!;
   return {
     kind: 'refuse',
@@ -48,4 +47,7 @@ export function wayOut(state: PoolState): WayOut | undefined {
 
 /** Idle engines are asked to give back; the data of a run that does not wait goes when that run ends. */
 const isStuck = (state: PoolState, data: DataLease): boolean =>
-  !data.dataId.startsWith(engineDataId('')) && state.queue.some((w) => sameHolder(w.holder, data.holder));
+  !data.dataId.startsWith(engineDataId('')) && state.queue.some((w) => isOfRun(data, w));
+
+/** By the run in both ids, which a reset keeps; its holder is another then. */
+const isOfRun = (data: DataLease, { leaseId }: Waiting): boolean => leaseId.startsWith(`${runOfData(data.dataId)}/`);

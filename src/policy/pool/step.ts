@@ -119,6 +119,7 @@ function acquire(draft: PoolState, ask: Ask, nowMs: number, effects: Effect[]): 
     draft.stats.refused += 1;
     return { kind: 'refused', because };
   }
+  if (held) lookAfter(held, nowMs, effects, draft.pool); // what is left of it is in its own way
   const entry: Waiting = {
     leaseId: ask.leaseId,
     kind: ask.kind,

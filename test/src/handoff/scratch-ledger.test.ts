@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Attempt } from '../../../src/handoff/attempt.ts';
 import { sweepScratch } from '../../../src/handoff/janitor.ts';
-import { openScratch, removeWithin } from '../../../src/handoff/scratch-ledger.ts';
+import { openScratch } from '../../../src/handoff/scratch-ledger.ts';
 import type { ScratchLedger } from '../../../src/handoff/scratch-ledger.ts';
+import { removeWithin } from '../../../src/handoff/within-root.ts';
 
 let root: string;
 let scratch: ScratchLedger;

@@ -18,4 +18,15 @@ test.each([
   ],
   ['nothing was killed', ['[ 1.0] EXT4-fs (vda): mounted filesystem'], 'none'],
   ['the last kill counts', [line(GROUP, `${GROUP}/a`), line('/spillway-dev', `${GROUP}/a`)], 'ceiling'],
-])('%s', (_title, lines, verdict) => expect(judgeKernelLog(lines.join('\n'), GROUP)).toBe(verdict));
+] as const)('%s', (_title, lines, verdict) => expect(judgeKernelLog(GROUP, [], lines)).toBe(verdict));
+
+test('kills of an earlier run of the same group do not count', () => {
+  const old = line(GROUP, `${GROUP}/libpod-1`);
+  expect(judgeKernelLog(GROUP, [old], [old])).toBe('none');
+  expect(judgeKernelLog(GROUP, [old], [old, line('/spillway-dev', `${GROUP}/libpod-2`)])).toBe('ceiling');
+});
+
+test('without the log nothing is said', () => {
+  expect(judgeKernelLog(GROUP, undefined, [])).toBe('unreadable');
+  expect(judgeKernelLog(GROUP, [], undefined)).toBe('unreadable');
+});

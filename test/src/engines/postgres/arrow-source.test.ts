@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { Dictionary, Int32, Int64, RecordBatch, Table, tableToIPC, Utf8, Vector, vectorFromArray } from 'apache-arrow';
+import type { RecordBatch } from 'apache-arrow';
+import { Dictionary, Int32, Int64, Table, tableToIPC, Utf8, Vector, vectorFromArray } from 'apache-arrow';
 import type { ArrowInput, ArrowSource } from '../../../../src/engines/postgres/arrow-source.ts';
 import { openArrowSource } from '../../../../src/engines/postgres/arrow-source.ts';
 
@@ -142,7 +143,7 @@ describe('a FIFO', () => {
     const writing = open(path, 'w');
     const opening = openArrowSource({ fifo: path });
     const writer = await writing;
-    await writer.write(whole.subarray(0, whole.length - 3000));
+    const feeding = writer.write(whole.subarray(0, whole.length - 3000));
     const source = await opening;
     const reading = expect(
       (async () => {
@@ -152,6 +153,7 @@ describe('a FIFO', () => {
     await new Promise((resolve) => setTimeout(resolve, 20));
     await source.close();
     await reading;
+    await feeding.catch(() => undefined);
     await writer.close();
   });
 });

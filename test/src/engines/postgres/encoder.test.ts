@@ -248,7 +248,7 @@ test.each<[string, arrow.Vector, TargetColumn, RegExp]>([
   ['a µs that would wrap', micros(-(2n ** 63n)), plain(Oid.TIMESTAMP), /before 4713 BC/],
 ])('%s is refused, naming row and column', (_title, vector, column, message) => {
   const data = vector.data[0]! as arrow.Data;
-  const encoder = new CopyEncoder([{ name: 'c', type: data.type as arrow.DataType, nullable: true }], [column], {
+  const encoder = new CopyEncoder([{ name: 'c', type: data.type, nullable: true }], [column], {
     nanoseconds: 'refuse',
   });
   expect(() => {

@@ -1,3 +1,8 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFile, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import { rssAnon, shrinkHeap } from '../../../../src/engines/trino/heap.ts';
 
@@ -9,10 +14,32 @@ test('the anonymous memory of a process is read in bytes', async () => {
   expect(ballast.length).toBe(64 * 2 ** 20);
 });
 
-test('a process whose java has no jcmd beside it is not asked, and the answer says why', async () => {
-  const shrunk = await shrinkHeap({ pid: process.pid });
-  expect(shrunk).toMatchObject({ asked: false, because: expect.stringContaining('no jcmd') });
+// The question begins with a signal that ends what is no JVM: this test would not survive it.
+test.each([
+  ['with the jcmd found beside it', undefined],
+  ['with a jcmd that was named', 'jcmd'],
+])('a process that is no java is never asked, %s', async (_title, jcmd) => {
+  const shrunk = await shrinkHeap({ pid: process.pid, ...(jcmd === undefined ? {} : { jcmd }) });
+  expect(shrunk).toMatchObject({ asked: false, because: expect.stringContaining('is not a java') });
   expect(shrunk.afterBytes).toBe(shrunk.beforeBytes);
+});
+
+test('a java without a jcmd beside it is not asked, and the answer says why', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'spillway-heap-'));
+  // Called java, but only waits: what counts is that nothing is sent to it.
+  await copyFile('/bin/sleep', join(directory, 'java'));
+  const sleeper = spawn(join(directory, 'java'), ['60']);
+  try {
+    await once(sleeper, 'spawn');
+    expect(await shrinkHeap({ pid: sleeper.pid! })).toMatchObject({
+      asked: false,
+      because: expect.stringContaining('no jcmd beside'),
+    });
+    expect(sleeper.exitCode ?? sleeper.signalCode).toBeNull();
+  } finally {
+    sleeper.kill('SIGKILL');
+    await rm(directory, { recursive: true });
+  }
 });
 
 test('a process that is not there is named', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { engineDataId, type Ask } from '../../../../src/contracts/pool.ts';
 import { GiB } from '../../../../src/policy/sizes.ts';
-import { ask, PoolDriver, run, standing } from './pool-driver.ts';
+import { PoolDriver, run, standing } from './pool-driver.ts';
 
 const heavy = { weight: 'heavy' } as const;
 const light = { weight: 'light' } as const;
@@ -306,9 +306,11 @@ describe('runs that keep what each other waits for', () => {
     expect(pool.queued).toEqual(['c/big#0']);
   });
 
-  test('of two runs the asks are told apart by run, not by workflow', () => {
+  test('a reset run is the run that kept it, another run of the same workflow is not', () => {
     const pool = twoKeepers();
-    pool.acquire(ask({ leaseId: 'a/two#0', scratchBytes: 10, holder: { ...run('a'), runId: 'later' } }));
+    pool.acquire({ leaseId: 'later/two#0', scratchBytes: 10, holder: { ...run('a'), runId: 'later' } });
     expect(pool.acquire({ leaseId: 'b/two#0', scratchBytes: 10 })).toMatchObject({ kind: 'queued' });
+    pool.acquire({ leaseId: 'a/two#0', scratchBytes: 10, holder: { ...run('a'), runId: 'a-reset' } });
+    expect(pool.queued).toEqual(['later/two#0', 'b/two#0']);
   });
 });

@@ -252,7 +252,7 @@ export class PoolWorld {
     for (let before = ''; before !== JSON.stringify(this.state);) {
       before = JSON.stringify(this.state);
       for (const lease of Object.values(this.state.leases)) {
-        if (lease.kind === 'standing') continue;
+        if (lease.kind === 'standing' && lease.phase !== 'ending') continue;
         const begun =
           lease.phase === 'ending' || !('runId' in lease.holder)
             ? 'stale'

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { LeaseKind } from '../../../../src/contracts/pool.ts';
@@ -9,7 +10,7 @@ import { sums } from '../../../../src/policy/pool/sums.ts';
 import { anyMove, PoolWorld, type Seen } from './pool-world.ts';
 
 /** Sequences to try; more for a long run: `SPILLWAY_POOL_SEQUENCES=20000`. */
-const SEQUENCES = Number(process.env['SPILLWAY_POOL_SEQUENCES'] ?? 200);
+const SEQUENCES = Number(process.env['SPILLWAY_POOL_SEQUENCES'] ?? 260);
 
 const lent = (state: PoolState) => {
   const { standingBytes, lentBytes, scratchLentBytes } = sums(state);
@@ -38,12 +39,16 @@ function neverMoreThanThereIs(seen: Seen): void {
       seen,
     );
   }
-  if (now.bytes > after.limitBytes || now.scratchBytes > after.scratchLimitBytes) {
-    const fresh = Object.keys(after.leases).filter((leaseId) => !before.leases[leaseId] && !found(after, leaseId));
-    const served =
-      now.bytes > after.limitBytes ? fresh : fresh.filter((leaseId) => after.leases[leaseId]!.scratchBytes > 0);
-    holds('something new is lent although more is lent than there is', served.length === 0, seen);
-  }
+  const fresh = Object.values(after.leases).filter(
+    (lease) => !before.leases[lease.leaseId] && !found(after, lease.leaseId),
+  );
+  const served = fresh.filter(
+    (lease) =>
+      // What an idle engine kept is taken over, not lent anew.
+      (now.bytes > after.limitBytes && lease.bytes > 0 && lease.engine === undefined) ||
+      (now.scratchBytes > after.scratchLimitBytes && lease.scratchBytes > 0),
+  );
+  holds('something is lent although more is lent than there is', served.length === 0, seen);
   const heavy = Object.values(after.leases).filter(
     (lease) =>
       lease.kind === LeaseKind.WORK &&
@@ -68,10 +73,14 @@ const withoutCounts = ({ stats: _stats, arrivals: _arrivals, ...state }: PoolSta
 function twiceIsOnce(seen: Seen): void {
   if (!['acquire', 'end', 'withdraw', 'drop', 'reconciled', 'undeliverable'].includes(seen.event.kind)) return;
   const again = step(seen.after, seen.event, seen.nowMs, { hold: seen.hold });
-  expect(withoutCounts(again.state)).toEqual(withoutCounts(seen.after));
-  if (seen.event.kind === 'acquire')
-    expect(again.answer).toMatchObject({ kind: (seen.answer as { kind: string }).kind });
-  expect(again.effects).toEqual([]);
+  holds(
+    'the second time changes something',
+    isDeepStrictEqual(withoutCounts(again.state), withoutCounts(seen.after)),
+    seen,
+  );
+  const kind = (answer: unknown): unknown => (answer as { kind?: string } | undefined)?.kind;
+  holds('the second time is answered otherwise', kind(again.answer) === kind(seen.answer), seen);
+  holds('the second time has effects', again.effects.length === 0, seen);
 }
 
 function nobodyIsLeftOut(seen: Seen): void {
@@ -105,8 +114,17 @@ describe('whatever holders, hosts and the network do', () => {
               lastToken = token;
             }
             const told = [...world.known].filter(([, known]) => known === 'waits').map(([leaseId]) => leaseId);
-            expect(told.sort()).toEqual(seen.after.queue.map((w) => w.leaseId).sort());
-            expect(JSON.parse(JSON.stringify(seen.after))).toEqual(seen.after);
+            const queued = seen.after.queue.map((w) => w.leaseId);
+            holds(
+              'somebody waits who was told otherwise, or was told to wait and does not',
+              isDeepStrictEqual(told.sort(), queued.sort()),
+              seen,
+            );
+            holds(
+              'the state is not plain JSON',
+              isDeepStrictEqual(JSON.parse(JSON.stringify(seen.after)), seen.after),
+              seen,
+            );
           });
           for (const move of moves) world.play(move);
           world.settle();
@@ -118,9 +136,10 @@ describe('whatever holders, hosts and the network do', () => {
           expect(data).toEqual({});
           expect(poolStatus(world.state)).toMatchObject({ lentBytes: 0, scratchLentBytes: 0, heavyTaken: false });
         }),
-        { numRuns: SEQUENCES },
+        // Shrinking a long sequence takes a while; what was found until then is printed with its seed.
+        { numRuns: SEQUENCES, interruptAfterTimeLimit: 30_000 + 100 * SEQUENCES },
       );
-      expect(events).toBeGreaterThan(100 * SEQUENCES);
+      expect(events).toBeGreaterThan(80 * SEQUENCES);
     },
     60_000 + 100 * SEQUENCES,
   );

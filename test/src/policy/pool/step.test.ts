@@ -443,10 +443,11 @@ describe('a host', () => {
     const { pool, token } = begun();
     pool.announce({ limitBytes: 3 });
     expect(pool.leased).toEqual([id]);
-    expect(pool.acquire({ leaseId: other, bytes: 0 })).toMatchObject({
+    expect(pool.acquire({ leaseId: other, bytes: 1 })).toMatchObject({
       kind: 'queued',
-      because: 'needs 0 B, 0 B of 3 B free',
+      because: 'needs 1 B, 0 B of 3 B free',
     });
+    expect(pool.acquire({ leaseId: 'c/step#0', bytes: 0 })).toMatchObject({ kind: 'granted' });
     pool.end(id, token);
     expect(pool.told('grant')).toEqual([other]);
   });

@@ -1,0 +1,111 @@
+// `npm test`: all that CI needs, on this machine, from a fresh clone. Sets itself up, runs every layer, and looks for what was left behind.
+// Layers may be named: `npm test -- unit workflows`.
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { bootstrap, root } from './bootstrap.mjs';
+
+const LAYERS = ['format', 'lint', 'types', 'unit', 'workflows', 'integration'];
+const home = join(process.env.SPILLWAY_HOME ?? join(homedir(), '.cache', 'spillway'));
+const testHome = join(home, 'test');
+const bin = (name) => join(root, 'node_modules', ...name);
+
+const counts = { passed: 0, failed: 0, skipped: 0 };
+const failures = [];
+
+function count(name, passed, failed, skipped = 0) {
+  counts.passed += passed;
+  counts.failed += failed;
+  counts.skipped += skipped;
+  if (failed > 0) failures.push(name);
+}
+
+/** Runs a program to its end with our terminal; answers its exit code. */
+const run = (args, env = process.env) =>
+  new Promise((resolve) => {
+    const child = spawn(process.execPath, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] });
+    child.once('close', (code) => resolve(code ?? 1));
+  });
+
+async function check(name, args) {
+  console.error(`\n── ${name}`);
+  const code = await run(args);
+  count(name, code === 0 ? 1 : 0, code === 0 ? 0 : 1);
+}
+
+async function jest(layer, extra = []) {
+  console.error(`\n── ${layer}`);
+  const report = join(results, `${layer}.json`);
+  const code = await run([
+    '--experimental-vm-modules',
+    '--no-warnings',
+    bin(['jest', 'bin', 'jest.js']),
+    ...['--selectProjects', layer, '--json', '--outputFile', report, '--passWithNoTests=false'],
+    ...extra,
+  ]);
+  try {
+    const told = JSON.parse(readFileSync(report, 'utf8'));
+    const broken = told.testResults.filter((file) => file.status === 'failed' && file.assertionResults.length === 0).length;
+    count(layer, told.numPassedTests, told.numFailedTests + broken, told.numPendingTests + told.numTodoTests);
+    if (code !== 0 && told.numFailedTests + broken === 0) count(layer, 0, 1);
+  } catch {
+    count(layer, 0, 1); // jest died before it could tell
+  }
+}
+
+/** Starts fetching what the later layers need while the earlier ones run; the layers themselves wait for it by the home's lock. */
+function fetchParts() {
+  const child = spawn(process.execPath, [join(root, 'bin', 'spillway.js'), 'up', '--home', testHome, '--json'], {
+    cwd: tmpdir(),
+    env: { ...process.env, SPILLWAY_CACHE: join(home, 'cache') },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let said = '';
+  child.stderr.on('data', (chunk) => (said += chunk));
+  return new Promise((resolve) => child.once('close', (code) => resolve({ code, said })));
+}
+
+/** Processes that work in the tests' home, and containers of ours: none may outlive the tests. */
+function leftovers() {
+  const left = [];
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
+      if (command.includes(testHome) && Number(pid) !== process.pid) left.push(`process ${pid}: ${command.slice(0, 120)}`);
+    } catch {
+      // ended while we looked
+    }
+  }
+  const listed = spawnSync('podman', ['ps', '--all', '--filter', 'label=spillway.test=1', '--format', '{{.Names}}'], { encoding: 'utf8' });
+  for (const name of (listed.stdout ?? '').split('\n').filter(Boolean)) left.push(`container ${name}`);
+  return left;
+}
+
+const asked = process.argv.slice(2);
+const layers = asked.length > 0 ? LAYERS.filter((layer) => asked.includes(layer)) : LAYERS;
+await bootstrap();
+const results = mkdtempSync(join(tmpdir(), 'spillway-test-results-'));
+try {
+  const fetching = layers.includes('integration') || layers.includes('workflows') ? fetchParts() : undefined;
+  if (layers.includes('format')) await check('format', [bin(['prettier', 'bin', 'prettier.cjs']), '--check', '--log-level', 'warn', '.']);
+  if (layers.includes('lint')) await check('lint', [bin(['eslint', 'bin', 'eslint.js']), '.']);
+  if (layers.includes('types')) await check('types', [bin(['typescript', 'bin', 'tsc']), '-p', 'tsconfig.json']);
+  if (layers.includes('unit')) await jest('unit');
+  if (fetching) {
+    const { code, said } = await fetching;
+    if (code !== 0) console.error(`bringing up the parts failed; the tests that need them will say so:\n${said}`);
+  }
+  if (layers.includes('workflows')) await jest('workflows', ['--runInBand']);
+  if (layers.includes('integration')) await jest('integration', ['--runInBand']);
+} finally {
+  rmSync(results, { recursive: true, force: true });
+  await run([join(root, 'bin', 'spillway.js'), 'down', '--home', testHome]);
+}
+const left = leftovers();
+for (const what of left) console.error(`left behind: ${what}`);
+count('nothing is left behind', left.length === 0 ? 1 : 0, left.length === 0 ? 0 : 1);
+
+if (failures.length > 0) console.error(`\nfailed: ${failures.join(', ')}`);
+console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
+process.exitCode = counts.failed > 0 ? 1 : 0;

@@ -1,0 +1,55 @@
+import { open, readFile, rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { Attempt } from './attempt.ts';
+
+/** What the ledger knows of an attempt. `run` and `step` are the true names, the paths hold safe ones. */
+export interface LedgerEntry extends Attempt {
+  version: 1;
+  /** Absolute path of the attempt's directory. */
+  directory: string;
+  reservedAtMs: number;
+  /** Scratch bytes that were lent to the attempt. */
+  scratchBytes: number;
+  /** What the finished attempt left on disk; absent while it works. */
+  sealedBytes?: number;
+  sealedAtMs?: number;
+}
+
+/** Reads an entry; undefined when it is not there, or not whole. */
+export async function readEntry(path: string): Promise<LedgerEntry | undefined> {
+  const text = await readFile(path, 'utf8').catch(ignoreMissing);
+  if (text === undefined) return undefined;
+  try {
+    const entry = JSON.parse(text) as LedgerEntry;
+    return entry.version === 1 && typeof entry.run === 'string' ? entry : undefined;
+  } catch {
+    // Not one of ours: entries are renamed into place whole. The janitor removes it with its directory.
+    return undefined;
+  }
+}
+
+let written = 0;
+
+/** Writes an entry whole: on disk, and findable there after a power cut, when this returns. */
+export async function writeEntry(path: string, entry: LedgerEntry): Promise<void> {
+  written += 1;
+  const aside = `${path}.${process.pid}-${written}.tmp`;
+  const file = await open(aside, 'w');
+  try {
+    await file.writeFile(JSON.stringify(entry));
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(aside, path);
+  const folder = await open(dirname(path), 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error;
+}
