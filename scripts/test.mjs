@@ -54,16 +54,22 @@ async function jest(layer, extra = []) {
   }
 }
 
-/** Starts fetching what the later layers need while the earlier ones run; the layers themselves wait for it by the home's lock. */
-function fetchParts() {
-  const child = spawn(process.execPath, [join(root, 'bin', 'spillway.js'), 'up', '--home', testHome, '--json'], {
-    cwd: tmpdir(),
-    env: { ...process.env, SPILLWAY_CACHE: join(home, 'cache') },
-    stdio: ['ignore', 'ignore', 'pipe'],
+/** Brings up all parts in the tests' home while the quick layers run; the others find them running. */
+async function bringUpParts() {
+  const load = (path) => import(join(root, 'dist', 'src', path));
+  const [{ bringUp }, { resolveHardware }, { readHostFacts }] = await Promise.all([
+    load('provision/bring-up.js'),
+    load('config/resolve-hardware.js'),
+    load('config/host-facts.js'),
+  ]);
+  return bringUp({
+    home: testHome,
+    cacheDir: join(home, 'cache'),
+    hardware: resolveHardware('auto', 1, readHostFacts(testHome)).hardware,
+    systemPackages: true,
+    env: process.env,
+    report: ({ part, what, text }) => console.error(`${part} ${what}: ${text}`),
   });
-  let said = '';
-  child.stderr.on('data', (chunk) => (said += chunk));
-  return new Promise((resolve) => child.once('close', (code) => resolve({ code, said })));
 }
 
 /** Processes that work in the tests' home, and containers of ours: none may outlive the tests. */
@@ -87,15 +93,13 @@ const layers = asked.length > 0 ? LAYERS.filter((layer) => asked.includes(layer)
 await bootstrap();
 const results = mkdtempSync(join(tmpdir(), 'spillway-test-results-'));
 try {
-  const fetching = layers.includes('integration') || layers.includes('workflows') ? fetchParts() : undefined;
+  const fetching = layers.includes('integration') || layers.includes('workflows') ? bringUpParts() : undefined;
+  fetching?.catch(() => undefined); // told below
   if (layers.includes('format')) await check('format', [bin(['prettier', 'bin', 'prettier.cjs']), '--check', '--log-level', 'warn', '.']);
   if (layers.includes('lint')) await check('lint', [bin(['eslint', 'bin', 'eslint.js']), '.']);
   if (layers.includes('types')) await check('types', [bin(['typescript', 'bin', 'tsc']), '-p', 'tsconfig.json']);
   if (layers.includes('unit')) await jest('unit');
-  if (fetching) {
-    const { code, said } = await fetching;
-    if (code !== 0) console.error(`bringing up the parts failed; the tests that need them will say so:\n${said}`);
-  }
+  await fetching?.catch((error) => console.error(`the parts did not come up; the tests that need them will say so: ${error.message}`));
   if (layers.includes('workflows')) await jest('workflows', ['--runInBand']);
   if (layers.includes('integration')) await jest('integration', ['--runInBand']);
 } finally {
