@@ -17,8 +17,8 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
   return {
     ...createLedgerActivities(deps),
 
-    async dropHandoffs({ pool, run, dataIds }) {
-      const { bytes } = await removeWholeRun(deps, run);
+    async dropHandoffs({ pool, run, dataIds, everything }) {
+      const { bytes } = everything ? await removeWholeRun(deps, run) : await deps.engines.scratch.dropRun(run);
       const proof: Proof = { kind: 'unlinked', atMs: Date.now(), bytesLeft: 0 };
       for (const dataId of dataIds) await deps.pool.drop(pool, { dataId, proof });
       return { bytes };

@@ -22,7 +22,7 @@ type Flags = Record<string, string | boolean | undefined>;
 export async function main(argv: readonly string[], output: Output = terminal): Promise<Exit> {
   let exit: Exit = Exit.OK;
   const interrupt = new AbortController();
-  const program = buildProgram(output, interrupt.signal, (code) => (exit = code));
+  const program = buildProgram(output, interrupt, (code) => (exit = code));
   try {
     await program.parseAsync(argv, { from: 'user' });
     return exit;
@@ -38,7 +38,7 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
-function buildProgram(output: Output, signal: AbortSignal, done: (exit: Exit) => void): Command {
+function buildProgram(output: Output, interrupt: AbortController, done: (exit: Exit) => void): Command {
   const program = new Command('spillway')
     .description('ELT workflows as code on Temporal, with a server’s memory lent step by step.')
     .version(packageVersion())
@@ -69,8 +69,9 @@ function buildProgram(output: Output, signal: AbortSignal, done: (exit: Exit) =>
     statusCommand(config, { json: flags['json'] === true }, output),
   ).option('--json', 'answer as JSON');
   command('worker', 'run steps and workflows of this host', (config) => workerCommand(config, secretReader(config), output));
-  command('run <what>', 'start a job file or a workflow, and follow it to its end', (config, flags, [what]) =>
-    runCommand(
+  command('run <what>', 'start a job file or a workflow, and follow it to its end', (config, flags, [what]) => {
+    process.once('SIGINT', () => interrupt.abort());
+    return runCommand(
       config,
       {
         what: what!,
@@ -79,9 +80,9 @@ function buildProgram(output: Output, signal: AbortSignal, done: (exit: Exit) =>
         json: flags['json'] === true,
       },
       output,
-      signal,
-    ),
-  )
+      interrupt.signal,
+    );
+  })
     .option('--input <json>', 'input of a workflow')
     .option('--workflow-id <id>', 'workflow id (default: the name and a random part)')
     .option('--json', 'answer as JSON');

@@ -1,81 +1,19 @@
-import { z } from 'zod';
+import type { z } from 'zod';
 import { SpillwayError } from '../contracts/errors.ts';
 import type { PipelineSpec, StepSpec } from '../contracts/pipeline.ts';
 import type { PlanRequest } from '../contracts/plan.ts';
 import { sourcesOf } from '../policy/graph.ts';
 import { nearestName } from '../policy/nearest-name.ts';
-import { parseBytes, parseDurationMs } from '../policy/sizes.ts';
+import { INNER_KEYS, STEP_SCHEMAS } from './step-schemas.ts';
 
-const STEP_NAME = /^[A-Za-z][A-Za-z0-9_-]{0,62}$/;
-
-const stepName = z.string().regex(STEP_NAME, 'must start with a letter and have at most 63 letters, digits, _ or -');
-const size = z
-  .union([z.string(), z.number()])
-  .refine((value) => parseBytes(value) !== undefined, 'must be a size such as "6 GiB" or a whole number of bytes');
-const duration = z
-  .union([z.string(), z.number()])
-  .refine(
-    (value) => parseDurationMs(value) !== undefined,
-    'must be a duration such as "2 hours" or a number of milliseconds',
-  );
-
-const options = {
-  step: stepName,
-  weight: z.enum(['heavy', 'light']).optional(),
-  profile: z.enum(['S', 'M', 'L', 'whole']).optional(),
-  memory: size.optional(),
-  scratch: size.optional(),
-  startToClose: duration.optional(),
-  retry: z
-    .strictObject({ maximumAttempts: z.number().int().min(1).optional(), initialInterval: duration.optional() })
-    .optional(),
-  priority: z.number().int().min(1).max(5).optional(),
-};
-
-const statement = z.string().trim().min(1, 'must be a statement');
-
-const trinoQuery = z.strictObject({
-  ...options,
-  verb: z.literal('trino.query'),
-  sql: statement,
-  params: z.array(z.union([z.string(), z.number(), z.boolean(), z.null()])).optional(),
-  connection: z.string().optional(),
-});
-
-const datafusionSql = z.strictObject({
-  ...options,
-  verb: z.literal('datafusion.sql'),
-  from: z
-    .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a plain table name'), z.string())
-    .refine((from) => Object.keys(from).length > 0, 'must name at least one dataset'),
-  sql: statement,
-});
-
-const postgresLoad = z.strictObject({
-  ...options,
-  verb: z.literal('postgres.load'),
-  from: z.string(),
-  into: z.string().regex(/^[^.]+\.[^.]+$/, 'must be schema.table'),
-  key: z.array(z.string()).min(1).optional(),
-  write: z.enum(['replace']).optional(),
-  strategy: z.enum(['auto', 'freeze', 'unlogged']).optional(),
-  indexes: z.array(z.strictObject({ columns: z.array(z.string()).min(1), unique: z.boolean().optional() })).optional(),
-  indexOrder: z.enum(['before-logged', 'after-logged']).optional(),
-  connection: z.string().optional(),
-});
-
-const STEP_SCHEMAS = {
-  'trino.query': trinoQuery,
-  'datafusion.sql': datafusionSql,
-  'postgres.load': postgresLoad,
-} as const;
 const VERBS = Object.keys(STEP_SCHEMAS);
 const JOB_KEYS = ['$schema', 'name', 'steps'];
 
 const show = (value: unknown): string => {
-  const text = value === undefined ? 'nothing' : (JSON.stringify(value) ?? typeof value);
-  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+  const json = JSON.stringify(value) ?? typeof value;
+  return json.length > 80 ? `${json.slice(0, 77)}…` : json;
 };
+const got = (value: unknown): string => (value === undefined ? 'but is missing' : `got ${show(value)}`);
 
 /**
  * Checks what a user gave, whichever door it came by, and reads it as steps. All problems are reported at once.
@@ -90,121 +28,152 @@ export function readPipeline(request: PlanRequest): PipelineSpec & { sinks: stri
     const read = readStep(step, i, problems);
     if (read) steps.push(read);
   });
-  if (problems.length === 0) checkGraph(steps, problems);
+  checkGraph(steps, given.steps.map(nameOf), problems);
+  const sinks =
+    request.kind === 'steps'
+      ? request.sinks
+      : given.steps.filter((step) => textAt(step, 'verb') === 'postgres.load').map(nameOf);
+  if (sinks.length === 0 && given.steps.length > 0) {
+    problems.push('no step makes anything happen. Add a sink, for example a postgres.load step.');
+  }
   if (problems.length > 0) {
     throw new SpillwayError(
       'InvalidInput',
       `${given.name}: ${problems.length === 1 ? problems[0]! : `${problems.length} problems:\n- ${problems.join('\n- ')}`}`,
     );
   }
-  const sinks =
-    request.kind === 'steps'
-      ? request.sinks
-      : steps.filter((step) => step.verb === 'postgres.load').map((step) => step.step);
-  if (sinks.length === 0) {
-    throw new SpillwayError(
-      'InvalidInput',
-      `${given.name}: no step makes anything happen. Add a sink, for example a postgres.load step.`,
-    );
-  }
   return { name: given.name, steps, sinks };
 }
+
+/** A text that a step, not checked yet, has under a key. */
+function textAt(step: unknown, key: string): string | undefined {
+  const value: unknown = typeof step === 'object' && step !== null ? (step as Record<string, unknown>)[key] : undefined;
+  return typeof value === 'string' ? value : undefined;
+}
+
+/** How messages call a step: by its name, or by its place where it has none. */
+const nameOf = (step: unknown, place: number): string => textAt(step, 'step') ?? `steps[${place}]`;
 
 function readJob(job: unknown, problems: string[]): { name: string; steps: unknown[] } {
   if (typeof job !== 'object' || job === null || Array.isArray(job)) {
     throw new SpillwayError(
       'InvalidInput',
-      `eltPipeline needs a pipeline { "name": …, "steps": [ … ] } as its input, got ${show(job)}. Pass one with --input-file job.json.`,
+      `eltPipeline needs a pipeline { "name": …, "steps": [ … ] } as its input, ${got(job)}. Pass one with --input-file job.json.`,
     );
   }
   for (const key of Object.keys(job)) if (!JOB_KEYS.includes(key)) problems.push(unknownKey(key, JOB_KEYS));
   const { name, steps } = job as { name?: unknown; steps?: unknown };
-  if (typeof name !== 'string' || name === '')
-    problems.push(`name must be a text, got ${show(name)}. Name the pipeline.`);
+  if (typeof name !== 'string' || name === '') problems.push(`name must be a text, ${got(name)}. Name the pipeline.`);
   if (!Array.isArray(steps) || steps.length === 0)
-    problems.push(`steps must be a list of at least one step, got ${show(steps)}.`);
+    problems.push(`steps must be a list of at least one step, ${got(steps)}. Add a step.`);
   return { name: typeof name === 'string' ? name : 'pipeline', steps: Array.isArray(steps) ? steps : [] };
 }
 
-const unknownKey = (key: string, known: string[]): string => {
+const unknownKey = (key: string, known: readonly string[]): string => {
   const near = nearestName(key, known);
-  return `${key} is not known${near ? `; did you mean ${near}?` : ''} Known: ${known.join(', ')}.`;
+  return `${key} is not known. ${near ? `Did you mean ${near}?` : 'Remove it.'} Known: ${known.join(', ')}.`;
 };
 
-function readStep(step: unknown, index: number, problems: string[]): StepSpec | undefined {
-  const at =
-    typeof step === 'object' && step !== null && 'step' in step && typeof step.step === 'string'
-      ? step.step
-      : `steps[${index}]`;
-  const verb: unknown = typeof step === 'object' && step !== null && 'verb' in step ? step.verb : undefined;
+function readStep(step: unknown, place: number, problems: string[]): StepSpec | undefined {
+  const at = nameOf(step, place);
+  if (typeof step !== 'object' || step === null || Array.isArray(step)) {
+    problems.push(`${at} must be a step { "step": …, "verb": … }, ${got(step)}. Remove it, or write a step.`);
+    return undefined;
+  }
+  const verb: unknown = 'verb' in step ? step.verb : undefined;
   if (typeof verb !== 'string' || !Object.hasOwn(STEP_SCHEMAS, verb)) {
     const near = typeof verb === 'string' ? nearestName(verb, VERBS) : undefined;
     problems.push(
-      `${at}.verb must be one of ${VERBS.join(', ')}, got ${show(verb)}.${near ? ` Did you mean ${near}?` : ''}`,
+      `${at}.verb must be one of ${VERBS.join(', ')}, ${got(verb)}. ${near ? `Did you mean ${near}?` : 'Choose one.'}`,
     );
     return undefined;
   }
   const schema = STEP_SCHEMAS[verb as keyof typeof STEP_SCHEMAS];
   const read = schema.safeParse(step);
   if (read.success) return read.data as StepSpec;
-  for (const issue of read.error.issues) {
-    if (issue.code === 'unrecognized_keys') {
-      for (const key of issue.keys) problems.push(`${at}: ${unknownKey(key, Object.keys(schema.shape))}`);
-      continue;
-    }
-    const path = issue.path.join('.');
-    const value = issue.path.reduce<unknown>(
-      (of, key) => (of as Record<PropertyKey, unknown> | undefined)?.[key],
-      step,
-    );
-    problems.push(
-      `${at}.${path} ${issue.message.replace(/^Invalid (input|option): /, 'is not valid: ')}, got ${show(value)}.`,
-    );
-  }
+  for (const issue of read.error.issues) problems.push(...problemsOf(issue, step, at, schema));
   return undefined;
 }
 
-function checkGraph(steps: StepSpec[], problems: string[]): void {
-  const names = steps.map((step) => step.step);
-  const seen = new Set<string>();
+type Issue = z.core.$ZodIssue;
+
+/** What is wrong: key, rule, value and fix. */
+function problemsOf(issue: Issue, step: object, at: string, schema: z.ZodObject): string[] {
+  const key = [at, ...issue.path].join('.');
+  if (issue.code === 'unrecognized_keys') {
+    const known = INNER_KEYS[String(issue.path[0])] ?? Object.keys(schema.shape);
+    return issue.keys.map((unknown) => `${key}.${unknownKey(unknown, known)}`);
+  }
+  const value = issue.path.reduce<unknown>(
+    (of, part) => (of as Record<PropertyKey, unknown> | undefined)?.[part],
+    step,
+  );
+  const rule = issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;
+  return [`${key} ${rule}, ${got(value)}. ${fixOf(issue, value, schema)}`];
+}
+
+function fixOf(issue: Issue, value: unknown, schema: z.ZodObject): string {
+  if (value === undefined) return 'Add it.';
+  const near =
+    issue.code === 'invalid_value' && typeof value === 'string'
+      ? nearestName(value, issue.values.map(String))
+      : undefined;
+  if (near !== undefined) return `Did you mean ${near}?`;
+  const optional =
+    (schema.shape[String(issue.path[0])] as z.ZodType | undefined)?.safeParse(undefined).success === true;
+  return optional && issue.path.length === 1 ? 'Change it, or remove the key for the default.' : 'Change it.';
+}
+
+/** Rules across steps. `names` are those of all steps that were given, also of those that broke a rule of their own. */
+function checkGraph(steps: StepSpec[], names: string[], problems: string[]): void {
   const byName = new Map(steps.map((step) => [step.step, step]));
+  for (const twice of new Set(names.filter((given, i) => names.indexOf(given) !== i))) {
+    problems.push(`two steps are named '${twice}'. Names are unique within a run; rename one.`);
+  }
   for (const step of steps) {
-    if (seen.has(step.step))
-      problems.push(`two steps are named '${step.step}'. Names are unique within a run; rename one.`);
-    seen.add(step.step);
     if (step.profile !== undefined && step.memory !== undefined) {
-      problems.push(`${step.step} has both profile and memory. Keep one: a rung, or a size.`);
+      problems.push(
+        `${step.step} has both profile ${step.profile} and memory ${step.memory}. Keep one: a rung, or a size.`,
+      );
     }
     for (const source of sourcesOf(step)) {
-      const from = byName.get(source);
-      if (!from) {
-        const near = nearestName(source, names);
-        problems.push(
-          `${step.step} reads '${source}', which is no step of this pipeline.${near ? ` Did you mean '${near}'?` : ''}`,
+      const read = byName.get(source);
+      if (!names.includes(source)) {
+        const near = nearestName(
+          source,
+          names.filter((given) => given !== step.step),
         );
-      } else if (from.verb === 'postgres.load') {
         problems.push(
-          `${step.step} reads '${source}', which loads a table and gives no rows. Read what '${source}' reads: '${from.from}'.`,
+          `${step.step} reads '${source}', which is no step of this pipeline. ${near ? `Did you mean '${near}'?` : 'Add that step, or read another.'}`,
+        );
+      } else if (read?.verb === 'postgres.load') {
+        problems.push(
+          `${step.step} reads '${source}', which loads a table and gives no rows. Read what '${source}' reads: '${read.from}'.`,
         );
       }
     }
   }
-  if (problems.length === 0) checkCycles(steps, problems);
+  checkCycles(byName, problems);
 }
 
-function checkCycles(steps: StepSpec[], problems: string[]): void {
-  const byName = new Map(steps.map((step) => [step.step, step]));
+/** Names each circle once, wherever it is entered. */
+function checkCycles(byName: ReadonlyMap<string, StepSpec>, problems: string[]): void {
   const done = new Set<string>();
-  const visit = (name: string, path: string[]): void => {
-    if (done.has(name)) return;
-    if (path.includes(name)) {
-      problems.push(`steps read each other in a circle: ${[...path.slice(path.indexOf(name)), name].join(' → ')}.`);
+  const path: string[] = [];
+  const visit = (name: string): void => {
+    const step = byName.get(name);
+    if (!step || done.has(name)) return;
+    const entered = path.indexOf(name);
+    if (entered >= 0) {
+      problems.push(
+        `steps read each other in a circle: ${[...path.slice(entered), name].join(' → ')}. Have one of them read another step.`,
+      );
       return;
     }
-    for (const source of sourcesOf(byName.get(name)!)) visit(source, [...path, name]);
+    path.push(name);
+    sourcesOf(step).forEach(visit);
+    path.pop();
     done.add(name);
   };
-  for (const { step } of steps) {
-    if (problems.length === 0) visit(step, []);
-  }
+  [...byName.keys()].forEach(visit);
 }

@@ -50,6 +50,8 @@ export interface DropRequest {
   run: string;
   /** Data leases to give back once the files are gone. */
   dataIds: string[];
+  /** Some attempt did not end in good order: containers, queries and loads of the run are looked for as well. */
+  everything: boolean;
 }
 
 /** Local activities of the runner: recorded decisions and messages to the pool. */

@@ -1,3 +1,4 @@
+// A little past 250 lines: both versions of the kernel's interface stand side by side, since they differ in names far more than in shape.
 import { mkdir, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

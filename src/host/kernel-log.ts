@@ -11,7 +11,12 @@ export type KernelVerdict = 'own' | 'ceiling' | 'none' | 'unreadable';
 export async function readOomKills(groupPath: string): Promise<string[] | undefined> {
   const result = await execa('dmesg', { reject: false, timeout: 5000 });
   if (result.failed || result.stdout === '') return undefined;
-  return result.stdout.split('\n').filter((line) => {
+  return findOomKills(result.stdout, groupPath);
+}
+
+/** Those lines in the text of a kernel log. Pure. */
+export function findOomKills(log: string, groupPath: string): string[] {
+  return log.split('\n').filter((line) => {
     const victim = /task_memcg=([^,]+)/.exec(line)?.[1];
     return victim !== undefined && within(victim, groupPath);
   });

@@ -84,7 +84,7 @@ export function postgresPlan(
     part: 'postgres',
     title: `PostgreSQL ${binaries.version}`,
     found: binaries.found,
-    settings: { directory: binaries.directory, version: binaries.version, postgres: hardware.postgres },
+    settings: { directory: binaries.directory, version: binaries.version, conf: renderPostgres(hardware, { port: 0 }) },
     ports: { sql: 5432 },
     stop: STOP_ORDERS.postgres,
     readyWithinMs: 60_000,

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { ResolvedHardware } from '../config/resolved.ts';
 import { jvmOptions, renderTrino } from '../render/trino.ts';
@@ -15,40 +15,45 @@ export function trinoPlan(
   places: Places,
   parts: { server: string; java: Java; hardware: ResolvedHardware; scratch: string; env: Environment },
 ): ServerPlan {
-  const { server, java, hardware, scratch } = parts;
-  // Not the spill limits: they follow the free disk, and spilling is off.
-  const memory = { ...hardware.trino, spillBytes: 0 };
+  const { server, java, scratch } = parts;
+  const etc = join(places.etc, 'trino');
+  const data = join(places.data, 'trino');
+  const tmp = join(places.tmp, 'trino');
+  const render = (hardware: ResolvedHardware, httpPort: number): Record<string, string> =>
+    renderTrino(hardware, {
+      version: PINS.trino,
+      httpPort,
+      nodeId: 'spillway-1',
+      etcDir: etc,
+      dataDir: data,
+      pluginDir: join(server, 'plugin'),
+      scratch,
+      tmpDir: tmp,
+    });
+  // What a running server must have been started with. Not the spill limits: they follow the free disk, and spilling is off.
+  const lasting = { ...parts.hardware, trino: { ...parts.hardware.trino, spillBytes: 0 } };
   return {
     part: 'trino',
     title: `Trino ${PINS.trino}`,
     found: 'fetched',
-    settings: { server, java: java.home, scratch, memory },
+    settings: { server, java: java.home, files: render(lasting, 0), etcLink: true },
     ports: { http: 8080 },
     stop: STOP_ORDERS.trino,
     // 12 s on a quiet host; more than a minute was seen on a loaded one.
     readyWithinMs: 180_000,
     async prepare(ports) {
-      const etc = join(places.etc, 'trino');
-      const data = join(places.data, 'trino');
-      const tmp = join(places.tmp, 'trino');
       for (const directory of [data, tmp, scratch, join(scratch, 'trino-spill')]) {
         mkdirSync(directory, { recursive: true, mode: 0o700 });
       }
-      const files = renderTrino(hardware, {
-        version: PINS.trino,
-        httpPort: ports['http'] ?? 0,
-        nodeId: 'spillway-1',
-        etcDir: etc,
-        dataDir: data,
-        pluginDir: join(server, 'plugin'),
-        scratch,
-        tmpDir: tmp,
-      });
+      const files = render(parts.hardware, ports['http'] ?? 0);
       rmSync(etc, { recursive: true, force: true });
       for (const [name, text] of Object.entries(files)) {
         mkdirSync(dirname(join(etc, name)), { recursive: true });
         writeFileSync(join(etc, name), text, { mode: 0o600 });
       }
+      // Trino looks for its resource groups in `etc` below the working directory; its launcher makes the same link.
+      rmSync(join(data, 'etc'), { recursive: true, force: true });
+      symlinkSync(etc, join(data, 'etc'));
       // Java itself, not the launcher: that one needs a Python and a process more.
       const node = jvmOptions(files['node.properties'] ?? '').map((line) => `-D${line}`);
       return {

@@ -35,6 +35,7 @@ export class StepRunner {
   readonly #dataIds = new Set<string>();
   readonly #background = new Set<Promise<unknown>>();
   #desk: LeaseDesk | undefined;
+  #disorder = false;
   #pool = '';
 
   constructor(board: Board) {
@@ -56,6 +57,10 @@ export class StepRunner {
 
   get dataIds(): string[] {
     return [...this.#dataIds];
+  }
+  /** Whether an attempt ended without a word, so that what it made may still be there. */
+  get leftInDisorder(): boolean {
+    return this.#disorder;
   }
   get pool(): string {
     return this.#pool;
@@ -131,6 +136,7 @@ export class StepRunner {
       } catch (error) {
         const failed = readStepFailure(error);
         const details = failed?.details ?? cancelDetails(error);
+        if (!details) this.#disorder = true;
         if (lease && details) await desk.end([endOf(lease.leaseId, details)]);
         if (!failed) throw error;
         if (lease && failed.code === 'LeaseLost') desk.forget(lease.leaseId);

@@ -93,6 +93,11 @@ export class WorkflowRun implements Run {
     await this.#runner.close();
     if (this.#runner.dataIds.length === 0) return;
     const control = proxyActivities<ControlActivities>({ ...dropping, taskQueue: TaskQueue.control(this.#runner.pool) });
-    await control.dropHandoffs({ pool: this.#runner.pool, run: workflowInfo().originalExecutionRunId, dataIds: this.#runner.dataIds });
+    await control.dropHandoffs({
+      pool: this.#runner.pool,
+      run: workflowInfo().originalExecutionRunId,
+      dataIds: this.#runner.dataIds,
+      everything: this.#runner.leftInDisorder,
+    });
   }
 }

@@ -1,56 +1,78 @@
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { type BundleOptions, bundleWorkflowCode, type Logger, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import type { WorkflowBundle } from '@temporalio/worker';
+import { execa } from 'execa';
 import type { ResolvedConfig } from '../config/resolved.ts';
 import { SpillwayError } from '../contracts/errors.ts';
+import type { BundleAnswer, BundleOrder } from './bundle-order.ts';
 import { writeBundleEntry } from './bundle-entry.ts';
 import { packageFiles } from './package-files.ts';
 
-/** The pool's own bundle: users' code never gets into it. */
-export const bundlePool = (): Promise<WorkflowBundleWithSourceMap> =>
-  bundleWorkflowCode({ workflowsPath: packageFiles.memoryPool, logger: new ErrorLines() });
+/** The pool's own bundle: users' code never gets into it. Kept in the home, named by the content of all that goes into it. */
+export async function bundlePool(config: ResolvedConfig): Promise<WorkflowBundle> {
+  const kept = join(bundleFolder(config), `pool-${packageHash()}.js`);
+  if (!existsSync(kept)) await runBundler({ workflowsPath: packageFiles.memoryPool, interceptors: [], oneTemporal: false, writeTo: kept });
+  return { code: readFileSync(kept, 'utf8') };
+}
 
 /** The user's workflows with ours beside them. @throws SpillwayError `InvalidInput` when they cannot be bundled */
-export async function bundleWorkflows(config: ResolvedConfig): Promise<WorkflowBundleWithSourceMap> {
-  const entry = writeBundleEntry(join(config.home, 'run', 'bundle'), {
+export async function bundleWorkflows(config: ResolvedConfig): Promise<WorkflowBundle> {
+  const folder = bundleFolder(config);
+  const entry = writeBundleEntry(folder, {
     ...(config.workflows === undefined ? {} : { workflows: config.workflows }),
     registered: packageFiles.registered,
     interceptor: packageFiles.interceptor,
   });
-  const logger = new ErrorLines();
+  // Never kept: what the user's module imports is known to the bundler alone.
+  const writeTo = join(folder, `own-${process.pid}.js`);
   try {
-    return await bundleWorkflowCode({ workflowsPath: entry, workflowInterceptorModules: [packageFiles.interceptor], logger, webpackConfigHook: oneTemporal });
+    await runBundler({ workflowsPath: entry, interceptors: [packageFiles.interceptor], oneTemporal: true, writeTo });
+    return { code: readFileSync(writeTo, 'utf8') };
   } catch (error) {
-    const what = logger.firstLines() || (error as Error).message;
-    throw new SpillwayError('InvalidInput', `${config.workflows ?? 'the registered workflows'} cannot be bundled: ${what}`, { cause: error });
+    const what = config.workflows ?? 'the registered workflows';
+    throw new SpillwayError('InvalidInput', `${what} cannot be bundled: ${(error as Error).message}`, { cause: error });
+  } finally {
+    rmSync(writeTo, { force: true });
   }
 }
 
-/** The entry lies in the home, where no node_modules is; and two copies of Temporal's workflow library in one bundle lose track of each other. */
-const oneTemporal: NonNullable<BundleOptions['webpackConfigHook']> = (webpack) => {
-  const { resolve } = createRequire(import.meta.url);
-  const folderOf = (name: string): string => dirname(resolve(`${name}/package.json`));
-  const alias = Object.fromEntries(['@temporalio/workflow', '@temporalio/common'].map((name) => [name, folderOf(name)]));
-  return { ...webpack, resolve: { ...webpack.resolve, alias: { ...webpack.resolve?.alias, ...alias } } };
-};
+/** Runs the bundler in a process of its own, whose memory goes with it. Raises the bundler's first errors, as one line. */
+async function runBundler(order: BundleOrder): Promise<void> {
+  const run = await execa(process.execPath, [...bundlerProgram(), JSON.stringify(order)], {
+    reject: false,
+    stdin: 'ignore',
+    env: {},
+    extendEnv: false, // nothing of ours is the bundler's business
+  });
+  const last = run.stdout.trim().split('\n').at(-1) ?? '';
+  const answer = last.startsWith('{') ? (JSON.parse(last) as BundleAnswer) : undefined;
+  if (answer === undefined) throw new Error(`the bundler ended without an answer (${run.signal ?? `exit code ${run.exitCode}`}): ${run.stderr.trim().split('\n').at(-1) ?? ''}`);
+  if (answer.error !== undefined) throw new Error(answer.error);
+}
 
-/** Keeps what the bundler says of errors, and nothing of its statistics. */
-class ErrorLines implements Logger {
-  #lines: string[] = [];
-  /** The first errors, as one line. */
-  firstLines(): string {
-    return this.#lines.slice(0, 4).join(' ');
+/** From the build it is plain Node; from sources the same TypeScript loader as for configuration files. */
+function bundlerProgram(): string[] {
+  if (packageFiles.bundleProcess.endsWith('.js')) return [packageFiles.bundleProcess];
+  const jiti = dirname(createRequire(import.meta.url).resolve('jiti/package.json'));
+  return [join(jiti, 'lib', 'jiti-cli.mjs'), packageFiles.bundleProcess];
+}
+
+function bundleFolder(config: ResolvedConfig): string {
+  const folder = join(config.home, 'run', 'bundle');
+  mkdirSync(folder, { recursive: true });
+  return folder;
+}
+
+/** Content of everything that the pool's bundle may be made of, and of what makes it. */
+function packageHash(): string {
+  const hash = createHash('sha256').update(process.version);
+  const { resolve } = createRequire(import.meta.url);
+  for (const name of ['@temporalio/worker', '@temporalio/workflow']) hash.update(readFileSync(resolve(`${name}/package.json`)));
+  for (const folder of packageFiles.poolFolders) {
+    const modules = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => /\.[jt]s$/.test(name) && !name.endsWith('.d.ts'));
+    for (const name of modules.sort()) hash.update(`\0${name}\0`).update(readFileSync(join(folder, name)));
   }
-  error(message: string): void {
-    // eslint-disable-next-line no-control-regex -- the bundler colours its text
-    const plain = message.replace(/\u001b\[[0-9;]*m/g, '');
-    this.#lines.push(...plain.split('\n').filter((line) => /error|can't|cannot|not found|unexpected/i.test(line)).map((line) => line.trim()));
-  }
-  log(level: string, message: string): void {
-    if (level === 'ERROR') this.error(message);
-  }
-  trace(): void {}
-  debug(): void {}
-  info(): void {}
-  warn(): void {}
+  return hash.digest('hex').slice(0, 16);
 }

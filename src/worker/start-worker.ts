@@ -66,7 +66,7 @@ async function open(config: ResolvedConfig, { log, readSecret }: WorkerHooks, st
   if (share.kind === 'first') stack.push('the host lock', () => share.lock.release());
   else log.info(`joined pool ${config.pool.name}: process ${share.holder.pid} runs the heavy steps of this host`);
 
-  const bundles = Promise.all([bundlePool(), bundleWorkflows(config)]);
+  const bundles = Promise.all([bundlePool(config), bundleWorkflows(config)]);
   bundles.catch(() => undefined); // awaited below, after what is quicker
   const engines = await openEngines(config, readSecret);
   const pool = new PoolClient(client);

@@ -212,7 +212,7 @@ const names = Object.keys(KINDS);
 function literal(kind: Kind, value: unknown): string | null {
   if (value === null) return null;
   if (kind.text) return kind.text(value as never);
-  return Object.is(value, -0) ? '-0' : String(value);
+  return Object.is(value, -0) ? '-0' : `${value as string}`;
 }
 
 test("what is encoded reads back, byte for byte in the server's own binary COPY, as the same values written in SQL", async () => {

@@ -71,6 +71,8 @@ export async function startPostgres(settings: Record<string, string> = {}): Prom
   let child: ChildProcess | undefined;
   let exited: Promise<void> = Promise.resolve();
   let log = '';
+  // A run that is broken off before its clean-up leaves no server.
+  process.once('exit', () => child?.kill('SIGQUIT'));
 
   const connect = async (): Promise<Client> => {
     const client = new Client({ connectionString: url, connectionTimeoutMillis: 5000 });

@@ -61,8 +61,8 @@ async function sql(parts: Pick<Parts, 'postgres'>, statement: string): Promise<R
   }
 }
 
-async function trinoRows(url: string, statement: string): Promise<unknown[][]> {
-  const headers = { 'X-Trino-User': 'test' };
+async function trinoRows(url: string, statement: string, more: Record<string, string> = {}): Promise<unknown[][]> {
+  const headers = { 'X-Trino-User': 'test', ...more };
   type Page = { nextUri?: string; data?: unknown[][]; error?: { message: string } };
   const read = async (at: string, init: RequestInit): Promise<Page> => (await (await fetch(at, init)).json()) as Page;
   let page = await read(`${url}/v1/statement`, { method: 'POST', body: statement, headers });
@@ -114,6 +114,14 @@ describe('all parts', () => {
     const command = readFileSync(`/proc/${parts.trino.pid}/cmdline`, 'utf8').split('\0');
     expect(command).toContain(`-Xmx${Math.floor(hardware.trino.heapBytes / 2 ** 20)}m`);
   });
+
+  test('Trino runs queries tagged heavy in a group of one at a time, and all others beside them', async () => {
+    const mine = "select 'which group' from tpch.tiny.region";
+    await trinoRows(parts.trino.url, mine, { 'X-Trino-Client-Tags': 'heavy' });
+    await trinoRows(parts.trino.url, mine);
+    const groups = `select array_join(resource_group_id, '.') from system.runtime.queries where query = '${mine.replaceAll("'", "''")}' order by created`;
+    expect(await trinoRows(parts.trino.url, groups)).toEqual([['heavy'], ['control']]);
+  }, 60_000);
 
   test('PostgreSQL runs with the settings of the profile, in UTF-8, on loopback only', async () => {
     const names = ['shared_buffers', 'work_mem', 'maintenance_work_mem', 'autovacuum_work_mem', 'max_wal_size'];

@@ -18,8 +18,8 @@ let trino: Trino;
 beforeAll(async () => {
   server = await startTrinoServer();
   trino = openTrino({ url: server.url, user: 'test' });
-  await trino.ready({ starting: true });
-}, 180_000);
+  await trino.ready({ starting: true, withinMs: 100_000 });
+}, 420_000);
 afterAll(() => server?.stop(), 60_000);
 
 const LONG = 'select count(*) from tpch.sf100.lineitem l, tpch.sf100.orders o where l.comment > o.comment';

@@ -27,8 +27,8 @@ beforeAll(async () => {
   server = await startTrinoServer();
   trino = openTrino({ url: server.url, user: 'test' });
   scratch = await openScratch({ root: server.lakeRoot });
-  await trino.ready({ starting: true });
-}, 180_000);
+  await trino.ready({ starting: true, withinMs: 100_000 });
+}, 420_000);
 afterAll(() => server?.stop(), 60_000);
 
 /** Nothing of an unload outlives it but its files: no query, no table; no entry without files. */

@@ -55,7 +55,14 @@ export async function runCommand(config: ResolvedConfig, options: RunOptions, ou
     output.err(`${workflowId} started${url ? `: ${url}` : ''}`);
     const pollers = await hasPollers(config, connection);
     if (!pollers) output.err(`nobody polls task queue ${TaskQueue.WORKFLOWS} yet; start a worker with \`spillway worker\``);
-    const end = await followRun(handle, output.err, signal);
+    const end = await followRun(handle, output.err, signal).catch((error: unknown) => {
+      if (!signal.aborted) throw error;
+      return undefined;
+    });
+    if (!end) {
+      output.err(`interrupted; ${workflowId} goes on. Stop it with: temporal workflow cancel --workflow-id ${workflowId}`);
+      return Exit.INTERRUPTED;
+    }
     if (options.json) output.out(JSON.stringify({ workflowId, runId: handle.firstExecutionRunId, url, ...end }, null, 2));
     else {
       if (end.report && end.report.steps.length > 0) output.out(reportTable(end.report));

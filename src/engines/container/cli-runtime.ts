@@ -1,4 +1,4 @@
-// Past 250 lines would be split; the life of one container stands here as one, because its order is the point:
+// A little past 250 lines: the life of one container stands here in one piece, because its order is the point:
 // leftovers, group, start, watch, end, evidence, removal, proof.
 import { execa } from 'execa';
 import { SpillwayError } from '../../contracts/errors.ts';
@@ -187,7 +187,8 @@ class Attempt {
   /** The runtime's record once it is final: for a moment after its command ended it may still say `running`. */
   async #lastState(cliExit: number | undefined): Promise<ExitEvidence['state']> {
     for (let round = 0; ; round++) {
-      const state = (await this.#cli.inspect(this.#name))?.state;
+      // No record is no evidence, and never keeps us from removing.
+      const state = (await this.#cli.inspect(this.#name).catch(() => undefined))?.state;
       // Without an exit code the command was killed: then `running` is the truth.
       if (state?.status !== 'running' || cliExit === undefined || round === 10) return state;
       await new Promise((resolve) => setTimeout(resolve, 50));

@@ -20,15 +20,9 @@ export class RuntimeCli {
 
   /** The record of a container, or undefined when there is none of that name. */
   async inspect(name: string): Promise<Inspected | undefined> {
-    const { exitCode, stdout, stderr } = await this.#call([
-      'container',
-      'inspect',
-      '--format',
-      '{{json .State}}',
-      name,
-    ]);
+    const { exitCode, stdout, stderr } = await this.#ask(['container', 'inspect', '--format', '{{json .State}}', name]);
     if (exitCode !== 0) {
-      if (/no such/i.test(stderr)) return undefined;
+      if (NOT_THERE.test(stderr)) return undefined;
       throw this.#failed('inspect', stderr);
     }
     const state = JSON.parse(stdout) as { Status: string; ExitCode: number; OOMKilled: boolean; Pid: number };
@@ -40,7 +34,7 @@ export class RuntimeCli {
   /** Containers with all of these labels, running or not. */
   async list(labels: Record<string, string>): Promise<ListedContainer[]> {
     const filters = Object.entries(labels).flatMap(([key, value]) => ['--filter', `label=${key}=${value}`]);
-    const { exitCode, stdout, stderr } = await this.#call([
+    const { exitCode, stdout, stderr } = await this.#ask([
       'ps',
       '--all',
       '--no-trunc',
@@ -56,7 +50,7 @@ export class RuntimeCli {
   async remove(name: string): Promise<boolean> {
     const args = this.kind === 'podman' ? ['rm', '--force', '--ignore', '--time', '0', name] : ['rm', '--force', name];
     const { exitCode, stderr } = await this.#call(args);
-    return exitCode === 0 || /no such/i.test(stderr);
+    return exitCode === 0 || NOT_THERE.test(stderr);
   }
 
   /** Removes until the runtime no longer knows the container, or raises `ContainerFailed` after `waitMs`. */
@@ -79,7 +73,16 @@ export class RuntimeCli {
     }
   }
 
-  async #call(args: string[]): Promise<{ exitCode: number | undefined; stdout: string; stderr: string }> {
+  /** Asks again when the answer was only that a container, ours or another's, was being removed at that moment. */
+  async #ask(args: string[]): Promise<Called> {
+    for (let round = 0; ; round++) {
+      const called = await this.#call(args);
+      if (called.exitCode === 0 || !BEING_REMOVED.test(called.stderr) || round === 20) return called;
+      await sleep(50);
+    }
+  }
+
+  async #call(args: string[]): Promise<Called> {
     const result = await execa(this.kind, args, { reject: false, stdin: 'ignore', timeout: 60_000 });
     if (result.code === 'ENOENT')
       throw new SpillwayError('ContainerFailed', `${this.kind} is not on PATH; install it or name the other runtime`);
@@ -104,6 +107,16 @@ export function parseListed(text: string): ListedContainer[] {
         .map((line): unknown => JSON.parse(line));
   return (lines as PsLine[]).map(toListed);
 }
+
+interface Called {
+  exitCode: number | undefined;
+  stdout: string;
+  stderr: string;
+}
+
+const NOT_THERE = /no such/i;
+/** podman's two stores disagree for a moment while a container is made or removed. */
+const BEING_REMOVED = /not known|being removed|has been removed/i;
 
 /** podman gives names and labels as values, docker as text. */
 interface PsLine {

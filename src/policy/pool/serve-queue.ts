@@ -33,7 +33,12 @@ export function serveQueue(
     const way = wayOut(draft);
     if (!way) break;
     if (way.kind === 'pass') serve(draft, way.index, way.because, nowMs, effects, askerId);
-    else refuse(way.index, way.because);
+    else
+      for (const { leaseId, because } of way.asks)
+        refuse(
+          draft.queue.findIndex((w) => w.leaseId === leaseId),
+          because,
+        );
   }
   draft.stats.maxQueue = Math.max(draft.stats.maxQueue, draft.queue.length);
   evictTheIdle(draft, nowMs, effects);

@@ -3,13 +3,9 @@ import { headOf, waitReason } from './admission.ts';
 import type { DataLease, PoolState, Waiting } from './state.ts';
 import { sums } from './sums.ts';
 
-/** The way out of a standstill. */
-export interface WayOut {
-  kind: 'pass' | 'refuse';
-  /** In the queue. */
-  index: number;
-  because: string;
-}
+/** The way out of a standstill: one waiter that fits passes, or all asks of one run are refused, each for its own reason. */
+export type WayOut =
+  { kind: 'pass'; index: number; because: string } | { kind: 'refuse'; asks: { leaseId: string; because: string }[] };
 
 /**
  * Who passes or gives way when nothing that runs will ever make room for the head, because what it needs is kept by runs that
@@ -36,12 +32,15 @@ export function wayOut(state: PoolState): WayOut | undefined {
       because: `fits, and ${head.step} before it waits for what waiting runs keep`,
     };
   }
-  const last = state.queue.findLastIndex((w) => stuck.some((data) => isOfRun(data, w)));
-  const reason = waitReason(state, state.queue[last]!, now)!;
+  // All of one run, or its other asks would go on waiting for what a failing run will never need, and more runs would have to fail.
+  const last = state.queue.findLast((w) => stuck.some((data) => isOfRun(data, w)))!;
+  const asks = state.queue.filter((w) => runOfData(w.leaseId) === runOfData(last.leaseId));
   return {
     kind: 'refuse',
-    index: last,
-    because: `${reason}, and the rest is kept by runs that all wait for more themselves; as the last of them it gives way`,
+    asks: asks.map((waiting) => ({
+      leaseId: waiting.leaseId,
+      because: `${waitReason(state, waiting, now)!}, and the rest is kept by runs that all wait for more themselves; as the last of them it gives way`,
+    })),
   };
 }
 
@@ -50,4 +49,4 @@ const isStuck = (state: PoolState, data: DataLease): boolean =>
   !data.dataId.startsWith(engineDataId('')) && state.queue.some((w) => isOfRun(data, w));
 
 /** By the run in both ids, which a reset keeps; its holder is another then. */
-const isOfRun = (data: DataLease, { leaseId }: Waiting): boolean => leaseId.startsWith(`${runOfData(data.dataId)}/`);
+const isOfRun = (data: DataLease, { leaseId }: Waiting): boolean => runOfData(leaseId) === runOfData(data.dataId);

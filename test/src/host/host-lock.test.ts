@@ -29,7 +29,7 @@ async function holderProcess(name: string, pool: string): Promise<ChildProcess> 
     server.listen({ path: '\\0spillway.' + process.argv[1] }, () => console.log('up'));`;
   const child = spawn(process.execPath, ['-e', script, name, JSON.stringify(identity(pool))], { cwd: '/' });
   releases.push(() => child.kill('SIGKILL'));
-  await once(child.stdout!, 'data');
+  await once(child.stdout, 'data');
   return child;
 }
 

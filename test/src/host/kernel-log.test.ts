@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { judgeKernelLog } from '../../../src/host/kernel-log.ts';
+import { findOomKills, judgeKernelLog } from '../../../src/host/kernel-log.ts';
 
 const GROUP = '/spillway-dev/spillway-r-s-0123456789-t1';
 const line = (limited: string | undefined, victim: string): string =>
@@ -18,7 +18,9 @@ test.each([
   ],
   ['nothing was killed', ['[ 1.0] EXT4-fs (vda): mounted filesystem'], 'none'],
   ['the last kill counts', [line(GROUP, `${GROUP}/a`), line('/spillway-dev', `${GROUP}/a`)], 'ceiling'],
-] as const)('%s', (_title, lines, verdict) => expect(judgeKernelLog(GROUP, [], lines)).toBe(verdict));
+] as const)('%s', (_title, lines, verdict) =>
+  expect(judgeKernelLog(GROUP, [], findOomKills(lines.join('\n'), GROUP))).toBe(verdict),
+);
 
 test('kills of an earlier run of the same group do not count', () => {
   const old = line(GROUP, `${GROUP}/libpod-1`);

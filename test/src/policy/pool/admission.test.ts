@@ -286,6 +286,15 @@ describe('runs that keep what each other waits for', () => {
     expect(pool.told('grant')).toEqual(['a/two#0']);
   });
 
+  test('all asks of the run that gives way are refused, and none of another', () => {
+    const pool = twoKeepers();
+    pool.acquire({ leaseId: 'b/two#0', scratchBytes: 10, priority: 4 });
+    pool.acquire({ leaseId: 'b/three#0', scratchBytes: 10, priority: 1 });
+    pool.acquire({ leaseId: 'a/two#0', scratchBytes: 10, priority: 2 });
+    expect(pool.told('refuse').sort()).toEqual(['b/three#0', 'b/two#0']);
+    expect(pool.queued).toEqual(['a/two#0']);
+  });
+
   test('a run that keeps by itself what it waits for is refused once nothing else runs', () => {
     const pool = twoKeepers();
     pool.acquire({ leaseId: 'c/x#0' });

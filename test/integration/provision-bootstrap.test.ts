@@ -14,10 +14,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 interface Bootstrap {
-  build(say: (line: string) => void, at: string): Promise<boolean>;
-  installDependencies(say: (line: string) => void, at: string): Promise<boolean>;
-  checkNode(version: string): void;
-  run(command: string, args: string[], options?: object): Promise<void>;
+  build: (say: (line: string) => void, at: string) => Promise<boolean>;
+  installDependencies: (say: (line: string) => void, at: string) => Promise<boolean>;
+  checkNode: (version: string) => void;
+  run: (command: string, args: string[], options?: object) => Promise<void>;
 }
 const repository = join(import.meta.dirname, '..', '..');
 const { build, checkNode, installDependencies, run } = (await import(

@@ -1,0 +1,95 @@
+import { z } from 'zod';
+import { parseBytes, parseDurationMs } from '../policy/sizes.ts';
+
+const STEP_NAME = /^[A-Za-z][A-Za-z0-9_-]{0,62}$/;
+const TABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+// Every rule is said in our own words, whatever kind of value breaks it.
+const oneOf = <const Names extends readonly [string, ...string[]]>(...names: Names) =>
+  z.enum(names, `must be one of ${names.join(', ')}`);
+const text = z.string('must be a text');
+const name = (rule: string) => z.string(rule).min(1, rule);
+const listOf = <Item extends z.ZodType>(item: Item, rule: string) => z.array(item, rule).min(1, rule);
+const wholeNumber = (rule: string, least: number, most = Number.MAX_SAFE_INTEGER) =>
+  z.int(rule).min(least, rule).max(most, rule);
+const parsed = (read: (value: string | number) => number | undefined, rule: string) =>
+  z.union([z.string(), z.number()], rule).refine((value) => read(value) !== undefined, rule);
+
+const stepName = z
+  .string('must be a name')
+  .regex(STEP_NAME, 'must start with a letter and have at most 63 letters, digits, _ or -');
+const size = parsed(parseBytes, 'must be a size such as "6 GiB" or a whole number of bytes');
+const duration = parsed(parseDurationMs, 'must be a duration such as "2 hours" or a number of milliseconds');
+const statement = z.string('must be a statement').trim().min(1, 'must be a statement');
+const dataset = name('must be the name of a step');
+const connection = name('must be the name of a configured connection');
+const columns = listOf(name('must be the name of a column'), 'must be a list of at least one column');
+const from = 'must name at least one dataset: table name → step';
+
+const retry = z.strictObject(
+  { maximumAttempts: wholeNumber('must be a whole number >= 1', 1).optional(), initialInterval: duration.optional() },
+  'must be { maximumAttempts, initialInterval }',
+);
+const index = z.strictObject(
+  { columns, unique: z.boolean('must be true or false').optional() },
+  'must be { columns, unique }',
+);
+
+const options = {
+  step: stepName,
+  weight: oneOf('heavy', 'light').optional(),
+  profile: oneOf('S', 'M', 'L', 'whole').optional(),
+  memory: size.optional(),
+  scratch: size.optional(),
+  startToClose: duration.optional(),
+  retry: retry.optional(),
+  priority: wholeNumber('must be a whole number from 1 (first) to 5 (last)', 1, 5).optional(),
+};
+
+const trinoQuery = z.strictObject({
+  ...options,
+  verb: z.literal('trino.query'),
+  sql: statement,
+  params: z
+    .array(
+      z.union([text, z.number(), z.boolean(), z.null()], 'must be a text, a number, true, false or null'),
+      'must be a list of values',
+    )
+    .optional(),
+  connection: connection.optional(),
+});
+
+const datafusionSql = z.strictObject({
+  ...options,
+  verb: z.literal('datafusion.sql'),
+  from: z
+    .record(z.string().regex(TABLE_NAME, 'must have a plain table name as its key'), dataset, from)
+    .refine((tables) => Object.keys(tables).length > 0, from),
+  sql: statement,
+});
+
+const postgresLoad = z.strictObject({
+  ...options,
+  verb: z.literal('postgres.load'),
+  from: dataset,
+  into: z.string('must be schema.table').regex(/^[^.]+\.[^.]+$/, 'must be schema.table'),
+  key: columns.optional(),
+  write: oneOf('replace').optional(),
+  strategy: oneOf('auto', 'freeze', 'unlogged').optional(),
+  indexes: z.array(index, 'must be a list of { columns, unique }').optional(),
+  indexOrder: oneOf('before-logged', 'after-logged').optional(),
+  connection: connection.optional(),
+});
+
+/** What a step of each verb may say; every rule in words that follow its key in a message. */
+export const STEP_SCHEMAS = {
+  'trino.query': trinoQuery,
+  'datafusion.sql': datafusionSql,
+  'postgres.load': postgresLoad,
+} as const;
+
+/** Known keys of what stands inside a step, by the step's key. */
+export const INNER_KEYS: Record<string, string[]> = {
+  retry: Object.keys(retry.shape),
+  indexes: Object.keys(index.shape),
+};

@@ -1,0 +1,70 @@
+import { execa } from 'execa';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Stack } from './stack.ts';
+import { trinoRows } from './stack-trino.ts';
+
+/** What of any run is still there, each in one line; empty when nothing is. */
+export async function leftoversOf(stack: Stack): Promise<string[]> {
+  const found = await Promise.all([containers(stack), queries(stack), loads(stack), leases(stack)]);
+  return [...found.flat(), ...files(stack)];
+}
+
+/** Of this stack's pool alone: other pools of the host have containers of their own. */
+export async function containers(stack: Stack): Promise<string[]> {
+  const { runtime } = stack.parts.image;
+  const filter = ['--filter', `label=spillway.pool=${stack.pool}`];
+  const { stdout } = await execa(runtime, ['ps', '--all', ...filter, '--format', '{{.Names}}']);
+  return stdout.split('\n').filter(Boolean).map((name) => `container ${name}`);
+}
+
+async function queries(stack: Stack): Promise<string[]> {
+  const rows = await trinoRows(
+    stack.parts.trino.url,
+    `select query_id, source, state from system.runtime.queries
+     where source like 'spillway/%/%' and state not in ('FINISHED', 'FAILED')`,
+  );
+  return rows.map(([id, source, state]) => `query ${String(id)} of ${String(source)} (${String(state)})`);
+}
+
+async function loads(stack: Stack): Promise<string[]> {
+  const rows = await stack.sql<{ what: string }>(`
+    select 'session ' || application_name as what from pg_stat_activity where application_name like 'spillway/%'
+    union all
+    select 'table ' || relname from pg_class c join pg_namespace n on n.oid = relnamespace
+    where nspname = 'spillway' and relname like 'stg%' and relkind in ('r', 'i')`);
+  const ledger = await stack.sql<{ there: boolean }>(`select to_regclass('spillway.loads') is not null as there`);
+  const open = ledger[0]!.there
+    ? await stack.sql<{ what: string }>(
+        `select 'load ' || run || '/' || step || ' (' || state || ')' as what from spillway.loads where state = 'loading' or staging is not null`,
+      )
+    : [];
+  return [...rows, ...open].map(({ what }) => what);
+}
+
+/** Charges of live workers and of the resident Trino stand; everything else has to be given back. */
+async function leases(stack: Stack): Promise<string[]> {
+  const { leases: held, queue, lentBytes, scratchLentBytes } = await stack.status();
+  const standing = [...stack.workers.map(({ pid }) => `worker-${pid}-`), `trino.default-${stack.parts.trino.pid}-`];
+  const stands = ({ kind, leaseId }: { kind: string; leaseId: string }): boolean =>
+    kind === 'standing' && standing.some((name) => leaseId.includes(`/${name}`));
+  const lines = [...held, ...queue]
+    .filter((lease) => !stands(lease))
+    .map(({ kind, leaseId, state }) => `${kind} lease ${leaseId} (${state})`);
+  if (lines.length === 0 && lentBytes + scratchLentBytes > 0) lines.push(`${lentBytes} B and ${scratchLentBytes} B of scratch`);
+  return lines;
+}
+
+function files(stack: Stack): string[] {
+  return ['runs', 'ledger', 'trino-spill', join('metastore', 'spillway')].flatMap((folder) => {
+    const at = join(stack.parts.scratch, folder);
+    try {
+      return readdirSync(at, { recursive: true, encoding: 'utf8' })
+        .filter((name) => !name.startsWith('.'))
+        .map((name) => `file ${join(folder, name)}`);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw error;
+    }
+  });
+}

@@ -1,0 +1,193 @@
+import type { Client, Connection } from '@temporalio/client';
+import { execa } from 'execa';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Parts } from '../../src/contracts/parts.ts';
+import type { PoolStatus } from '../../src/contracts/pool.ts';
+import { TaskQueue } from '../../src/contracts/pool.ts';
+import { connectPostgres } from '../../src/engines/postgres/connection.ts';
+import { connect } from '../../src/worker/connect.ts';
+import { sharedHome, sharedParts } from './provision-home.ts';
+import { leftoversOf } from './stack-leftovers.ts';
+import { type WorkerOptions, WorkerProcess } from './stack-worker.ts';
+import { eventually } from './stack-waiting.ts';
+
+/** The folder of the package. */
+export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const bin = join(root, 'bin', 'spillway.js');
+export const exampleFolder = join(root, 'examples', 'daily-revenue');
+
+/** How a command ended, and what it said. */
+export interface Ran {
+  exit: number | undefined;
+  signal: string | undefined;
+  stdout: string;
+  stderr: string;
+  seconds: number;
+}
+
+export interface RunOptions {
+  /** Variables beside the stack's own. */
+  env?: Record<string, string>;
+  /** @defaultValue the stack's own directory, where its configuration file lies */
+  cwd?: string;
+}
+
+/** Nothing named after a run may be left for longer than this. */
+const CLEAN_WITHIN_MS = 60_000;
+
+/**
+ * All real parts, with a pool, a host lock, a configuration and a schema of one test file: a worker that somebody runs on
+ * this host beside the tests is neither disturbed nor used. Parts are started once for all files, in the tests' home.
+ */
+export class Stack {
+  readonly parts: Parts;
+  readonly pool: string;
+  readonly client: Client;
+  /** Directory with the configuration file, where commands run. */
+  readonly directory: string;
+  /** Schema of this file's tables; dropped at the end. */
+  readonly schema: string;
+  readonly #connection: Connection;
+  readonly #workers = new Set<WorkerProcess>();
+
+  private constructor(topic: string, parts: Parts, connected: { client: Client; connection: Connection }, config: object) {
+    this.parts = parts;
+    this.pool = `test-${topic}`;
+    this.schema = `test_${topic.replaceAll('-', '_')}`;
+    this.client = connected.client;
+    this.#connection = connected.connection;
+    mkdirSync(join(sharedHome, 'tmp'), { recursive: true });
+    this.directory = mkdtempSync(join(sharedHome, 'tmp', `${topic}-`));
+    writeFileSync(join(this.directory, 'spillway.config.json'), JSON.stringify(config));
+  }
+
+  /** Brings the parts up, or finds them up. `config` is what the configuration file says beside the example's workflows. */
+  static async open(topic: string, config: object = {}): Promise<Stack> {
+    await execa(process.execPath, ['-e', `import('./scripts/bootstrap.mjs').then((all) => all.build())`], { cwd: root });
+    const parts = await sharedParts();
+    const connected = await connect(parts.temporal);
+    const stack = new Stack(topic, parts, connected, { workflows: join(exampleFolder, 'workflows.ts'), ...config });
+    await stack.sql(`drop schema if exists ${stack.schema} cascade`);
+    return stack;
+  }
+
+  /** Settings of this stack, as flags of any command. */
+  get flags(): string[] {
+    return ['--home', sharedHome, '--pool-name', this.pool, '--pool-host-lock', this.pool];
+  }
+
+  /** What every command gets of our environment; nothing that names another pool or server. */
+  get env(): Record<string, string> {
+    return { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '/', LANG: 'C.UTF-8' };
+  }
+
+  /** Runs `spillway <command> …` to its end. */
+  spillway(command: string, args: readonly string[] = [], options: RunOptions = {}): Promise<Ran> {
+    return this.#run(process.execPath, [bin, command, ...this.flags, ...args], options);
+  }
+
+  /** Runs `temporal workflow <command> …` to its end, against the stack's server. */
+  temporal(command: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+    const { cli, address, namespace } = this.parts.temporal;
+    return this.#run(cli!, ['workflow', command, ...args, '--address', address, '--namespace', namespace], options);
+  }
+
+  async #run(program: string, args: string[], { env = {}, cwd = this.directory }: RunOptions): Promise<Ran> {
+    const startedAtMs = Date.now();
+    const ran = await execa(program, args, {
+      cwd,
+      env: { ...this.env, ...env },
+      extendEnv: false,
+      stdin: 'ignore',
+      reject: false,
+      timeout: 240_000,
+    });
+    const { exitCode, signal, stdout, stderr } = ran;
+    return { exit: exitCode, signal, stdout, stderr, seconds: (Date.now() - startedAtMs) / 1000 };
+  }
+
+  /** Starts a worker process and waits until it polls. */
+  async worker(options: WorkerOptions = {}): Promise<WorkerProcess> {
+    const worker = this.spawnWorker(options);
+    await worker.polling();
+    return worker;
+  }
+
+  /** Starts a worker process, which may as well refuse to run. */
+  spawnWorker(options: WorkerOptions = {}): WorkerProcess {
+    const worker = new WorkerProcess([bin, 'worker', ...this.flags], { cwd: this.directory, env: this.env, ...options });
+    this.#workers.add(worker);
+    return worker;
+  }
+
+  /** Processes of workers that are alive. */
+  get workers(): WorkerProcess[] {
+    return [...this.#workers].filter((worker) => worker.alive);
+  }
+
+  /** Starts a run through the Temporal command line; answers its workflow id. */
+  async start(type: string, args: readonly string[], workflowId: string): Promise<string> {
+    const ran = await this.temporal('start', [
+      ...['--type', type, '--task-queue', TaskQueue.WORKFLOWS, '--workflow-id', workflowId],
+      ...args,
+    ]);
+    if (ran.exit !== 0) throw new Error(`temporal workflow start ended with ${ran.exit}: ${ran.stderr}`);
+    return workflowId;
+  }
+
+  /** Starts a pipeline through the Temporal command line. */
+  startJob(job: { name: string }, workflowId = this.id(job.name)): Promise<string> {
+    return this.start('eltPipeline', ['--input', JSON.stringify(job)], workflowId);
+  }
+
+  /** A workflow id that no other test has. */
+  id(name: string): string {
+    return `${this.pool}-${name}-${Date.now().toString(36)}-${(counter += 1)}`;
+  }
+
+  /** Reads and writes the database of the stack. */
+  async sql<Row extends object>(text: string, values: unknown[] = []): Promise<Row[]> {
+    const { url, passwordFile } = this.parts.postgres;
+    const client = await connectPostgres(url, passwordFile && readFileSync(passwordFile, 'utf8').trim());
+    client.on('error', () => undefined); // tests stop the server; statements reject by themselves
+    try {
+      return (await client.query<Row>(text, values)).rows;
+    } finally {
+      await client.end().catch(() => undefined);
+    }
+  }
+
+  /** The pool's own account, asked through the Temporal command line. */
+  async status(): Promise<PoolStatus> {
+    const ran = await this.temporal('query', ['--workflow-id', `pool:${this.pool}`, '--type', 'status', '--output', 'json']);
+    if (ran.exit !== 0) throw new Error(`the pool does not answer: ${ran.stderr}`);
+    return (JSON.parse(ran.stdout) as { queryResult: [PoolStatus] }).queryResult[0];
+  }
+
+  /**
+   * Waits until nothing is left of any run: containers, queries, sessions, staging tables, files, leases.
+   * A worker has to be alive, as it is who cleans up. Raises an error that names what is left after a minute.
+   */
+  async clean(): Promise<void> {
+    if (this.workers.length === 0) await this.worker();
+    await eventually(
+      async () => {
+        const left = await leftoversOf(this);
+        if (left.length > 0) throw new Error(`left behind: ${left.join('; ')}`);
+      },
+      { withinMs: CLEAN_WITHIN_MS, everyMs: 500 },
+    );
+  }
+
+  /** Ends the workers, drops the schema and closes; the parts stay for the next file. */
+  async close(): Promise<void> {
+    await Promise.all(this.workers.map((worker) => worker.end()));
+    await this.sql(`drop schema if exists ${this.schema} cascade`);
+    await this.#connection.close();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+let counter = 0;
