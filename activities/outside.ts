@@ -1,6 +1,7 @@
 import type { Proof } from '../src/contracts/pool.ts';
 import { runSource, stepSource, tokenOfSource } from '../src/engines/trino/attempt-names.ts';
 import type { Trino } from '../src/engines/trino/client.ts';
+import { dropRunTables } from '../src/engines/trino/lake-tables.ts';
 import { killQueries } from '../src/engines/trino/kill.ts';
 import { removeAttempts, removeRun } from '../src/engines/postgres/janitor.ts';
 import type { ActivityDeps } from './deps.ts';
@@ -37,6 +38,11 @@ export async function removeAttempt(deps: Deps, of: { run: string; step: string;
 export async function removeWholeRun(deps: Deps, run: string): Promise<Removed & { bytes: number }> {
   const containers = await deps.engines.containers.removeByLabels({ 'spillway.run': run });
   const queries = await eachTrino(deps, (trino) => trino.killBySource(runSource(run)));
+  await Promise.all(
+    Object.entries(deps.config.trino).map(([name, { lakeCatalog }]) =>
+      dropRunTables(deps.engines.trino(name), lakeCatalog, run).catch(ignoreUnreachable(0)),
+    ),
+  );
   const loads = await eachPostgres(deps, (name) => removeRun(deps.engines.postgres(name), { run }));
   const { bytes } = await deps.engines.scratch.dropRun(run);
   return { containers: containers.length, queries, loads, bytes };

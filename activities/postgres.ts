@@ -3,7 +3,7 @@ import type { HandoffRef } from '../src/contracts/handoff.ts';
 import type { PostgresLoadStep } from '../src/contracts/pipeline.ts';
 import type { Proof, StepUsage } from '../src/contracts/pool.ts';
 import type { StepActivities, StepRequest } from '../src/contracts/steps.ts';
-import { type DatafusionResult, runDatafusion } from '../src/engines/datafusion/run-datafusion.ts';
+import { type DatafusionResult, prepareFifo, runDatafusion } from '../src/engines/datafusion/run-datafusion.ts';
 import { type ArrowSource, openArrowSource } from '../src/engines/postgres/arrow-source.ts';
 import { loadTable } from '../src/engines/postgres/load.ts';
 import { checkHandoff } from '../src/handoff/handoff-ref.ts';
@@ -97,6 +97,7 @@ async function decodedRows(deps: ActivityDeps, request: StepRequest<PostgresLoad
   let decoding: Promise<DatafusionResult> | undefined;
   return {
     async open(signal) {
+      await prepareFifo(fifo, datafusion.user);
       const both = AbortSignal.any([signal, stop.signal]);
       decoding = runDatafusion(datafusion, {
         ...name,

@@ -60,6 +60,11 @@ export class Board {
     this.#show();
   }
 
+  /** The run is over: it neither waits nor runs for whoever lists runs by their state. */
+  close(): void {
+    this.#upsert({ state: 'ended' });
+  }
+
   report(): RunReport {
     return { workflowId: workflowInfo().workflowId, pool: this.#pool, steps: [...this.#reports], now: Object.fromEntries(this.#now), warnings: [...this.#warnings] };
   }

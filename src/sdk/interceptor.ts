@@ -31,13 +31,18 @@ export const interceptors = (): WorkflowInterceptors => ({
         enterRun(run);
         const scope = new CancellationScope();
         try {
-          return await scope.run(() => next(input));
+          return await scope.run(async () => {
+            const result = await next(input);
+            await run.finish();
+            return result;
+          });
         } catch (error) {
           throw asFailure(error, input.args);
         } finally {
           scope.cancel();
           await run.cleanUp();
           run.warnOfUnread();
+          run.board.close();
         }
       },
     },

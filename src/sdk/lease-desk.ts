@@ -4,6 +4,7 @@ import { PoolMessage } from '../contracts/pool.ts';
 import type { RunnerActivities } from '../contracts/steps.ts';
 import type { PlannedStep, Rung } from '../contracts/plan.ts';
 import { failure } from './failures.ts';
+import type { OneAtATime } from './one-at-a-time.ts';
 
 const messages = {
   granted: defineSignal<[Granted]>(PoolMessage.GRANTED),
@@ -13,10 +14,15 @@ const messages = {
 /** Short recorded acts on the worker's own connection. */
 const message = { startToCloseTimeout: '30 seconds', retry: { maximumAttempts: 5 } } as const;
 
-/** What the runner tells the desk about waiting, for the UI. */
+/**
+ * Whoever waits asks again after this long, then less and less often: the grant may have been sent to the run that this one was
+ * reset from, or the pool may have lost its ledger. Asking again changes nothing for who is still in the queue.
+ */
+const ASK_AGAIN = { firstMs: 10_000, factor: 3, mostMs: 600_000 } as const;
+
+/** What the desk tells the runner about waiting, for the UI. */
 export interface DeskEvents {
   waiting(step: string, because: string): void;
-  running(step: string): void;
 }
 
 /** All that a run asks of its pool, and gives back. Ids asked for are remembered until they are ended or withdrawn. */
@@ -29,9 +35,11 @@ export class LeaseDesk {
   readonly #riding = new Map<string, End[]>();
   readonly #pool: string;
   readonly #events: DeskEvents;
+  readonly #turns: OneAtATime;
 
-  constructor(pool: string, events: DeskEvents) {
+  constructor(pool: string, turns: OneAtATime, events: DeskEvents) {
     this.#pool = pool;
+    this.#turns = turns;
     this.#events = events;
     setHandler(messages.granted, (said) => void this.#granted.set(said.leaseId, said));
     setHandler(messages.refused, (said) => void this.#refused.set(said.leaseId, said));
@@ -58,7 +66,7 @@ export class LeaseDesk {
     this.#open.add(leaseId);
     let answer: Answer;
     try {
-      answer = await this.#local.acquire({ pool: this.#pool, ask });
+      answer = await this.#turns.run(() => this.#local.acquire({ pool: this.#pool, ask }));
     } catch (error) {
       for (const end of returns) this.ride(step.step, end); // they go with the run's last message
       throw error;
@@ -67,14 +75,25 @@ export class LeaseDesk {
     if (answer.kind === 'granted') return { leaseId, bytes: answer.bytes };
     if (answer.kind === 'queued') {
       this.#events.waiting(step.step, answer.because);
-      await condition(() => this.#granted.has(leaseId) || this.#refused.has(leaseId));
-      this.#events.running(step.step);
-      const granted = this.#granted.get(leaseId);
-      if (granted) return { leaseId, bytes: granted.bytes };
+      answer = await this.#turnOf(ask, answer.because);
+      if (answer.kind === 'granted') return { leaseId, bytes: answer.bytes };
     }
     this.#open.delete(leaseId);
-    const because = answer.kind === 'refused' ? answer.because : this.#refused.get(leaseId)!.because;
-    throw failure('LeaseRefused', `${step.step} cannot be lent its memory: it ${because}. Ask for less (memory or profile), or enlarge the pool.`);
+    throw failure('LeaseRefused', `${step.step} cannot be lent its memory: it ${answer.because}. Ask for less (memory or profile), or enlarge the pool.`);
+  }
+
+  /** Waits for the pool's word on a queued ask. */
+  async #turnOf({ returns: _taken, ...ask }: Ask, because: string): Promise<Exclude<Answer, { kind: 'queued' }>> {
+    const { leaseId } = ask;
+    for (let ms: number = ASK_AGAIN.firstMs; ; ms = Math.min(ms * ASK_AGAIN.factor, ASK_AGAIN.mostMs)) {
+      const summary = `${ask.step} waits: ${because}`.slice(0, 200);
+      const told = await condition(() => this.#granted.has(leaseId) || this.#refused.has(leaseId), ms, { summary });
+      const granted = this.#granted.get(leaseId);
+      if (granted) return { kind: 'granted', ...granted };
+      if (told) return { kind: 'refused', ...this.#refused.get(leaseId)! };
+      const answer = await this.#turns.run(() => this.#local.acquire({ pool: this.#pool, ask }));
+      if (answer.kind !== 'queued') return answer;
+    }
   }
 
   /** Lets an end ride on the ask of a step that is ready in this very workflow task. */
@@ -85,13 +104,15 @@ export class LeaseDesk {
   /** Ends leases now; survives cancellation of the run. */
   async end(ends: End[]): Promise<void> {
     if (ends.length === 0) return;
-    await CancellationScope.nonCancellable(() => this.#local.endLeases({ pool: this.#pool, ends }));
+    await CancellationScope.nonCancellable(() => this.#turns.run(() => this.#local.endLeases({ pool: this.#pool, ends })));
     for (const { leaseId } of ends) this.#open.delete(leaseId);
   }
 
   /** Takes back a lease whose attempt died without a word: the pool has it looked after before its bytes go to others. */
   async withdraw(leaseId: string): Promise<void> {
-    await CancellationScope.nonCancellable(() => this.#local.withdrawLeases({ pool: this.#pool, withdraws: [{ leaseId }] }));
+    await CancellationScope.nonCancellable(() =>
+      this.#turns.run(() => this.#local.withdrawLeases({ pool: this.#pool, withdraws: [{ leaseId }] })),
+    );
     this.#open.delete(leaseId);
   }
 
@@ -106,7 +127,7 @@ export class LeaseDesk {
     this.#riding.clear();
     await this.end(ends);
     const withdraws = [...this.#open].map((leaseId) => ({ leaseId }));
-    if (withdraws.length > 0) await this.#local.withdrawLeases({ pool: this.#pool, withdraws });
+    if (withdraws.length > 0) await this.#turns.run(() => this.#local.withdrawLeases({ pool: this.#pool, withdraws }));
     this.#open.clear();
   }
 

@@ -10,6 +10,7 @@ import { formatBytes } from '../policy/sizes.ts';
 import type { Board } from './board.ts';
 import { cancelDetails, failure, readStepFailure } from './failures.ts';
 import { LeaseDesk } from './lease-desk.ts';
+import { OneAtATime } from './one-at-a-time.ts';
 
 const ACTIVITY: Record<Verb, keyof StepActivities> = {
   'trino.query': 'trinoQuery',
@@ -28,6 +29,7 @@ interface Done {
 /** Executes plans: asks for memory, runs each step's activity, climbs rungs, gives memory back. Decides nothing a plan could have decided. */
 export class StepRunner {
   readonly #local = proxyLocalActivities<RunnerActivities>(planning);
+  readonly #turns = new OneAtATime();
   readonly #board: Board;
   readonly #planned = new Map<string, PlannedStep>();
   readonly #runs = new Map<string, Promise<Done>>();
@@ -44,12 +46,11 @@ export class StepRunner {
 
   /** Plans sinks together and runs all they need. The promises of the sinks' steps are in the order of the plan. */
   async start(request: PlanRequest): Promise<Promise<SinkResult>[]> {
-    const plan: RunPlan = await this.#local.planRun(request);
+    const plan: RunPlan = await this.#turns.run(() => this.#local.planRun(request));
     this.#pool = plan.pool;
     this.#board.open(plan.pool, plan.searchAttributes, plan.warnings);
-    this.#desk ??= new LeaseDesk(plan.pool, {
+    this.#desk ??= new LeaseDesk(plan.pool, this.#turns, {
       waiting: (step, because) => this.#board.waiting(step, because),
-      running: (step) => this.#board.running(step, 'runs'),
     });
     for (const step of plan.steps) if (!this.#planned.has(step.step)) this.#planned.set(step.step, step);
     return plan.sinks.map(async (sink) => sinkResult(await this.#run(sink)));

@@ -33,7 +33,7 @@ function sql(step: string, options: Options<DatafusionSqlStep, 'from'> & { from:
 }
 
 /** Loads a dataset into a PostgreSQL table, exactly once. Starts at once; resolves when the table is published. */
-async function load(step: string, options: Options<PostgresLoadStep, 'from'> & { from: Dataset }): Promise<SinkResult> {
+function load(step: string, options: Options<PostgresLoadStep, 'from'> & { from: Dataset }): Promise<SinkResult> {
   checkOptions('postgres.load', step, options);
   const from = stepOf(options.from, 'postgres.load', step, 'from');
   return currentRun('postgres.load').sink({ ...options, from, step, verb: 'postgres.load' });
@@ -50,6 +50,6 @@ export const postgres = { load } as const;
  * Runs a pipeline given as data: the same graph that the verbs build, run by the same step runner.
  * What stands in the data is checked on the host before anything runs.
  */
-export async function runPipeline(spec: unknown): Promise<SinkResult[]> {
+export function runPipeline(spec: unknown): Promise<SinkResult[]> {
   return currentRun('runPipeline').pipeline(spec);
 }

@@ -2,6 +2,7 @@ import { CancellationScope, proxyActivities, workflowInfo } from '@temporalio/wo
 import { TaskQueue } from '../contracts/pool.ts';
 import type { SinkResult, StepSpec } from '../contracts/pipeline.ts';
 import type { ControlActivities } from '../contracts/steps.ts';
+import { stepsFor } from '../policy/graph.ts';
 import { Board } from './board.ts';
 import { failure } from './failures.ts';
 import type { Run } from './run.ts';
@@ -24,6 +25,8 @@ export class WorkflowRun implements Run {
   readonly #runner: StepRunner;
   readonly #steps: StepSpec[] = [];
   #pending: PendingSink[] = [];
+  /** Sinks that are under way. */
+  readonly #started = new Set<Promise<unknown>>();
 
   readonly #name: string;
 
@@ -44,27 +47,39 @@ export class WorkflowRun implements Run {
     const result = new Promise<SinkResult>((resolve, reject) => {
       this.#pending.push({ step: step.step, resolve, reject });
     });
-    result.catch(() => undefined); // whoever awaits it gets the error; nobody has to
     if (this.#pending.length === 1) void Promise.resolve().then(() => this.#flush());
-    return result;
+    return this.#track(result);
   }
 
-  async pipeline(job: unknown): Promise<SinkResult[]> {
-    return Promise.all(await this.#runner.start({ kind: 'job', job: job ?? null }));
+  pipeline(job: unknown): Promise<SinkResult[]> {
+    return this.#track(this.#runner.start({ kind: 'job', job: job ?? null }).then((results) => Promise.all(results)));
+  }
+
+  /** Waits for sinks that are under way when the run's code has returned. Nobody else hears of their failure: it is the run's. */
+  async finish(): Promise<void> {
+    while (this.#started.size > 0) await Promise.all(this.#started);
+  }
+
+  #track<T>(sink: Promise<T>): Promise<T> {
+    this.#started.add(sink);
+    const ended = (): void => void this.#started.delete(sink);
+    sink.then(ended, ended); // a rejection that nobody awaits would fail the workflow task, again and again
+    return sink;
   }
 
   /** Plans and starts all sinks that were called in one synchronous turn. */
   async #flush(): Promise<void> {
     const sinks = this.#pending;
     this.#pending = [];
+    const names = sinks.map((sink) => sink.step);
     try {
       const results = await this.#runner.start({
         kind: 'steps',
         pipeline: this.#name,
-        steps: [...this.#steps],
-        sinks: sinks.map((sink) => sink.step),
+        steps: stepsFor(names, this.#steps), // the others may be read by a later sink
+        sinks: names,
       });
-      sinks.forEach((sink, i) => results[i]!.then(sink.resolve, sink.reject));
+      sinks.forEach((sink, i) => void results[i]!.then(sink.resolve, sink.reject));
     } catch (error) {
       for (const sink of sinks) sink.reject(error);
     }

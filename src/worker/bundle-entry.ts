@@ -26,7 +26,8 @@ export function writeBundleEntry(directory: string, modules: BundleModules): str
 /** Text of the entry; see {@link writeBundleEntry}. */
 export function entryText({ workflows, registered, interceptor }: BundleModules): string {
   const quote = (path: string): string => JSON.stringify(path);
-  const own = workflows === undefined ? [] : [`import * as own from ${quote(workflows)};`, `export * from ${quote(workflows)};`];
+  const own =
+    workflows === undefined ? [] : [`import * as own from ${quote(workflows)};`, `export * from ${quote(workflows)};`];
   return [
     `import { unknownWorkflow } from ${quote(interceptor)};`,
     `import * as registered from ${quote(registered)};`,

@@ -10,7 +10,9 @@ import type { BundleAnswer, BundleOrder } from './bundle-order.ts';
 const oneTemporal: NonNullable<BundleOptions['webpackConfigHook']> = (webpack) => {
   const { resolve } = createRequire(import.meta.url);
   const folderOf = (name: string): string => dirname(resolve(`${name}/package.json`));
-  const alias = Object.fromEntries(['@temporalio/workflow', '@temporalio/common'].map((name) => [name, folderOf(name)]));
+  const alias = Object.fromEntries(
+    ['@temporalio/workflow', '@temporalio/common'].map((name) => [name, folderOf(name)]),
+  );
   return { ...webpack, resolve: { ...webpack.resolve, alias: { ...webpack.resolve?.alias, ...alias } } };
 };
 
@@ -24,7 +26,12 @@ class ErrorLines implements Logger {
   error(message: string): void {
     // eslint-disable-next-line no-control-regex -- the bundler colours its text
     const plain = message.replace(/\u001b\[[0-9;]*m/g, '');
-    this.#lines.push(...plain.split('\n').filter((line) => /error|can't|cannot|not found|unexpected/i.test(line)).map((line) => line.trim()));
+    this.#lines.push(
+      ...plain
+        .split('\n')
+        .filter((line) => /error|can't|cannot|not found|unexpected/i.test(line))
+        .map((line) => line.trim()),
+    );
   }
   log(level: string, message: string): void {
     if (level === 'ERROR') this.error(message);

@@ -13,7 +13,8 @@ import { packageFiles } from './package-files.ts';
 /** The pool's own bundle: users' code never gets into it. Kept in the home, named by the content of all that goes into it. */
 export async function bundlePool(config: ResolvedConfig): Promise<WorkflowBundle> {
   const kept = join(bundleFolder(config), `pool-${packageHash()}.js`);
-  if (!existsSync(kept)) await runBundler({ workflowsPath: packageFiles.memoryPool, interceptors: [], oneTemporal: false, writeTo: kept });
+  if (!existsSync(kept))
+    await runBundler({ workflowsPath: packageFiles.memoryPool, interceptors: [], oneTemporal: false, writeTo: kept });
   return { code: readFileSync(kept, 'utf8') };
 }
 
@@ -48,7 +49,10 @@ async function runBundler(order: BundleOrder): Promise<void> {
   });
   const last = run.stdout.trim().split('\n').at(-1) ?? '';
   const answer = last.startsWith('{') ? (JSON.parse(last) as BundleAnswer) : undefined;
-  if (answer === undefined) throw new Error(`the bundler ended without an answer (${run.signal ?? `exit code ${run.exitCode}`}): ${run.stderr.trim().split('\n').at(-1) ?? ''}`);
+  if (answer === undefined)
+    throw new Error(
+      `the bundler ended without an answer (${run.signal ?? `exit code ${run.exitCode}`}): ${run.stderr.trim().split('\n').at(-1) ?? ''}`,
+    );
   if (answer.error !== undefined) throw new Error(answer.error);
 }
 
@@ -69,9 +73,12 @@ function bundleFolder(config: ResolvedConfig): string {
 function packageHash(): string {
   const hash = createHash('sha256').update(process.version);
   const { resolve } = createRequire(import.meta.url);
-  for (const name of ['@temporalio/worker', '@temporalio/workflow']) hash.update(readFileSync(resolve(`${name}/package.json`)));
+  for (const name of ['@temporalio/worker', '@temporalio/workflow'])
+    hash.update(readFileSync(resolve(`${name}/package.json`)));
   for (const folder of packageFiles.poolFolders) {
-    const modules = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => /\.[jt]s$/.test(name) && !name.endsWith('.d.ts'));
+    const modules = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
+      (name) => /\.[jt]s$/.test(name) && !name.endsWith('.d.ts'),
+    );
     for (const name of modules.sort()) hash.update(`\0${name}\0`).update(readFileSync(join(folder, name)));
   }
   return hash.digest('hex').slice(0, 16);

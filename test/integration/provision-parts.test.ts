@@ -177,7 +177,7 @@ describe('all parts', () => {
     expect(again.trino.url).toBe(parts.trino.url);
     expect(again.temporal.pid).toBe(parts.temporal.pid);
     expect(await probeTrino(again.trino.url, 'select count(*) from tpch.tiny.nation')).toBe('476');
-  }, 120_000);
+  }, 300_000);
 
   test('taking down stops what was started, and names it; a second time there is nothing', async () => {
     const stopped = await takeDown({ home: homeOf('all') });

@@ -1,10 +1,13 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdir, mkdtemp, open, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { findJava } from '../../src/provision/java.ts';
+import { trinoServer } from '../../src/provision/trino-server.ts';
+import { cacheDir } from './provision-home.ts';
 
 /** A real Trino 476 of a test: one node, catalogs `tpch`, `memory` and `lake`, resource groups `heavy` and `control`. */
 export interface TrinoServer {
@@ -43,12 +46,6 @@ const properties = (lines: Record<string, string>): string =>
     .map(([key, value]) => `${key}=${value}\n`)
     .join('');
 
-function fromEnvironment(name: string, holds: string): string {
-  const value = process.env[name];
-  if (!value) throw new Error(`Set ${name} to ${holds}; the tests against a real Trino need it.`);
-  return value;
-}
-
 /** A port nobody listens on right now. */
 export async function freePort(): Promise<number> {
   const server = createServer();
@@ -58,28 +55,17 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** Plugins as unpacked zips (`<dir>/<name>/trino-<name>-<version>/`) or as plain directories (`<dir>/<name>/`). */
-async function pluginDirectory(plugins: string, name: string): Promise<string> {
-  const entries = await readdir(join(plugins, name), { withFileTypes: true });
-  const inner = entries.find((entry) => entry.isDirectory() && entry.name.startsWith('trino-'));
-  return inner ? join(plugins, name, inner.name) : join(plugins, name);
-}
-
 /** Starts Trino and answers once its port does; whether it can scan yet is for the caller to find out. */
 export async function startTrinoServer(options: TrinoServerOptions = {}): Promise<TrinoServer> {
-  const home = fromEnvironment('SPILLWAY_TEST_TRINO_HOME', 'the directory of an unpacked trino-server-core 476');
-  const javaHome = fromEnvironment('SPILLWAY_TEST_JAVA_HOME', 'the home of a JDK 24 or later');
-  const plugins = fromEnvironment(
-    'SPILLWAY_TEST_TRINO_PLUGINS',
-    'the directory with the unpacked tpch, memory and hive plugins',
-  );
+  const home = await trinoServer(cacheDir, process.env, () => undefined);
+  const { home: javaHome } = await findJava(cacheDir, process.env, () => undefined);
   const root = await mkdtemp(join(tmpdir(), 'spillway-trino-'));
   const port = await freePort();
   const lakeRoot = join(root, 'lake');
   const etc = join(root, 'etc');
   for (const made of ['etc/catalog', 'plugin', 'data', 'lake', 'spill'])
     await mkdir(join(root, made), { recursive: true });
-  for (const name of PLUGINS) await symlink(await pluginDirectory(plugins, name), join(root, 'plugin', name));
+  for (const name of PLUGINS) await symlink(join(home, 'plugin', name), join(root, 'plugin', name));
   await writeFile(
     join(etc, 'config.properties'),
     properties({
@@ -192,7 +178,9 @@ async function answers(url: string, child: ChildProcess, log: string): Promise<v
     const info = reply?.ok ? ((await reply.json()) as { starting?: boolean }) : undefined;
     if (info?.starting === false) return;
     if (Date.now() > deadline)
-      throw new Error(`Trino did not start within ${START_MS / 1000} s:\n${(await readFile(log, 'utf8')).slice(-3000)}`);
+      throw new Error(
+        `Trino did not start within ${START_MS / 1000} s:\n${(await readFile(log, 'utf8')).slice(-3000)}`,
+      );
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
 }

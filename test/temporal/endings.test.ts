@@ -25,7 +25,8 @@ const endOf = async (handle: Run): Promise<string> => {
   return (await handle.describe()).status.name;
 };
 /** How many workflow tasks a run has completed. */
-const tasksOf = async (handle: Run): Promise<number> => countTypes(await eventsOf(handle))['WORKFLOW_TASK_COMPLETED'] ?? 0;
+const tasksOf = async (handle: Run): Promise<number> =>
+  countTypes(await eventsOf(handle))['WORKFLOW_TASK_COMPLETED'] ?? 0;
 
 describe('a cancelled run', () => {
   test('that waits takes its ask back, and whoever runs is not disturbed', async () => {
@@ -33,10 +34,18 @@ describe('a cancelled run', () => {
     const first = await stage.start('threeSteps', input);
     await gate.reached;
     const second = await stage.start('threeSteps', input);
-    await eventually('it waits', () => stage.status(), ({ queue }) => queue.length === 1);
+    await eventually(
+      'it waits',
+      () => stage.status(),
+      ({ queue }) => queue.length === 1,
+    );
     await second.cancel();
     expect(await endOf(second)).toBe('CANCELLED');
-    await eventually('its ask is gone', () => stage.status(), ({ queue }) => queue.length === 0);
+    await eventually(
+      'its ask is gone',
+      () => stage.status(),
+      ({ queue }) => queue.length === 0,
+    );
     gate.open();
     expect(await endOf(first)).toBe('COMPLETED');
     await stage.idle();
@@ -54,7 +63,9 @@ describe('a cancelled run', () => {
     expect(types.indexOf('ACTIVITY_TASK_CANCELED')).toBeLessThan(types.indexOf('WORKFLOW_EXECUTION_CANCELED'));
     expect(localActivities(events).slice(-1)).toEqual(['endLeases']);
     const run = (await handle.describe()).runId;
-    expect(stage.control.drops).toEqual([{ pool: 'endings', run, dataIds: [`${run}/lines`, `${run}/daily`] }]);
+    expect(stage.control.drops).toEqual([
+      { pool: 'endings', run, dataIds: [`${run}/lines`, `${run}/daily`], everything: false },
+    ]);
     expect(stage.control.reconciles).toEqual([]); // nobody had to look: the attempt itself said how it left things
     await stage.idle();
   }, 30_000);
@@ -81,7 +92,9 @@ describe('a terminated run', () => {
     const { request } = await gate.reached;
     await handle.terminate('a test');
     await stage.idle(20_000);
-    expect(stage.control.reconciles).toContainEqual(expect.objectContaining({ leaseId: request.leaseId, step: 'daily', withdrawn: false }));
+    expect(stage.control.reconciles).toContainEqual(
+      expect.objectContaining({ leaseId: request.leaseId, step: 'daily', withdrawn: false }),
+    );
   }, 30_000);
 
   test('that waited leaves the queue', async () => {
@@ -89,9 +102,18 @@ describe('a terminated run', () => {
     const first = await stage.start('threeSteps', input);
     await gate.reached;
     const second = await stage.start('threeSteps', input);
-    await eventually('it waits', () => stage.status(), ({ queue }) => queue.length === 1);
+    await eventually(
+      'it waits',
+      () => stage.status(),
+      ({ queue }) => queue.length === 1,
+    );
     await second.terminate('a test');
-    await eventually('its ask is gone', () => stage.status(), ({ queue }) => queue.length === 0, 20_000);
+    await eventually(
+      'its ask is gone',
+      () => stage.status(),
+      ({ queue }) => queue.length === 0,
+      20_000,
+    );
     gate.open();
     await first.result();
     await stage.idle();
@@ -116,7 +138,11 @@ describe('a reset run', () => {
     const left = stage.steps.hold('left');
     const handle = await stage.start('twoBranches');
     await left.reached;
-    await eventually('the other branch is done', () => stage.report(handle), ({ steps }) => steps.some(({ step }) => step === 'right'));
+    await eventually(
+      'the other branch is done',
+      () => stage.report(handle),
+      ({ steps }) => steps.some(({ step }) => step === 'right'),
+    );
     const run = (await handle.describe()).runId;
     const continued = await stage.reset(handle);
     left.open();
@@ -130,10 +156,18 @@ describe('a reset run', () => {
     const all = ask({ bytes: 60 * GiB });
     await stage.pool.acquire('endings', all);
     const handle = await stage.start('oneLoad');
-    await eventually('it waits', () => stage.status(), ({ queue }) => queue.length === 1);
+    await eventually(
+      'it waits',
+      () => stage.status(),
+      ({ queue }) => queue.length === 1,
+    );
     const tasks = await tasksOf(handle);
     await handle.signal('nudge'); // a workflow task after the one that asked
-    await eventually('one task more', () => tasksOf(handle), (now) => now > tasks);
+    await eventually(
+      'one task more',
+      () => tasksOf(handle),
+      (now) => now > tasks,
+    );
     const continued = await stage.reset(handle);
     await stage.pool.withdraw('endings', [{ leaseId: all.leaseId }]);
     await continued.result();

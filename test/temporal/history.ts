@@ -1,5 +1,7 @@
 import type { WorkflowHandle } from '@temporalio/client';
-import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { temporal } from '@temporalio/proto';
+
+const { History } = temporal.api.history.v1;
 
 type Fetches = Pick<WorkflowHandle, 'fetchHistory'>;
 interface Payload {
@@ -7,14 +9,16 @@ interface Payload {
   data: string;
 }
 
-/** An event as the command line shows it; what tests look at. */
+/** An event as plain JSON; what tests look at. */
 export interface HistoryEvent {
   eventId: string;
   eventType: string;
   userMetadata?: { summary?: Payload };
   markerRecordedEventAttributes?: { markerName: string; details: Record<string, { payloads: Payload[] }> };
   activityTaskScheduledEventAttributes?: { activityType: { name: string }; taskQueue: { name: string } };
-  workflowExecutionUpdateAcceptedEventAttributes?: { acceptedRequest?: { input: { name: string; args?: { payloads: Payload[] } } } };
+  workflowExecutionUpdateAcceptedEventAttributes?: {
+    acceptedRequest?: { input: { name: string; args?: { payloads: Payload[] } } };
+  };
   workflowExecutionStartedEventAttributes?: { workflowType: { name: string } };
 }
 
@@ -25,8 +29,16 @@ export interface RecordedHistory {
 
 /** The whole history of a run, as plain JSON. */
 export async function historyOf(handle: Fetches): Promise<RecordedHistory> {
-  return JSON.parse(historyToJSON(await handle.fetchHistory())) as RecordedHistory;
+  const plain = History.toObject(History.fromObject(await handle.fetchHistory()), {
+    longs: String,
+    enums: String,
+    bytes: String,
+  });
+  return plain as RecordedHistory;
 }
+
+/** The history that was recorded, as the worker replays it. */
+export const readHistory = (recorded: RecordedHistory): temporal.api.history.v1.History => History.fromObject(recorded);
 
 /** Events of a run, in order. */
 export async function eventsOf(handle: Fetches): Promise<HistoryEvent[]> {

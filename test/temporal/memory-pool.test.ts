@@ -1,7 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { fileURLToPath } from 'node:url';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { bundleWorkflowCode, DefaultLogger, Runtime, type WorkflowBundleWithSourceMap, Worker } from '@temporalio/worker';
+import {
+  bundleWorkflowCode,
+  DefaultLogger,
+  Runtime,
+  type WorkflowBundleWithSourceMap,
+  Worker,
+} from '@temporalio/worker';
 import { PoolClient } from '../../activities/pool-client.ts';
 import { createLedgerActivities } from '../../activities/ledger.ts';
 import { poolWorkflowId, TaskQueue } from '../../src/contracts/pool.ts';
@@ -18,13 +24,20 @@ let pool: PoolClient;
 
 beforeAll(async () => {
   env = await temporalServer();
-  bundle = await bundleWorkflowCode({ workflowsPath: fileURLToPath(new URL('../../workflows/memory-pool.ts', import.meta.url)) });
+  bundle = await bundleWorkflowCode({
+    workflowsPath: fileURLToPath(new URL('../../workflows/memory-pool.ts', import.meta.url)),
+  });
   pool = new PoolClient(clientOf(env));
 }, 600_000);
 afterAll(() => env.teardown());
 
 const announce = (name: string, limitBytes: number) =>
-  pool.announce(name, { host: 'here', limitBytes, scratchLimitBytes: 100 * GiB, evidence: { alive: [], cgroup: 'none', runtime: 'process' } });
+  pool.announce(name, {
+    host: 'here',
+    limitBytes,
+    scratchLimitBytes: 100 * GiB,
+    evidence: { alive: [], cgroup: 'none', runtime: 'process' },
+  });
 
 /** Runs the pool's Worker, and one for control acts that answers as told, while the body works. */
 async function withPool(name: string, body: (seen: ReconcileRequest[]) => Promise<void>): Promise<void> {
@@ -49,7 +62,10 @@ async function withPool(name: string, body: (seen: ReconcileRequest[]) => Promis
   } finally {
     workers.forEach((worker) => worker.shutdown());
     await Promise.all(runs);
-    await env.client.workflow.getHandle(poolWorkflowId(name)).terminate('the test is over').catch(() => undefined);
+    await env.client.workflow
+      .getHandle(poolWorkflowId(name))
+      .terminate('the test is over')
+      .catch(() => undefined);
   }
 }
 
@@ -79,7 +95,9 @@ describe('the memory pool as a workflow', () => {
       expect((await pool.status('tokens'))!.lentBytes).toBe(GiB);
       await pool.end('tokens', [end(one.leaseId, second.token)]);
       expect((await pool.status('tokens'))!.lentBytes).toBe(0);
-      expect(await pool.begin('tokens', { leaseId: one.leaseId, runId, host: 'here', process: processId })).toBe('stale');
+      expect(await pool.begin('tokens', { leaseId: one.leaseId, runId, host: 'here', process: processId })).toBe(
+        'stale',
+      );
     });
   }, 60_000);
 
@@ -131,7 +149,8 @@ describe('the memory pool as a workflow', () => {
       const one = ask();
       await pool.acquire('suspects', one);
       await pool.suspect('suspects', { leaseId: one.leaseId, because: 'its holder is closed' });
-      for (let i = 0; i < 100 && (await pool.status('suspects'))!.lentBytes > 0; i++) await new Promise((done) => setTimeout(done, 50));
+      for (let i = 0; i < 100 && (await pool.status('suspects'))!.lentBytes > 0; i++)
+        await new Promise((done) => setTimeout(done, 50));
       expect(seen.map((request) => request.leaseId)).toEqual([one.leaseId]);
       expect((await pool.status('suspects'))!.lentBytes).toBe(0);
     });

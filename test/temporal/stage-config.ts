@@ -46,7 +46,12 @@ export interface StageOptions {
 }
 
 /** The configuration of a test, as resolving a file would give it. Trino `default` is resident, `elsewhere` is not. */
-export function stageConfig({ pool, hardware }: StageOptions, address: string, home: string, workflows: string): ResolvedConfig {
+export function stageConfig(
+  { pool, hardware }: StageOptions,
+  address: string,
+  home: string,
+  workflows: string,
+): ResolvedConfig {
   return {
     root: home,
     home,
@@ -57,7 +62,13 @@ export function stageConfig({ pool, hardware }: StageOptions, address: string, h
     runtime: { kind: 'podman', flags: [], image: 'none' },
     trino: {
       default: { url: 'http://127.0.0.1:1', user: 'test', residence: 'resident', lakeCatalog: 'lake', lakeRoot: home },
-      elsewhere: { url: 'http://127.0.0.1:1', user: 'test', residence: 'external', lakeCatalog: 'lake', lakeRoot: home },
+      elsewhere: {
+        url: 'http://127.0.0.1:1',
+        user: 'test',
+        residence: 'external',
+        lakeCatalog: 'lake',
+        lakeRoot: home,
+      },
     },
     postgres: { default: { url: 'postgres://127.0.0.1:1/none' } },
     workflows,

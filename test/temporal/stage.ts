@@ -101,11 +101,22 @@ export class Stage {
     await pollers.poll(TaskQueue.POOL, { workflowBundle: poolBundle });
     if (poolContinuesAfterEvents !== undefined) {
       const args = [{ pool: poolName, continueAfterEvents: poolContinuesAfterEvents }];
-      await client.workflow.start('memoryPool', { workflowId: poolWorkflowId(poolName), taskQueue: TaskQueue.POOL, args });
+      await client.workflow.start('memoryPool', {
+        workflowId: poolWorkflowId(poolName),
+        taskQueue: TaskQueue.POOL,
+        args,
+      });
     }
     const stopping = new AbortController();
     const log = { info: () => undefined, warn: () => undefined };
-    const standing = new StandingCharges(config, pool, { name: HOST, process, identity: undefined as never }, engines, stopping.signal, log);
+    const standing = new StandingCharges(
+      config,
+      pool,
+      { name: HOST, process, identity: undefined as never },
+      engines,
+      stopping.signal,
+      log,
+    );
     await standing.announce();
     await standing.take();
     const watching = watchPool(
@@ -117,7 +128,8 @@ export class Stage {
         },
         isRunLive: (workflowId, run) => isRunLive(client, workflowId, run),
         dropData: async (data) => {
-          for (const { dataId } of data) await pool.drop(poolName, { dataId, proof: { kind: 'unlinked', atMs: Date.now(), bytesLeft: 0 } });
+          for (const { dataId } of data)
+            await pool.drop(poolName, { dataId, proof: { kind: 'unlinked', atMs: Date.now(), bytesLeft: 0 } });
         },
         onError: () => undefined,
       },
@@ -143,7 +155,10 @@ export class Stage {
     const pollers = new Pollers(config, this.env.nativeConnection, this.#stepWorkers);
     const activities = this.steps.activities({ pool: this.pool, host: HOST, process: ownProcessId() });
     await pollers.poll(TaskQueue.heavy(config.pool.name), { activities, maxConcurrentActivityTaskExecutions: 1 });
-    await pollers.poll(TaskQueue.light(config.pool.name), { activities, maxConcurrentActivityTaskExecutions: config.hardware.lightSlots });
+    await pollers.poll(TaskQueue.light(config.pool.name), {
+      activities,
+      maxConcurrentActivityTaskExecutions: config.hardware.lightSlots,
+    });
   }
 
   /** Stops polling for steps, as a worker does that is told to: what runs is cancelled after the drain deadline. */
@@ -158,7 +173,11 @@ export class Stage {
     };
     return {
       scratch: await openScratch({ root: this.config.scratch }),
-      containers: { runStep: none, listByLabels: async () => [], removeByLabels: async () => [] } as unknown as Engines['containers'],
+      containers: {
+        runStep: none,
+        listByLabels: async () => [],
+        removeByLabels: async () => [],
+      } as unknown as Engines['containers'],
       datafusion: {} as Engines['datafusion'],
       trino: none,
       trinoPid: () => undefined,
@@ -171,7 +190,7 @@ export class Stage {
   start<T = unknown>(type: string, ...args: unknown[]): Promise<Run<T>> {
     this.#serial += 1;
     const options = { workflowId: `${type}-${this.#serial}`, taskQueue: TaskQueue.WORKFLOWS, args };
-    return this.client.workflow.start(type, options) as unknown as Promise<Run<T>>;
+    return this.client.workflow.start(type, options);
   }
 
   /** Starts a run and waits for its end. */
@@ -210,7 +229,8 @@ export class Stage {
 
   /** The pool once it lends nothing but standing charges and keeps no data; fails when something stays. */
   idle(withinMs = 10_000): Promise<PoolStatus> {
-    const atRest = ({ leases, queue }: PoolStatus): boolean => queue.length === 0 && leases.every(({ kind }) => kind === 'standing');
+    const atRest = ({ leases, queue }: PoolStatus): boolean =>
+      queue.length === 0 && leases.every(({ kind }) => kind === 'standing');
     return eventually('the pool is at its standing charges', () => this.status(), atRest, withinMs);
   }
 
@@ -230,11 +250,17 @@ export function silenceTemporal(): void {
 }
 
 /** Looks again until what is seen is right; the failure shows what was seen last. */
-export async function eventually<T>(what: string, look: () => Promise<T>, right: (seen: T) => boolean, withinMs = 10_000): Promise<T> {
-  for (const until = Date.now() + withinMs; ; ) {
+export async function eventually<T>(
+  what: string,
+  look: () => Promise<T>,
+  right: (seen: T) => boolean,
+  withinMs = 10_000,
+): Promise<T> {
+  for (const until = Date.now() + withinMs; ;) {
     const seen = await look();
     if (right(seen)) return seen;
-    if (Date.now() > until) throw new Error(`not within ${withinMs} ms: ${what}; last seen ${JSON.stringify(seen, undefined, 1)}`);
+    if (Date.now() > until)
+      throw new Error(`not within ${withinMs} ms: ${what}; last seen ${JSON.stringify(seen, undefined, 1)}`);
     await sleep(25);
   }
 }

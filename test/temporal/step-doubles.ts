@@ -40,7 +40,9 @@ export class Gate {
     this.#reach(call);
     await Promise.race([
       this.#opened,
-      new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })),
+      new Promise((_resolve, reject) =>
+        signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true }),
+      ),
     ]);
   };
 }
@@ -86,7 +88,14 @@ export class StepDoubles {
         leased(deps, request, async (attempt) => {
           const { info } = Context.current();
           const { step } = request.spec;
-          const call: StepCall = { activity, step, request, token: attempt.token, attempt: info.attempt, workflowId: info.workflowExecution!.workflowId };
+          const call: StepCall = {
+            activity,
+            step,
+            request,
+            token: attempt.token,
+            attempt: info.attempt,
+            workflowId: info.workflowExecution!.workflowId,
+          };
           this.calls.push(call);
           const bytes = request.leaseId === undefined ? 0 : request.leaseBytes;
           this.lentBytes += bytes;
@@ -100,7 +109,11 @@ export class StepDoubles {
             this.running -= 1;
           }
         });
-    return { trinoQuery: double('trinoQuery'), datafusionSql: double('datafusionSql'), postgresLoad: double('postgresLoad') };
+    return {
+      trinoQuery: double('trinoQuery'),
+      datafusionSql: double('datafusionSql'),
+      postgresLoad: double('postgresLoad'),
+    };
   }
 }
 
@@ -111,7 +124,11 @@ function worked({ activity, request }: StepCall, host: string): Worked {
   const used = { ...noUsage(0.5, 'ok'), peakBytes: GiB, rows: ROWS, outputBytes: 8 * MiB };
   if (activity === 'postgresLoad') {
     const { into } = request.spec as { into: string };
-    return { proof: proof(), used, loaded: { table: into, rows: ROWS, bytes: 8 * MiB, strategy: 'freeze', because: 'it is a double' } };
+    return {
+      proof: proof(),
+      used,
+      loaded: { table: into, rows: ROWS, bytes: 8 * MiB, strategy: 'freeze', because: 'it is a double' },
+    };
   }
   const output: HandoffRef = {
     ...request.handoff!,

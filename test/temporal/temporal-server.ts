@@ -22,4 +22,5 @@ export async function temporalServer(): Promise<TestWorkflowEnvironment> {
 }
 
 /** A client of its own connection, as activities have one: calls of an aborted activity must still go out. */
-export const clientOf = (env: TestWorkflowEnvironment): Client => new Client({ connection: env.connection, namespace: env.namespace ?? 'default' });
+export const clientOf = (env: TestWorkflowEnvironment): Client =>
+  new Client({ connection: env.connection, namespace: env.namespace ?? 'default' });

@@ -1,7 +1,8 @@
 import { datafusion, Dataset, postgres, runPipeline, trino, type SinkResult } from '../../src/sdk/index.ts';
 
 /** Rows that take no memory of the pool: an external Trino, on the light queue, so that runs do not wait for each other. */
-const rows = (step: string): Dataset => trino.query(step, { sql: 'select 1', connection: 'elsewhere', weight: 'light' });
+const rows = (step: string): Dataset =>
+  trino.query(step, { sql: 'select 1', connection: 'elsewhere', weight: 'light' });
 
 /** Reads, computes, loads: the main job. */
 export async function threeSteps({ since }: { since: string }): Promise<SinkResult> {
@@ -60,7 +61,7 @@ export async function doesNotWait(): Promise<string> {
 }
 
 export async function awaitsDataset(): Promise<{ isDataset: boolean; step: string }> {
-  const dataset: unknown = await (rows('rows') as unknown as Promise<unknown>);
+  const dataset: unknown = await rows('rows');
   return { isDataset: dataset instanceof Dataset, step: (dataset as Dataset).step };
 }
 

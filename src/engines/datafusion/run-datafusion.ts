@@ -181,6 +181,12 @@ async function makeWritable(dir: string, user: string): Promise<void> {
   }
 }
 
+/** Makes the FIFO that a job will write to, and its directory: a reader opens it before, or while, the job starts. */
+export async function prepareFifo(path: string, user: string = containerUser()): Promise<void> {
+  await makeWritable(dirname(path), user);
+  await makeFifo(path, user);
+}
+
 async function makeFifo(path: string, user: string): Promise<void> {
   const found = await stat(path).catch(() => undefined);
   if (!found) await execa('mkfifo', ['--mode', '600', path]);

@@ -36,7 +36,8 @@ async function openOne(bytes: ByteSource, signal: AbortSignal | undefined): Prom
     return { bytes, reader: await openIpc(bytes) };
   } catch (error) {
     await bytes.close();
-    throw error;
+    // Why it was given up, such as the failure of the process that should have written.
+    throw signal?.aborted && signal.reason instanceof Error ? signal.reason : error;
   } finally {
     signal?.removeEventListener('abort', giveUp);
   }
@@ -73,7 +74,7 @@ function openers(input: ArrowInput): (() => Promise<ByteSource>)[] {
  * Opens the Arrow parts of a handoff, or a FIFO. Files are read one after the other; all must have the columns of the first.
  * A FIFO is waited for: the promise settles when its writer has sent the schema, or `signal` aborts.
  * @throws SpillwayError `InvalidInput` for parts that are not Arrow, `HandoffLost` for files that are gone or cut off,
- * `LoadInterrupted` for a stream that ends without its end mark
+ * `LoadInterrupted` for a stream that ends without its end mark; the signal's reason
  */
 export async function openArrowSource(input: ArrowInput, signal?: AbortSignal): Promise<ArrowSource> {
   const parts = openers(input);

@@ -1,0 +1,161 @@
+import type { HandoffChoice } from '../contracts/handoff.ts';
+import type { PostgresLoadStep, StepSpec, TrinoQueryStep } from '../contracts/pipeline.ts';
+import type { PlannedStep, Rung } from '../contracts/plan.ts';
+import { Weight } from '../contracts/pool.ts';
+import { nearestName } from './nearest-name.ts';
+import { ladderFrom, rungs, SMALLEST_RUNG_BYTES, type RungSizes } from './rungs.ts';
+import { formatBoth, formatBytes, parseBytes } from './sizes.ts';
+
+/** What a plan is made from besides the steps: numbers of the host and of the pool at this moment. */
+export interface PlanFacts {
+  pool: string;
+  lendableBytes: number;
+  lentBytes: number;
+  /** Another run's heavy step runs or waits. */
+  otherHeavy: boolean;
+  rungSizes: RungSizes;
+  lightStepBytes: number;
+  stepScratchBytes: number;
+  /** Configured connections by name; a Trino's memory is lent only when it is resident. */
+  trino: Record<string, { queryBytes: number; resident: boolean }>;
+  postgres: readonly string[];
+  searchAttributes: boolean;
+}
+
+/** What a step is lent, before its weight is looked at. */
+export interface Sized {
+  charge: PlannedStep['charge'];
+  ladder: Rung[];
+  because: string;
+}
+const UNSIZED: Sized = { charge: 'lease', ladder: [], because: '' };
+
+/**
+ * Sizes to try for a step. What cannot be had is added to `problems`.
+ * @param handoff how the rows that a load reads reach it
+ */
+export function sizeStep(
+  spec: StepSpec,
+  handoff: HandoffChoice | undefined,
+  facts: PlanFacts,
+  problems: string[],
+): Sized {
+  switch (spec.verb) {
+    case 'trino.query':
+      return sizeTrino(spec, facts, problems);
+    case 'datafusion.sql':
+      return sizeContainer(spec, facts, problems);
+    case 'postgres.load':
+      return sizeLoad(spec, handoff?.mode === 'parquet', facts, problems);
+  }
+}
+
+function sizeLoad(spec: PostgresLoadStep, decodes: boolean, facts: PlanFacts, problems: string[]): Sized {
+  const connection = spec.connection ?? 'default';
+  if (!facts.postgres.includes(connection)) {
+    problems.push(
+      `${spec.step}: no PostgreSQL named '${connection}' is configured. ${configured('postgres', connection, facts.postgres)}`,
+    );
+    return UNSIZED;
+  }
+  const asked = spec.memory ?? spec.profile;
+  const light = spec.weight !== Weight.HEAVY;
+  if (decodes) {
+    if (asked !== undefined) return sizeContainer(spec, facts, problems);
+    const bytes = Math.min(SMALLEST_RUNG_BYTES, facts.lendableBytes);
+    return {
+      charge: 'lease',
+      ladder: [{ name: 'decode', bytes }],
+      because: 'Parquet is decoded in a container of its own while it is loaded',
+    };
+  }
+  const sized = asked === undefined ? undefined : sizeAsked(spec, facts, problems);
+  const bytes = Math.max(sized?.ladder[0]?.bytes ?? 0, facts.lightStepBytes);
+  // The allowance is the light slots'; what runs elsewhere or needs more is lent its own.
+  if (light && bytes <= facts.lightStepBytes) {
+    return {
+      charge: 'allowance',
+      ladder: [{ name: 'allowance', bytes }],
+      because: 'Arrow batches stream through the worker within its light allowance',
+    };
+  }
+  return sized && bytes > facts.lightStepBytes
+    ? sized
+    : {
+        charge: 'lease',
+        ladder: [{ name: 'stream', bytes }],
+        because: 'Arrow batches stream through the worker, while no other heavy step runs',
+      };
+}
+
+function sizeTrino(spec: TrinoQueryStep, facts: PlanFacts, problems: string[]): Sized {
+  const name = spec.connection ?? 'default';
+  const trino = Object.hasOwn(facts.trino, name) ? facts.trino[name] : undefined;
+  if (!trino) {
+    problems.push(
+      `${spec.step}: no Trino named '${name}' is configured. ${configured('trino', name, Object.keys(facts.trino))}`,
+    );
+    return UNSIZED;
+  }
+  for (const key of ['memory', 'profile'] as const) {
+    if (spec[key] === undefined) continue;
+    problems.push(
+      `${spec.step}.${key} does not apply to trino.query, because a Trino server has one size, got ${spec[key]}. Remove it; set trino.${name} in the configuration instead.`,
+    );
+  }
+  return trino.resident
+    ? {
+        charge: 'lease',
+        ladder: [{ name: 'server', bytes: trino.queryBytes }],
+        because: 'what the resident Trino may grow by over its floor',
+      }
+    : {
+        charge: 'lease',
+        ladder: [{ name: 'external', bytes: 0 }],
+        because: 'an external Trino uses memory of its own',
+      };
+}
+
+function sizeContainer(spec: StepSpec, facts: PlanFacts, problems: string[]): Sized {
+  const bytes = spec.memory === undefined ? undefined : parseBytes(spec.memory);
+  if (bytes !== undefined && bytes < SMALLEST_RUNG_BYTES) {
+    problems.push(
+      `${spec.step}.memory must be at least 600 MB (${SMALLEST_RUNG_BYTES} bytes; below it DataFusion is killed instead of spilling), got ${spec.memory}. Raise it, or remove the key for profile S.`,
+    );
+  }
+  return sizeAsked(spec, facts, problems);
+}
+
+/** Sizes to try from what a step asks for: its memory, else its profile. */
+function sizeAsked(spec: StepSpec, facts: PlanFacts, problems: string[]): Sized {
+  const ladder = rungs(facts.rungSizes, facts.lendableBytes);
+  const bytes = spec.memory === undefined ? undefined : parseBytes(spec.memory);
+  if (bytes === undefined) {
+    const start = spec.profile ?? 'S';
+    return {
+      charge: 'lease',
+      ladder: ladderFrom(ladder, start),
+      because: `profile ${start}${spec.profile ? '' : ' by default'}`,
+    };
+  }
+  if (bytes > facts.lendableBytes) {
+    const [most] = formatBoth(facts.lendableBytes, bytes);
+    problems.push(
+      `${spec.step}.memory must be at most ${most} (what pool ${facts.pool} can lend), got ${spec.memory}. Ask for less, or enlarge the pool.`,
+    );
+  }
+  const larger = ladder.filter((rung) => rung.bytes > bytes);
+  return {
+    charge: 'lease',
+    ladder: [{ name: 'declared', bytes }, ...larger],
+    because: `${formatBytes(bytes)} declared`,
+  };
+}
+
+const configured = (part: string, name: string, known: readonly string[]): string => {
+  if (known.length === 0) return `Run \`spillway up\`, or set ${part}.${name} in the configuration.`;
+  const near = nearestName(name, known);
+  return near === undefined
+    ? `Choose one that is: ${known.join(', ')}.`
+    : `Did you mean '${near}'? Configured: ${known.join(', ')}.`;
+};

@@ -1,0 +1,304 @@
+import { describe, expect, test } from '@jest/globals';
+import { SpillwayError } from '../../../src/contracts/errors.ts';
+import type { PlanRequest } from '../../../src/contracts/plan.ts';
+import { readPipeline } from '../../../src/config/pipeline-schema.ts';
+
+const query = { step: 'lines', verb: 'trino.query', sql: 'select 1' };
+const join = { step: 'daily', verb: 'datafusion.sql', from: { lines: 'lines' }, sql: 'select 1' };
+const load = { step: 'publish', verb: 'postgres.load', from: 'daily', into: 'mart.daily' };
+const good = [query, join, load];
+
+const job = (steps: unknown, over: object = {}): PlanRequest => ({
+  kind: 'job',
+  job: { name: 'daily', steps, ...over },
+});
+const called = (steps: unknown[], sinks = ['publish']): PlanRequest => ({
+  kind: 'steps',
+  pipeline: 'daily',
+  steps,
+  sinks,
+});
+
+/** The problems that a request has, one a line. */
+function problems(request: PlanRequest): string[] {
+  try {
+    readPipeline(request);
+  } catch (error) {
+    expect(error).toBeInstanceOf(SpillwayError);
+    expect((error as SpillwayError).code).toBe('InvalidInput');
+    return (error as Error).message.split('\n');
+  }
+  return [];
+}
+
+describe('both doors', () => {
+  test('read the same steps', () => {
+    expect(readPipeline(job(good))).toEqual({ name: 'daily', steps: good, sinks: ['publish'] });
+    expect(readPipeline(called(good))).toEqual(readPipeline(job(good)));
+  });
+
+  test('take every option of every verb', () => {
+    const options = {
+      ...{ weight: 'heavy', scratch: 1024, startToClose: '2 hours', priority: 5 },
+      retry: { maximumAttempts: 1, initialInterval: 500 },
+    };
+    const steps = [
+      { ...query, ...options, params: ['a', 1, true, null], connection: 'far' },
+      { ...join, ...options, memory: '6 GiB' },
+      {
+        ...{
+          ...load,
+          ...options,
+          profile: 'L',
+          key: ['day'],
+          write: 'replace',
+          strategy: 'unlogged',
+          connection: 'far',
+        },
+        ...{ indexes: [{ columns: ['a', 'b'], unique: true }], indexOrder: 'before-logged' },
+      },
+    ];
+    expect(readPipeline(job(steps, { $schema: 'x' })).steps).toEqual(steps);
+  });
+
+  test('a job runs all its loads, a turn of a workflow the sinks it called', () => {
+    const second = { ...load, step: 'second' };
+    expect(readPipeline(job([...good, second])).sinks).toEqual(['publish', 'second']);
+    expect(readPipeline(called([...good, second], ['second'])).sinks).toEqual(['second']);
+  });
+
+  test.each<[string, PlanRequest]>([
+    ['a job', job([{ ...query, sqll: 'x' }, join, load])],
+    ['a turn', called([{ ...query, sqll: 'x' }, join, load])],
+  ])('%s is checked alike', (_title, request) => {
+    expect(problems(request)).toEqual([
+      'daily: lines.sqll is not known. Did you mean sql? Known: step, weight, profile, memory, scratch, startToClose, retry, priority, verb, sql, params, connection.',
+    ]);
+  });
+});
+
+describe('each problem names key, rule, value and fix', () => {
+  const optional = 'Change it, or remove the key for the default.';
+  test.each<[string, unknown, string]>([
+    ['a key that is missing', { ...query, sql: undefined }, 'lines.sql must be a statement, but is missing. Add it.'],
+    ['an empty statement', { ...query, sql: ' ' }, 'lines.sql must be a statement, got " ". Change it.'],
+    [
+      'a mistyped word',
+      { ...query, weight: 'hevy' },
+      'lines.weight must be one of heavy, light, got "hevy". Did you mean heavy?',
+    ],
+    [
+      'a wrong word',
+      { ...query, profile: 'huge' },
+      `lines.profile must be one of S, M, L, whole, got "huge". ${optional}`,
+    ],
+    [
+      'a size',
+      { ...query, memory: '6 apples' },
+      `lines.memory must be a size such as "6 GiB" or a whole number of bytes, got "6 apples". ${optional}`,
+    ],
+    [
+      'a size of another type',
+      { ...query, scratch: {} },
+      `lines.scratch must be a size such as "6 GiB" or a whole number of bytes, got {}. ${optional}`,
+    ],
+    [
+      'a duration',
+      { ...query, startToClose: 'soon' },
+      `lines.startToClose must be a duration such as "2 hours" or a number of milliseconds, got "soon". ${optional}`,
+    ],
+    [
+      'a priority',
+      { ...query, priority: 9 },
+      `lines.priority must be a whole number from 1 (first) to 5 (last), got 9. ${optional}`,
+    ],
+    [
+      'attempts',
+      { ...query, retry: { maximumAttempts: 0 } },
+      'lines.retry.maximumAttempts must be a whole number >= 1, got 0. Change it.',
+    ],
+    [
+      'a key inside a key',
+      { ...query, retry: { maximumAttemts: 1 } },
+      'lines.retry.maximumAttemts is not known. Did you mean maximumAttempts? Known: maximumAttempts, initialInterval.',
+    ],
+    [
+      'an unknown key near none',
+      { ...query, retry: { often: true } },
+      'lines.retry.often is not known. Remove it. Known: maximumAttempts, initialInterval.',
+    ],
+    [
+      'a parameter',
+      { ...query, params: ['a', {}] },
+      'lines.params.1 must be a text, a number, true, false or null, got {}. Change it.',
+    ],
+    [
+      'tables',
+      { ...join, step: 'j2', from: {} },
+      'j2.from must name at least one dataset: table name → step, got {}. Change it.',
+    ],
+    [
+      'a table name',
+      { ...join, step: 'j2', from: { 'a b': 'lines' } },
+      'j2.from.a b must have a plain table name as its key, got "lines". Change it.',
+    ],
+    ['a target', { ...load, step: 'p2', into: 'daily' }, 'p2.into must be schema.table, got "daily". Change it.'],
+    [
+      'a primary key',
+      { ...load, step: 'p2', key: [] },
+      `p2.key must be a list of at least one column, got []. ${optional}`,
+    ],
+    [
+      'an index',
+      { ...load, step: 'p2', indexes: [{ columns: ['a'], uniqe: true }] },
+      'p2.indexes.0.uniqe is not known. Did you mean unique? Known: columns, unique.',
+    ],
+    [
+      'a step name',
+      { ...query, step: '1st' },
+      '1st.step must start with a letter and have at most 63 letters, digits, _ or -, got "1st". Change it.',
+    ],
+    ['no step name', { verb: 'trino.query', sql: 'x' }, 'steps[3].step must be a name, but is missing. Add it.'],
+    [
+      'a mistyped verb',
+      { step: 'x', verb: 'trino.qury' },
+      'x.verb must be one of trino.query, datafusion.sql, postgres.load, got "trino.qury". Did you mean trino.query?',
+    ],
+    [
+      'no verb',
+      { step: 'x' },
+      'x.verb must be one of trino.query, datafusion.sql, postgres.load, but is missing. Choose one.',
+    ],
+    [
+      'a verb of every object',
+      { step: 'x', verb: 'constructor' },
+      'x.verb must be one of trino.query, datafusion.sql, postgres.load, got "constructor". Choose one.',
+    ],
+    ['no step at all', null, 'steps[3] must be a step { "step": …, "verb": … }, got null. Remove it, or write a step.'],
+    [
+      'two ways to size',
+      { ...query, step: 'x', profile: 'M', memory: '6 GiB' },
+      'x has both profile M and memory 6 GiB. Keep one: a rung, or a size.',
+    ],
+  ])('%s', (_title, step, message) => {
+    const others = [query, join, load].filter((one) => one.step !== (step as { step?: string } | null)?.step);
+    const given = others.length === 3 ? [...others, step] : [step, ...others];
+    expect(problems(job(given))).toEqual([`daily: ${message}`]);
+  });
+
+  test('long values are shortened', () => {
+    const [message] = problems(job([{ ...query, weight: 'x'.repeat(10_000) }, join, load]));
+    expect(message!.length).toBeLessThan(250);
+  });
+
+  test.each<[string, unknown, string]>([
+    [
+      'nothing',
+      undefined,
+      'eltPipeline needs a pipeline { "name": …, "steps": [ … ] } as its input, but is missing. Pass one with --input-file job.json.',
+    ],
+    [
+      'a list',
+      [],
+      'eltPipeline needs a pipeline { "name": …, "steps": [ … ] } as its input, got []. Pass one with --input-file job.json.',
+    ],
+    ['a job without a name', { steps: good }, 'pipeline: name must be a text, but is missing. Name the pipeline.'],
+    [
+      'a job without steps',
+      { name: 'n', steps: [] },
+      'n: steps must be a list of at least one step, got []. Add a step.',
+    ],
+    [
+      'a job with a mistyped key',
+      { name: 'n', step: [], steps: good },
+      'n: step is not known. Did you mean steps? Known: $schema, name, steps.',
+    ],
+    [
+      'a job without a sink',
+      { name: 'n', steps: [query] },
+      'n: no step makes anything happen. Add a sink, for example a postgres.load step.',
+    ],
+  ])('%s is no job', (_title, given, message) => expect(problems({ kind: 'job', job: given })).toEqual([message]));
+});
+
+describe('rules across steps', () => {
+  test.each<[string, unknown[], string]>([
+    [
+      'two steps of one name',
+      [...good, query],
+      "two steps are named 'lines'. Names are unique within a run; rename one.",
+    ],
+    [
+      'a mistyped source',
+      [query, { ...join, from: { l: 'line' } }, load],
+      "daily reads 'line', which is no step of this pipeline. Did you mean 'lines'?",
+    ],
+    [
+      'a source that is nowhere',
+      [query, { ...join, from: { l: 'customers' } }, load],
+      "daily reads 'customers', which is no step of this pipeline. Add that step, or read another.",
+    ],
+    [
+      'a load that is read',
+      [...good, { ...load, step: 'again', from: 'publish' }],
+      "again reads 'publish', which loads a table and gives no rows. Read what 'publish' reads: 'daily'.",
+    ],
+    [
+      'a step that reads itself',
+      [{ ...join, from: { d: 'daily' } }, load],
+      'steps read each other in a circle: daily → daily. Have one of them read another step.',
+    ],
+    [
+      'a circle',
+      [
+        { ...join, step: 'a', from: { t: 'b' } },
+        { ...join, step: 'b', from: { t: 'c', q: 'lines' } },
+        { ...join, step: 'c', from: { t: 'a' } },
+        query,
+        { ...load, from: 'a' },
+      ],
+      'steps read each other in a circle: a → b → c → a. Have one of them read another step.',
+    ],
+  ])('%s', (_title, steps, message) => expect(problems(job(steps))).toEqual([`daily: ${message}`]));
+
+  test('two circles are named, each once', () => {
+    const circle = (one: string, two: string) => [
+      { ...join, step: one, from: { t: two } },
+      { ...join, step: two, from: { t: one } },
+    ];
+    expect(problems(job([...circle('a', 'b'), ...circle('c', 'd'), { ...load, from: 'b' }])).slice(1)).toEqual([
+      '- steps read each other in a circle: a → b → a. Have one of them read another step.',
+      '- steps read each other in a circle: c → d → c. Have one of them read another step.',
+    ]);
+  });
+
+  test('steps that are read twice, on two ways, are no circle', () => {
+    const other = { ...join, step: 'other' };
+    const both = { ...join, step: 'both', from: { a: 'daily', b: 'other', c: 'lines' } };
+    expect(problems(job([query, join, other, both, { ...load, from: 'both' }]))).toEqual([]);
+  });
+});
+
+describe('all problems are told at once', () => {
+  test('of the job, of several steps, and of how they are joined', () => {
+    const steps = [
+      { ...query, weight: 'hevy', memory: 'much' },
+      { ...join, from: { l: 'lins' } },
+      { ...load, into: 'x' },
+      { ...query, step: 'a', verb: 'datafusion.sql', from: { t: 'a' } },
+    ];
+    expect(problems(job(steps, { nam: 1 }))).toEqual([
+      'daily: 6 problems:',
+      expect.stringMatching(/^- nam is not known\. Did you mean name\?/),
+      expect.stringMatching(/^- lines\.weight /),
+      expect.stringMatching(/^- lines\.memory /),
+      expect.stringMatching(/^- publish\.into /),
+      expect.stringMatching(/^- daily reads 'lins'.* Did you mean 'lines'\?$/),
+      expect.stringMatching(/^- steps read each other in a circle: a → a/),
+    ]);
+  });
+
+  test('a step that breaks a rule of its own is still there for its readers, and a broken load is still a sink', () => {
+    expect(problems(job([{ ...query, priority: 0 }, join, { ...load, into: 'x' }]))).toHaveLength(3);
+  });
+});
