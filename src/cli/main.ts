@@ -60,7 +60,7 @@ function buildProgram(output: Output, interrupt: AbortController, done: (exit: E
   };
 
   command('up', 'find, fetch and start Temporal, Trino, PostgreSQL and the DataFusion image', (config, flags) =>
-    upCommand(config, { systemPackages: flags['systemPackages'] !== false, json: flags['json'] === true }, output),
+    upCommand(config, secretReader(config), { systemPackages: flags['systemPackages'] !== false, json: flags['json'] === true }, output),
   )
     .option('--no-system-packages', 'never install system packages')
     .option('--json', 'answer as JSON');

@@ -67,7 +67,7 @@ type Batch = RecordBatch<{ a: Int64; s: Utf8 }>;
 async function batchesOf(path: string, each: (batch: Batch) => void): Promise<void> {
   const file = await open(path);
   try {
-    for await (const batch of await RecordBatchReader.from(file)) each(batch);
+    for await (const batch of (await RecordBatchReader.from(file)) as AsyncIterable<Batch>) each(batch);
   } finally {
     await file.close().catch(() => undefined);
   }

@@ -21,7 +21,7 @@ const FIRST_ROWS = `select shipdate::text, shipmode, revenue::text from ${TABLE}
 
 /** From nothing to a loaded table: all parts, a worker, the example started through the Temporal command line, and what came of it. */
 export async function startCommand(before: ResolvedConfig, readSecret: SecretReader, options: { systemPackages: boolean }, output: Output): Promise<Exit> {
-  await bringUpAll(before, options.systemPackages, output);
+  await bringUpAll(before, readSecret, options.systemPackages, output);
   const cwd = join(packageRoot(), 'examples', 'daily-revenue');
   const config = await loadConfig({ cwd, env: process.env, flags: { home: before.home } });
   installRuntime();

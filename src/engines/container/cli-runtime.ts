@@ -138,7 +138,9 @@ class Attempt {
   async #start(stepPath: string | undefined, output: OutputLines): Promise<number | undefined> {
     const spec = this.#spec;
     const { kind, flags, user = containerUser(), selinux = false } = this.#options;
-    const args = runArguments(spec, { kind, flags, user, selinux, ...(stepPath && { cgroupParent: stepPath }) });
+    const rootless = process.getuid?.() !== 0;
+    const group = stepPath === undefined ? {} : { cgroupParent: stepPath };
+    const args = runArguments(spec, { kind, flags, user, selinux, rootless, ...group });
     // In a process group of its own: a Ctrl-C at the terminal is for us, podman would pass it on into the container.
     const command = execa(kind, args, { reject: false, buffer: false, stdin: 'ignore', detached: true });
     for (const stream of ['stdout', 'stderr'] as const) {

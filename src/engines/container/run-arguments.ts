@@ -12,6 +12,8 @@ export interface HostArguments {
   user: string;
   /** Group to start below; absent where groups cannot be made. */
   cgroupParent?: string;
+  /** Whether we are not root ourselves: our own id must then be the same inside, or files would belong to nobody. */
+  rootless: boolean;
   /** Label shared mounts for SELinux. */
   selinux: boolean;
 }
@@ -30,6 +32,7 @@ export function runArguments(spec: ContainerSpec, host: HostArguments): string[]
     ...['--memory', String(spec.memoryBytes), '--memory-swap', String(spec.memoryBytes)],
     ...['--cpuset-cpus', spec.cpuset],
     ...['--network', 'none', '--read-only', '--cap-drop', 'all', '--security-opt', 'no-new-privileges'],
+    ...(host.rootless && host.kind === 'podman' ? ['--userns', 'keep-id'] : []),
     ...['--user', host.user, '--pids-limit', String(spec.pidsLimit ?? 512)],
     // When the pool's ceiling is passed, a container goes before the worker.
     ...['--oom-score-adj', '500'],

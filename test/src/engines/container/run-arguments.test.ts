@@ -11,7 +11,13 @@ const spec: ContainerSpec = {
     mounts: [{ source: '/data/a', target: '/in/0', writable: false }],
   },
 };
-const host: HostArguments = { kind: 'podman', flags: ['--runtime', 'runc'], user: '65534:65534', selinux: false };
+const host: HostArguments = {
+  kind: 'podman',
+  flags: ['--runtime', 'runc'],
+  user: '65534:65534',
+  rootless: false,
+  selinux: false,
+};
 
 /** Value that follows a flag. */
 const after = (args: string[], flag: string): string | undefined => args[args.indexOf(flag) + 1];
@@ -44,6 +50,12 @@ test('a group is named only where there is one, docker gets no podman flag, SELi
   expect(after(runArguments(spec, { ...host, cgroupParent: '/p/s' }), '--cgroup-parent')).toBe('/p/s');
   expect(runArguments(spec, { ...host, kind: 'docker' })).not.toContain('--timeout');
   expect(after(runArguments(spec, { ...host, selinux: true }), '--volume')).toBe('/data/a:/in/0:ro,z');
+});
+
+test('a container of podman without root keeps our own id', () => {
+  expect(runArguments(spec, host)).not.toContain('--userns');
+  expect(after(runArguments(spec, { ...host, rootless: true }), '--userns')).toBe('keep-id');
+  expect(runArguments(spec, { ...host, rootless: true, kind: 'docker' })).not.toContain('--userns');
 });
 
 test('a path with a colon is refused by name, since the runtime would read it as options', () => {

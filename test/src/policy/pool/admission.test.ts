@@ -146,6 +146,13 @@ describe('heavy steps run one at a time', () => {
     expect(pool.acquire({ leaseId: 'd/x#0', ...heavy, bytes: 0 })).toMatchObject({ kind: 'granted' });
   });
 
+  test('no heavy step takes the slot of a heavy head that waits for bytes', () => {
+    const pool = new PoolDriver(10);
+    pool.acquire({ bytes: 5 });
+    pool.acquire({ leaseId: 'b/head#0', ...heavy, bytes: 7 });
+    expect(pool.acquire({ leaseId: 'c/x#0', ...heavy, bytes: 0 })).toMatchObject({ kind: 'queued' });
+  });
+
   test('a lease on a started server takes no heavy slot', () => {
     const pool = new PoolDriver(10);
     pool.acquire({ kind: 'engine', ...heavy });

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { LeaseKind } from '../../../../src/contracts/pool.ts';
-import { nextToServe } from '../../../../src/policy/pool/admission.ts';
+import { headOf, nextToServe } from '../../../../src/policy/pool/admission.ts';
 import type { PoolState } from '../../../../src/policy/pool/state.ts';
 import { poolStatus } from '../../../../src/policy/pool/status.ts';
 import { step } from '../../../../src/policy/pool/step.ts';
@@ -59,6 +59,44 @@ function neverMoreThanThereIs(seen: Seen): void {
   holds('two heavy steps run', heavy.length <= 1, seen);
 }
 
+/** A lease that an attempt works on goes only with that attempt's end, or with a report on it. */
+function nothingGoesWithoutProof(seen: Seen): void {
+  const { before, after, event } = seen;
+  const ends = event.kind === 'acquire' ? (event.ask.returns ?? []) : event.kind === 'end' ? [event.end] : [];
+  const proofs = event.kind === 'reconciled' ? [event.reconciled] : ends;
+  for (const { leaseId, token } of Object.values(before.leases)) {
+    const proven = proofs.some((one) => one.leaseId === leaseId && one.token === token);
+    holds(
+      'a begun lease went without proof',
+      token === 0 || after.leases[leaseId]?.token !== undefined || proven,
+      seen,
+    );
+  }
+}
+
+/** While the same waiter is the head, what is free for it never becomes less than it needs, but by a grow or a standing charge. */
+function theHeadIsKeptFor(seen: Seen): void {
+  const { before, after, event } = seen;
+  const head = headOf(before);
+  if (['grow', 'announce', 'revived'].includes(event.kind) || !head || headOf(after)?.leaseId !== head.leaseId) return;
+  const fresh = Object.values(after.leases).filter(({ leaseId }) => !before.leases[leaseId]);
+  if (
+    head.engine !== undefined ||
+    fresh.some(({ kind, because }) => kind === 'standing' || because.startsWith('fits, and'))
+  )
+    return;
+  const [was, now] = [sums(before), sums(after)];
+  holds('bytes kept for the head were lent to others', now.freeBytes >= Math.min(was.freeBytes, head.bytes), seen);
+  holds(
+    'scratch kept for the head was lent to others',
+    now.scratchFreeBytes >= Math.min(was.scratchFreeBytes, head.scratchBytes),
+    seen,
+  );
+  const heavyHead = head.kind === 'work' && head.weight === 'heavy';
+  const tookSlot = fresh.some(({ kind, weight }) => kind === 'work' && weight === 'heavy');
+  holds('the slot of a heavy head was given to another', !heavyHead || !tookSlot, seen);
+}
+
 function numbersAreWhole(seen: Seen): void {
   for (const held of [...Object.values(seen.after.leases), ...Object.values(seen.after.data), ...seen.after.queue]) {
     for (const [key, value] of Object.entries(held)) {
@@ -107,6 +145,8 @@ describe('whatever holders, hosts and the network do', () => {
           const world = new PoolWorld((seen) => {
             events += 1;
             neverMoreThanThereIs(seen);
+            nothingGoesWithoutProof(seen);
+            theHeadIsKeptFor(seen);
             numbersAreWhole(seen);
             twiceIsOnce(seen);
             nobodyIsLeftOut(seen);

@@ -259,6 +259,12 @@ describe('ending', () => {
   });
 });
 
+test('a resident engine is never charged for more than was lent on it', () => {
+  const { pool, token } = begun({ engine: 'trino' });
+  pool.end(id, token, { bytesLeft: 9 });
+  expect(pool.sums.lentBytes).toBe(4);
+});
+
 describe('withdrawing', () => {
   test('frees what never began, and an ask that waits', () => {
     const pool = new PoolDriver(10);
