@@ -98,16 +98,38 @@ export const noUsage = (seconds: number, verdict: string): StepUsage => ({
 export function asFailure(error: unknown, details?: StepFailureDetails): ApplicationFailure {
   if (error instanceof ApplicationFailure) return error;
   const known = error instanceof SpillwayError ? error : undefined;
-  const cause = error instanceof Error ? error : new Error(String(error));
+  const unknown = error instanceof Error ? error : new Error(String(error));
   const code: FailureCode = known?.code ?? 'Unexpected';
-  return ApplicationFailure.create({
-    message: known ? known.message : `${cause.message} (unexpected; see the cause)`,
+  const cause = brief(known ? known.cause : unknown);
+  const failure = ApplicationFailure.create({
+    message: known ? known.message : `${unknown.message} (unexpected; see the cause)`,
     type: code,
     nonRetryable: known?.retry === 'give-up',
     details: details ? [details] : [],
-    cause,
+    ...(cause ? { cause } : {}),
   });
+  failure.stack = briefStack(unknown);
+  return failure;
 }
+
+/**
+ * A cause as far as it helps. Of a pending attempt's failure the server keeps 4 KB, and of a longer one it shows no word:
+ * "Failure exceeds size limit".
+ */
+function brief(error: unknown, levels = 3): Error | undefined {
+  if (!(error instanceof Error) || levels === 0) return undefined;
+  const cause = brief(error.cause, levels - 1);
+  const shorter = new Error(error.message.slice(0, 300), cause ? { cause } : {});
+  shorter.name = error.name;
+  shorter.stack = briefStack(error);
+  return shorter;
+}
+
+/** Where an error came from: its first frames, without the message that stands beside them. */
+const briefStack = ({ name, stack = '' }: Error): string => {
+  const frames = stack.split('\n').filter((line) => /^\s+at /.test(line));
+  return [name, ...frames.slice(0, 4)].join('\n');
+};
 
 /** Longest time of this attempt, in ms. */
 export const attemptMs = (): number => Context.current().info.startToCloseTimeoutMs;

@@ -9,8 +9,12 @@ export interface BenchOrder {
   readonly rounds: number;
   /** Only prove that it runs: little data, no warm-up. Its figures say nothing. */
   readonly quick: boolean;
+  /** Environment of the caller. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Aborted when the caller is told to end; benches then stop what they started. */
+  readonly signal: AbortSignal;
   /** Tells what is going on, one line each. */
-  say(line: string): void;
+  readonly say: (line: string) => void;
 }
 
 /** What a bench answers. */

@@ -5,7 +5,11 @@ import type { Figure } from './figures.ts';
 /** What `--json` writes: the figures of one bench, with all that is needed to judge them elsewhere. */
 export interface FigureFile {
   readonly name: string;
-  readonly git: { readonly sha: string; readonly branch: string; /** Files that differ from the commit. */ readonly changed: number } | null;
+  readonly git: {
+    readonly sha: string;
+    readonly branch: string;
+    /** Files that differ from the commit. */ readonly changed: number;
+  } | null;
   readonly machine: { readonly cpu: string; readonly cpus: number; readonly ramBytes: number; readonly kernel: string };
   /** Part → version. */
   readonly versions: Readonly<Record<string, string>>;
@@ -14,9 +18,22 @@ export interface FigureFile {
 }
 
 /** Puts a file together from figures and from what this machine and checkout say of themselves. */
-export function figureFile(of: { name: string; rounds: number; versions: Record<string, string>; figures: Figure[]; root: string }): FigureFile {
+export function figureFile(of: {
+  name: string;
+  rounds: number;
+  versions: Record<string, string>;
+  figures: Figure[];
+  root: string;
+}): FigureFile {
   const { name, rounds, versions, figures, root } = of;
-  return { name, git: gitOf(root), machine: machineOf(), versions: { node: process.versions.node, ...versions }, rounds, figures };
+  return {
+    name,
+    git: gitOf(root),
+    machine: machineOf(),
+    versions: { node: process.versions.node, ...versions },
+    rounds,
+    figures,
+  };
 }
 
 function machineOf(): FigureFile['machine'] {
@@ -26,9 +43,12 @@ function machineOf(): FigureFile['machine'] {
 
 /** The checkout that was measured; null outside of one. */
 function gitOf(root: string): FigureFile['git'] {
-  const git = (...args: string[]): string => execFileSync('git', args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+  const git = (...args: string[]): string =>
+    execFileSync('git', args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
   try {
-    const changed = git('status', '--porcelain').split('\n').filter((line) => line !== '').length;
+    const changed = git('status', '--porcelain')
+      .split('\n')
+      .filter((line) => line !== '').length;
     return { sha: git('rev-parse', 'HEAD'), branch: git('rev-parse', '--abbrev-ref', 'HEAD'), changed };
   } catch {
     return null;

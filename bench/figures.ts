@@ -39,7 +39,8 @@ export function figureOf({ name, unit, ours, against, theirs, goal }: Measured):
   const other = theirs && spreadOf(theirs);
   const ratio = other && other.median > 0 ? own.median / other.median : undefined;
   const judged = goal?.of === 'ratio' ? ratio : own.median;
-  if (goal && judged === undefined) throw new RangeError(`${name}: its goal is a ratio, and there is nothing to compare with`);
+  if (goal && judged === undefined)
+    throw new RangeError(`${name}: its goal is a ratio, and there is nothing to compare with`);
   return {
     name,
     ours: rounded(own.median),
@@ -55,7 +56,8 @@ export function figureOf({ name, unit, ours, against, theirs, goal }: Measured):
   };
 }
 
-const goalText = ({ of, atMost }: Goal, unit: string): string => (of === 'ratio' ? `<= ${atMost} x theirs` : `<= ${atMost} ${unit}`);
+const goalText = ({ of, atMost }: Goal, unit: string): string =>
+  of === 'ratio' ? `<= ${atMost} x theirs` : `<= ${atMost} ${unit}`;
 
 const range = ({ min, max }: Spread): [number, number] => [rounded(min), rounded(max)];
 
@@ -79,5 +81,12 @@ export function figureTable(figures: readonly Figure[]): string {
     figure.against ?? '',
   ]);
   const widths = header.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]!.length)));
-  return [header, ...rows].map((row) => row.map((cell, i) => cell.padEnd(widths[i]!)).join('  ').trimEnd()).join('\n');
+  return [header, ...rows]
+    .map((row) =>
+      row
+        .map((cell, i) => cell.padEnd(widths[i]!))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
 }

@@ -39,10 +39,12 @@ function readArguments(argv: string[]): Asked {
   const { values, positionals } = parsed;
   const [name, ...more] = positionals;
   const bench = name === undefined ? undefined : BENCHES[name];
-  if (name === undefined || !bench || more.length > 0) return refuse(name === undefined ? 'no bench is named' : `no bench is named '${positionals.join(' ')}'`);
+  if (name === undefined || !bench || more.length > 0)
+    return refuse(name === undefined ? 'no bench is named' : `no bench is named '${positionals.join(' ')}'`);
   const quick = values.quick === true;
   const rounds = values.rounds === undefined ? (quick ? 1 : DEFAULT_ROUNDS) : Number(values.rounds);
-  if (!Number.isSafeInteger(rounds) || rounds < 1) return refuse(`--rounds must be a whole number >= 1, got ${values.rounds}`);
+  if (!Number.isSafeInteger(rounds) || rounds < 1)
+    return refuse(`--rounds must be a whole number >= 1, got ${values.rounds}`);
   return { name, bench, rounds, quick, ...(values.json === undefined ? {} : { json: values.json }) };
 }
 
@@ -50,15 +52,25 @@ async function main(): Promise<void> {
   const { name, bench, rounds, quick, json } = readArguments(process.argv.slice(2));
   const config = await loadConfig({ cwd: process.cwd(), env: process.env });
   const say = (line: string): void => void process.stderr.write(`${line}\n`);
-  const { figures, versions } = await bench({ config, rounds, quick, say });
+  const interrupt = new AbortController();
+  const stop = (signal: string): void =>
+    interrupt.abort(new SpillwayError('Unexpected', `${signal}: the bench was stopped`));
+  process.once('SIGINT', stop).once('SIGTERM', stop);
+  const { figures, versions } = await bench({ config, rounds, quick, say, env: process.env, signal: interrupt.signal });
   process.stdout.write(`${figureTable(figures)}\n`);
   if (quick) say('--quick only proves that it runs; its figures say nothing.');
-  if (json !== undefined) writeFileSync(json, `${JSON.stringify(figureFile({ name, rounds, versions, figures, root: packageRoot() }), undefined, 2)}\n`);
+  if (json !== undefined)
+    writeFileSync(
+      json,
+      `${JSON.stringify(figureFile({ name, rounds, versions, figures, root: packageRoot() }), undefined, 2)}\n`,
+    );
 }
 
 try {
   await main();
 } catch (error) {
-  process.stderr.write(`${error instanceof SpillwayError ? error.message : error instanceof Error ? error.stack : String(error)}\n`);
+  process.stderr.write(
+    `${error instanceof SpillwayError ? error.message : error instanceof Error ? error.stack : String(error)}\n`,
+  );
   process.exitCode = error instanceof SpillwayError && error.code === 'InvalidInput' ? 2 : 1;
 }

@@ -18,7 +18,8 @@ export interface Work {
 /** A quarter of lineitem beside its orders (1.5 million rows at scale factor 1), sorted into one table and summed up into another. */
 export function workOf(schema: 'sf1' | 'tiny'): Work {
   return {
-    extract: `select l.orderkey, l.linenumber, l.partkey, l.suppkey, l.quantity, l.extendedprice, l.discount, l.shipdate, l.shipmode,
+    extract:
+      `select l.orderkey, l.linenumber, l.partkey, l.suppkey, l.quantity, l.extendedprice, l.discount, l.shipdate, l.shipmode,
                 o.orderdate, o.orderpriority, o.custkey
               from tpch.${schema}.lineitem l join tpch.${schema}.orders o on o.orderkey = l.orderkey
               where mod(l.orderkey, 4) = 0`.replace(/\n\s+/g, '\n'),
@@ -32,7 +33,10 @@ export function workOf(schema: 'sf1' | 'tiny'): Work {
       {
         name: 'daily',
         sql: `select shipdate, shipmode, orderpriority, count(*) as lines, sum(quantity) as quantity, sum(extendedprice * (1 - discount)) as revenue
-              from lines group by shipdate, shipmode, orderpriority order by shipdate, shipmode, orderpriority`.replace(/\n\s+/g, '\n'),
+              from lines group by shipdate, shipmode, orderpriority order by shipdate, shipmode, orderpriority`.replace(
+          /\n\s+/g,
+          '\n',
+        ),
         key: ['shipdate', 'shipmode', 'orderpriority'],
         indexes: [],
       },

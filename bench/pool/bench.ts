@@ -26,10 +26,11 @@ interface Crowd {
 }
 
 /** What a lease costs a step, message by message; and many runs at once where only ten fit. */
-export const poolBench: Bench = async ({ config, rounds, quick, say }) => {
+export const poolBench: Bench = async (order) => {
+  const { rounds, quick, signal, say } = order;
   const steps = quick ? 10 : 100;
   const crowdSize = quick ? 20 : 100;
-  const stage = await openStage(config, say);
+  const stage = await openStage(order);
   try {
     const job = { steps, weight: 'heavy', workMs: 0 } as const;
     const variants = {
@@ -45,6 +46,7 @@ export const poolBench: Bench = async ({ config, rounds, quick, say }) => {
     const left: number[] = [];
     for (let round = 0; round < rounds; round += 1) {
       for (const name of ['plain', 'unleased', 'leased'] as const) {
+        signal.throwIfAborted();
         stage.pool.taken();
         const before = await poolLength(stage);
         chains[name].push(await variants[name]());
@@ -55,12 +57,21 @@ export const poolBench: Bench = async ({ config, rounds, quick, say }) => {
         poolEvents.push(((await poolLength(stage)) - before) / steps);
       }
       messages.endAlone.push(await endsAlone(stage, quick ? 5 : 50, round));
-      crowds.theirs.push(await crowd(stage, crowdSize, 'plainSteps', { steps: 1, taskQueue: PLAIN_TEN_QUEUE, workMs: WORK_MS }));
+      crowds.theirs.push(
+        await crowd(stage, crowdSize, 'plainSteps', { steps: 1, taskQueue: PLAIN_TEN_QUEUE, workMs: WORK_MS }),
+      );
       crowds.ours.push(
-        await crowd(stage, crowdSize, 'runnerSteps', { steps: 1, charge: 'lease', weight: 'light', workMs: WORK_MS } satisfies StepJob),
+        await crowd(stage, crowdSize, 'runnerSteps', {
+          steps: 1,
+          charge: 'lease',
+          weight: 'light',
+          workMs: WORK_MS,
+        } satisfies StepJob),
       );
       left.push(await leftOver(stage));
-      say(`round ${round + 1} of ${rounds}: ${JSON.stringify({ plain: chains.plain.at(-1), unleased: chains.unleased.at(-1), leased: chains.leased.at(-1), crowds: { ours: crowds.ours.at(-1), theirs: crowds.theirs.at(-1) } })}`);
+      say(
+        `round ${round + 1} of ${rounds}: ${JSON.stringify({ plain: chains.plain.at(-1), unleased: chains.unleased.at(-1), leased: chains.leased.at(-1), crowds: { ours: crowds.ours.at(-1), theirs: crowds.theirs.at(-1) } })}`,
+      );
     }
     const of = (name: keyof typeof variants, key: keyof Chain): number[] => chains[name].map((one) => one[key]);
     const minus = (a: number[], b: number[]): number[] => a.map((value, round) => value - b[round]!);
@@ -113,7 +124,10 @@ async function crowd({ client }: Stage, size: number, type: string, input: unkno
       client.workflow.execute(type, { workflowId: nextId(type), taskQueue: TaskQueue.WORKFLOWS, args: [input] }),
     ),
   );
-  return { seconds: (performance.now() - began) / 1000, done: ends.filter(({ status }) => status === 'fulfilled').length };
+  return {
+    seconds: (performance.now() - began) / 1000,
+    done: ends.filter(({ status }) => status === 'fulfilled').length,
+  };
 }
 
 /** Median time of an end that rides on nothing: acquired and begun by this very process. */
@@ -123,7 +137,16 @@ async function endsAlone({ pool }: Stage, count: number, round: number): Promise
   for (let index = 0; index < count; index += 1) {
     const leaseId = `alone-${round}/${index}#0`;
     const holder: Ask['holder'] = { host: 'bench', process };
-    await pool.acquire(POOL, { leaseId, kind: 'work', weight: 'light', bytes: LEASE_BYTES, scratchBytes: 0, priority: 3, holder, step: 'alone' });
+    await pool.acquire(POOL, {
+      leaseId,
+      kind: 'work',
+      weight: 'light',
+      bytes: LEASE_BYTES,
+      scratchBytes: 0,
+      priority: 3,
+      holder,
+      step: 'alone',
+    });
     const begun = await pool.begin(POOL, { leaseId, runId: 'none', host: 'bench', process });
     if (begun === 'stale') throw new Error(`${leaseId} was stale right after it was granted`);
     const proof = { kind: 'exited', atMs: Date.now(), bytesLeft: 0 } as const;

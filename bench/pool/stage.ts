@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -7,7 +8,6 @@ import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import { leased, noUsage } from '../../activities/leased.ts';
 import { createLedgerActivities } from '../../activities/ledger.ts';
-import type { ResolvedConfig } from '../../src/config/resolved.ts';
 import type { HandoffRef } from '../../src/contracts/handoff.ts';
 import type { PlanRequest } from '../../src/contracts/plan.ts';
 import { dataIdOf, type Proof, TaskQueue } from '../../src/contracts/pool.ts';
@@ -16,6 +16,7 @@ import { ownProcessId } from '../../src/host/process-id.ts';
 import { SEARCH_ATTRIBUTES } from '../../src/provision/pins.ts';
 import { temporalCli } from '../../src/provision/temporal-cli.ts';
 import { bundlePool, bundleWorkflows } from '../../src/worker/bundles.ts';
+import type { BenchOrder } from '../bench.ts';
 import { POOL, POOL_BYTES, type StepJob, stepPlan } from './step-plan.ts';
 import { TimedPool } from './timed-pool.ts';
 
@@ -41,9 +42,9 @@ export interface Stage {
 const unlinked = (): Proof => ({ kind: 'unlinked', atMs: Date.now(), bytesLeft: 0 });
 
 /** Starts a development server in memory, with the settings of `spillway up`, and the Workers. */
-export async function openStage(config: ResolvedConfig, say: (line: string) => void): Promise<Stage> {
+export async function openStage({ config, env: environment, say }: BenchOrder): Promise<Stage> {
   Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
-  const cli = await temporalCli(`${config.home}/cache`, process.env, ({ text }) => say(text));
+  const cli = await temporalCli(join(config.home, 'cache'), environment, ({ text }) => say(text));
   const env = await TestWorkflowEnvironment.createLocal({
     server: {
       executable: { type: 'existing-path', path: cli.path },
@@ -63,10 +64,20 @@ export async function openStage(config: ResolvedConfig, say: (line: string) => v
     const client = new Client({ connection: env.connection, namespace: env.namespace ?? 'default' });
     const pool = new TimedPool(client);
     const starts = new Map<string, number[]>();
-    const module = fileURLToPath(new URL(`./workflows${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url));
-    const [poolBundle, workflowBundle] = await Promise.all([bundlePool(config), bundleWorkflows({ ...config, workflows: module })]);
+    const module = fileURLToPath(
+      new URL(`./workflows${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url),
+    );
+    const [poolBundle, workflowBundle] = await Promise.all([
+      bundlePool(config),
+      bundleWorkflows({ ...config, workflows: module }),
+    ]);
     const poll = async (taskQueue: string, options: Omit<WorkerOptions, 'taskQueue'>): Promise<void> => {
-      const worker = await Worker.create({ connection: env.nativeConnection, namespace: env.namespace ?? 'default', taskQueue, ...options });
+      const worker = await Worker.create({
+        connection: env.nativeConnection,
+        namespace: env.namespace ?? 'default',
+        taskQueue,
+        ...options,
+      });
       const ended = worker.run();
       closers.push(async () => {
         worker.shutdown();

@@ -25,7 +25,12 @@ export function stepPlan(job: StepJob): RunPlan {
     const before = names[index - 1];
     return {
       step,
-      spec: { step, verb: 'datafusion.sql', from: before === undefined ? {} : { rows: before }, sql: `-- ${job.workMs} ms` },
+      spec: {
+        step,
+        verb: 'datafusion.sql',
+        from: before === undefined ? {} : { rows: before },
+        sql: `-- ${job.workMs} ms`,
+      },
       weight: job.weight,
       taskQueue: job.weight === 'heavy' ? TaskQueue.heavy(POOL) : TaskQueue.light(POOL),
       charge: job.charge,

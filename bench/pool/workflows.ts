@@ -9,7 +9,19 @@ export async function runnerSteps(job: StepJob): Promise<void> {
 }
 
 /** The same steps as plain Temporal code. */
-export async function plainSteps({ steps, taskQueue, workMs }: { steps: number; taskQueue: string; workMs: number }): Promise<void> {
-  const { plainStep } = proxyActivities<PlainActivities>({ taskQueue, startToCloseTimeout: '1 minute', heartbeatTimeout: '20 seconds' });
+export async function plainSteps({
+  steps,
+  taskQueue,
+  workMs,
+}: {
+  steps: number;
+  taskQueue: string;
+  workMs: number;
+}): Promise<void> {
+  const { plainStep } = proxyActivities<PlainActivities>({
+    taskQueue,
+    startToCloseTimeout: '1 minute',
+    heartbeatTimeout: '20 seconds',
+  });
   for (let step = 0; step < steps; step += 1) await plainStep({ workMs });
 }

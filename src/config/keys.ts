@@ -40,15 +40,6 @@ export function flagName(key: string): string {
   return `--${words.toLowerCase()}`;
 }
 
-/** The known word with the fewest edits from `word`; undefined when none is near. */
-export function nearest(word: string, known: readonly string[]): string | undefined {
-  const ranked = known
-    .map((candidate) => ({ candidate, edits: edits(word.toLowerCase(), candidate.toLowerCase()) }))
-    .sort((a, b) => a.edits - b.edits);
-  const [best] = ranked;
-  return best && best.edits <= Math.max(2, Math.floor(word.length / 3)) ? best.candidate : undefined;
-}
-
 function leaves(schema: z.ZodType, path: readonly string[]): KnownKey[] {
   if (schema instanceof z.ZodOptional) return leaves(schema.unwrap() as z.ZodType, path);
   if (schema instanceof z.ZodRecord) return leaves(schema.valueType as z.ZodType, [...path, '*']);
@@ -62,18 +53,4 @@ function leaves(schema: z.ZodType, path: readonly string[]): KnownKey[] {
 /** Puts `*` for the names of connections. */
 export function genericPath(path: readonly string[]): string[] {
   return path.map((part, index) => (index === 1 && (path[0] === 'trino' || path[0] === 'postgres') ? '*' : part));
-}
-
-/** Levenshtein distance. */
-function edits(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i += 1) {
-    const current = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const replaced = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      current.push(Math.min(replaced, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
-    }
-    previous = current;
-  }
-  return previous[b.length] ?? 0;
 }

@@ -1,5 +1,6 @@
 import type { z } from 'zod';
-import { environmentName, flagName, genericPath, KNOWN_KEYS, keysBelow, nearest } from './keys.ts';
+import { nearestName } from '../policy/nearest-name.ts';
+import { environmentName, flagName, genericPath, KNOWN_KEYS, keysBelow } from './keys.ts';
 import type { Origin } from './resolved.ts';
 import { SCHEMA } from './schema.ts';
 
@@ -44,7 +45,7 @@ export function environmentLayer(env: Readonly<Record<string, string | undefined
   // Other programs may use the prefix; only what looks like a slip of the pen is a problem.
   const slips = Object.keys(env).flatMap((name) => {
     if (!name.startsWith('SPILLWAY_') || names.has(name)) return [];
-    const close = nearest(name, [...names.keys()]);
+    const close = nearestName(name, [...names.keys()]);
     const near =
       close !== undefined && Math.abs(close.length - name.length) <= 2 && close.slice(0, 12) === name.slice(0, 12);
     return near ? [`${name} is not a variable of Spillway. Did you mean ${close}?`] : [];
@@ -124,7 +125,7 @@ function problemLines(issue: z.core.$ZodIssue, content: unknown, sourceOf: Sourc
       const full = [...issue.path.map(String), name].join('.');
       const { source } = sourceOf(full);
       const known = keysBelow(issue.path);
-      const close = nearest(name, known);
+      const close = nearestName(name, known);
       const hint =
         close === undefined
           ? `Known here: ${known.join(', ')}`

@@ -20,6 +20,7 @@ export interface HandoffPart {
   kind: 'arrow' | 'parquet';
   uri: string;
   rows: number;
+  /** Of the file, as it lies on disk. */
   bytes: number;
 }
 

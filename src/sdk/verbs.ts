@@ -17,6 +17,11 @@ function checkOptions(verb: string, step: unknown, options: unknown): void {
 /** Rows of a query that Trino runs; large results are unloaded on the server. */
 function query(step: string, options: Options<TrinoQueryStep>): Dataset {
   checkOptions('trino.query', step, options);
+  // JSON would make NULL of it, and a comparison with NULL finds no row: a mistyped key of an input would empty a table.
+  const missing = options.params?.findIndex((value) => (value as unknown) === undefined) ?? -1;
+  if (missing >= 0) {
+    throw failure('InvalidInput', `trino.query('${step}') got undefined as parameter ${missing + 1}. Check the names in the workflow's input; write null for NULL.`);
+  }
   currentRun('trino.query').add({ ...options, step, verb: 'trino.query' });
   return new Dataset(step);
 }

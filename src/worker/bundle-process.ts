@@ -24,7 +24,6 @@ class ErrorLines implements Logger {
     return this.#lines.slice(0, 4).join(' ');
   }
   error(message: string): void {
-    // eslint-disable-next-line no-control-regex -- the bundler colours its text
     const plain = message.replace(/\u001b\[[0-9;]*m/g, '');
     this.#lines.push(
       ...plain

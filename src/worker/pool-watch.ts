@@ -32,11 +32,11 @@ const HOLDERS_A_ROUND = 50;
  */
 export async function watchPool(deps: WatchDeps, signal: AbortSignal): Promise<void> {
   const deadSince = new Map<string, number>();
-  for (let from = 0; !signal.aborted; from += HOLDERS_A_ROUND) {
+  for (let from = 0; !signal.aborted; ) {
     try {
       const ledger = await deps.pool.ledger(deps.poolName);
       await deps.renew(ledger);
-      if (ledger) from = (await lookRound(deps, ledger, from, deadSince)) ? from : 0;
+      from = ledger && (await lookRound(deps, ledger, from, deadSince)) ? from + HOLDERS_A_ROUND : 0;
     } catch (error) {
       if (!signal.aborted) deps.onError(error);
     }

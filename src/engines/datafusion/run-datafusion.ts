@@ -172,7 +172,7 @@ async function removeOutput({ kind, dir }: { kind: string; dir: string }): Promi
   for (const name of [`.${PART}.${kind}.tmp`, `${PART}.${kind}`]) await rm(join(dir, name), { force: true });
 }
 
-/** Makes a directory that the container's user may write to. Another's existing directory is left as it is. */
+/** Makes a directory that the container's user may write to; as root, one that is there is given to that user. */
 async function makeWritable(dir: string, user: string): Promise<void> {
   await mkdir(dir, { recursive: true });
   if (process.getuid?.() === 0) {

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { environmentName, flagName, keysBelow, KNOWN_KEYS, nearest } from '../../../src/config/keys.ts';
+import { environmentName, flagName, keysBelow, KNOWN_KEYS } from '../../../src/config/keys.ts';
 import { HARDWARE_KEYS } from '../../../src/config/override-hardware.ts';
 
 test.each([
@@ -20,12 +20,6 @@ test('every number of a profile that can be overridden is a known key', () => {
   const known = KNOWN_KEYS.map(({ key }) => key);
   expect(Object.keys(HARDWARE_KEYS).filter((key) => !known.includes(key))).toEqual([]);
 });
-
-test.each<[string, string[], string | undefined]>([
-  ['limt', ['limit', 'name'], 'limit'],
-  ['scratchlimit', ['scratchLimit', 'limit'], 'scratchLimit'],
-  ['zzz', ['limit', 'name'], undefined],
-])('the nearest to %s', (word, known, expected) => expect(nearest(word, known)).toBe(expected));
 
 test('keys below a connection do not depend on its name', () => {
   expect(keysBelow(['trino', 'eu-west'])).toEqual(['url', 'user', 'password', 'residence', 'lakeCatalog']);

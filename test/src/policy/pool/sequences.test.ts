@@ -80,11 +80,11 @@ function theHeadIsKeptFor(seen: Seen): void {
   const head = headOf(before);
   if (['grow', 'announce', 'revived'].includes(event.kind) || !head || headOf(after)?.leaseId !== head.leaseId) return;
   const fresh = Object.values(after.leases).filter(({ leaseId }) => !before.leases[leaseId]);
-  if (
-    head.engine !== undefined ||
-    fresh.some(({ kind, because }) => kind === 'standing' || because.startsWith('fits, and'))
-  )
-    return;
+  // Served as the head itself, being of a better priority, or passed in a standstill.
+  const others = fresh.some(
+    ({ kind, because }) => kind === 'standing' || /^(first in the queue|fits, and)/.test(because),
+  );
+  if (head.engine !== undefined || others) return;
   const [was, now] = [sums(before), sums(after)];
   holds('bytes kept for the head were lent to others', now.freeBytes >= Math.min(was.freeBytes, head.bytes), seen);
   holds(
