@@ -4,8 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Context } from '@temporalio/activity';
 import { Client } from '@temporalio/client';
-import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
+import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkerOptions } from '@temporalio/worker';
 import { leased, noUsage } from '../../activities/leased.ts';
 import { createLedgerActivities } from '../../activities/ledger.ts';
 import type { HandoffRef } from '../../src/contracts/handoff.ts';
@@ -13,10 +12,10 @@ import type { PlanRequest } from '../../src/contracts/plan.ts';
 import { dataIdOf, type Proof, TaskQueue } from '../../src/contracts/pool.ts';
 import type { DropRequest, RunnerActivities, StepRequest, StepResult } from '../../src/contracts/steps.ts';
 import { ownProcessId } from '../../src/host/process-id.ts';
-import { SEARCH_ATTRIBUTES } from '../../src/provision/pins.ts';
 import { temporalCli } from '../../src/provision/temporal-cli.ts';
 import { bundlePool, bundleWorkflows } from '../../src/worker/bundles.ts';
 import type { BenchOrder } from '../bench.ts';
+import { startDevServer } from './dev-server.ts';
 import { POOL, POOL_BYTES, type StepJob, stepPlan } from './step-plan.ts';
 import { TimedPool } from './timed-pool.ts';
 
@@ -45,23 +44,15 @@ const unlinked = (): Proof => ({ kind: 'unlinked', atMs: Date.now(), bytesLeft: 
 export async function openStage({ config, env: environment, say }: BenchOrder): Promise<Stage> {
   Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
   const cli = await temporalCli(join(config.home, 'cache'), environment, ({ text }) => say(text));
-  const env = await TestWorkflowEnvironment.createLocal({
-    server: {
-      executable: { type: 'existing-path', path: cli.path },
-      extraArgs: [
-        ...['--dynamic-config-value', 'history.transferProcessorMaxPollRPS=2000'],
-        ...['--dynamic-config-value', 'history.timerProcessorMaxPollRPS=2000'],
-        ...SEARCH_ATTRIBUTES.flatMap((name) => ['--search-attribute', `${name}=Keyword`]),
-      ],
-    },
-  });
-  const closers: (() => Promise<unknown>)[] = [() => env.teardown()];
+  const server = await startDevServer(cli.path);
+  const closers: (() => Promise<unknown>)[] = [() => server.stop()];
   const close = async (): Promise<void> => {
     for (const closer of closers.splice(0).reverse()) await closer();
   };
   try {
-    // Of its own connection: calls of an aborted activity must still go out.
-    const client = new Client({ connection: env.connection, namespace: env.namespace ?? 'default' });
+    const native = await NativeConnection.connect({ address: server.address });
+    closers.push(() => native.close());
+    const client = new Client({ connection: server.connection });
     const pool = new TimedPool(client);
     const starts = new Map<string, number[]>();
     const module = fileURLToPath(
@@ -73,8 +64,7 @@ export async function openStage({ config, env: environment, say }: BenchOrder): 
     ]);
     const poll = async (taskQueue: string, options: Omit<WorkerOptions, 'taskQueue'>): Promise<void> => {
       const worker = await Worker.create({
-        connection: env.nativeConnection,
-        namespace: env.namespace ?? 'default',
+        connection: native,
         taskQueue,
         ...options,
       });
@@ -113,7 +103,7 @@ export async function openStage({ config, env: environment, say }: BenchOrder): 
       scratchLimitBytes: POOL_BYTES,
       evidence: { alive: [], cgroup: 'none', runtime: 'process' },
     });
-    const { serverVersion } = await env.connection.workflowService.getSystemInfo({});
+    const { serverVersion } = await server.connection.workflowService.getSystemInfo({});
     return { client, pool, starts, serverVersion: serverVersion ?? 'unknown', close };
   } catch (error) {
     await close();

@@ -21,7 +21,11 @@ export function afterFailure(state: LadderState, code: FailureCode, rungs: numbe
     return { kind: 'again', state: { ...state, rung: state.rung + 1 }, because: 'ran out of memory' };
   }
   if (code === 'OutOfMemoryCeiling' && state.ceilingRetries < CEILING_BUDGET) {
-    return { kind: 'again', state: { ...state, ceilingRetries: state.ceilingRetries + 1 }, because: 'another step passed its lease' };
+    return {
+      kind: 'again',
+      state: { ...state, ceilingRetries: state.ceilingRetries + 1 },
+      because: 'another step passed its lease',
+    };
   }
   if (code === 'LeaseLost' && state.lostLeases < LOST_BUDGET) {
     return { kind: 'again', state: { ...state, lostLeases: state.lostLeases + 1 }, because: 'its lease was lost' };

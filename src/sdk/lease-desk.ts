@@ -18,7 +18,7 @@ const message = { startToCloseTimeout: '30 seconds', retry: { maximumAttempts: 5
  * Whoever waits asks again after this long, then less and less often: the grant may have been sent to the run that this one was
  * reset from, or the pool may have lost its ledger. Asking again changes nothing for who is still in the queue.
  */
-const ASK_AGAIN = { firstMs: 10_000, factor: 3, mostMs: 600_000 } as const;
+const ASK_AGAIN = { firstMs: 5_000, factor: 3, mostMs: 600_000 } as const;
 
 /** What the desk tells the runner about waiting, for the UI. */
 export interface DeskEvents {

@@ -18,7 +18,7 @@ function checkOptions(verb: string, step: unknown, options: unknown): void {
 function query(step: string, options: Options<TrinoQueryStep>): Dataset {
   checkOptions('trino.query', step, options);
   // JSON would make NULL of it, and a comparison with NULL finds no row: a mistyped key of an input would empty a table.
-  const missing = options.params?.findIndex((value) => (value as unknown) === undefined) ?? -1;
+  const missing = Array.isArray(options.params) ? options.params.findIndex((value) => (value as unknown) === undefined) : -1;
   if (missing >= 0) {
     throw failure('InvalidInput', `trino.query('${step}') got undefined as parameter ${missing + 1}. Check the names in the workflow's input; write null for NULL.`);
   }

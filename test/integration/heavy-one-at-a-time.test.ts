@@ -36,14 +36,14 @@ describe('a heavy step', () => {
     expect(HostConfig['PidsLimit']).toBeGreaterThan(0);
     expect(EffectiveCaps ?? []).toEqual([]);
     expect(Config['User']).toMatch(/^[1-9]\d*(:\d+)?$/);
-    await stack.client.workflow.getHandle(workflowId).result();
+    await stack.result(workflowId);
   }, 120_000);
 
   test('never runs beside another: five pipelines started together, told by the engines’ own records', async () => {
     const sinceMs = Date.now();
     const tables = ['one', 'two', 'three', 'four', 'five'];
     const ids = await Promise.all(tables.map((table) => stack.startJob(smallJob(stack, table))));
-    await Promise.all(ids.map((id) => stack.client.workflow.getHandle(id).result()));
+    await Promise.all(ids.map((id) => stack.result(id)));
 
     const intervals = await eventually(
       async () => {

@@ -28,20 +28,31 @@ export const smallJob = (stack: Stack, table: string): PipelineSpec => ({
 export const SMALL_SQL = 'select orderpriority, count(*) from tpch.tiny.orders group by 1 order by 1';
 
 /**
- * Pairs every order below `left` with all 15,000: work for a container that holds no memory, reads little, and takes
- * time in proportion to `left`. Order keys go to 60,000; a quarter of the numbers are used.
+ * Pairs every order whose key is at most `left` with all 15,000: work for a container that takes little memory, and time
+ * in proportion to `left`. Keys go to 60,000; a quarter of the numbers are used.
  */
-export const slowJob = (stack: Stack, table: string, left: number, more: Partial<DatafusionSqlStep> = {}): PipelineSpec => ({
-  name: table,
-  steps: [
-    query('orders', 'select orderkey from tpch.tiny.orders'),
-    datafusion('paired', 'orders', pairs('orders', left), more),
-    load(stack, 'paired', table, { key: ['rest'] }),
-  ],
-});
+export const slowJob = (stack: Stack, table: string, left: number): PipelineSpec => paired(stack, table, pairs('orders', left));
 /** The statement of {@link slowJob}, which both engines answer alike. */
 export const pairs = (orders: string, left: number): string =>
   `select (a.orderkey * b.orderkey) % 7 as rest, count(*) as pairs from ${orders} a cross join ${orders} b where a.orderkey <= ${left} group by 1`;
+
+/** Works for hours, if nobody ends it. */
+export const endlessJob = (stack: Stack, table: string): PipelineSpec =>
+  paired(
+    stack,
+    table,
+    `select (a.orderkey * b.orderkey + c.orderkey) % 7 as rest, count(*) as pairs
+     from orders a cross join orders b cross join orders c group by 1`,
+  );
+
+const paired = (stack: Stack, table: string, sql: string): PipelineSpec => ({
+  name: table,
+  steps: [
+    query('orders', 'select orderkey from tpch.tiny.orders'),
+    datafusion('paired', 'orders', sql),
+    load(stack, 'paired', table, { key: ['rest'] }),
+  ],
+});
 
 /** Many rows from few: `rows` is in steps of 60,175, the line items of the tiny scale. */
 export const wideJob = (stack: Stack, table: string, copies: number, strategy: LoadStrategy): PipelineSpec => ({

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Parts } from '../../src/contracts/parts.ts';
 import type { PoolStatus } from '../../src/contracts/pool.ts';
-import { TaskQueue } from '../../src/contracts/pool.ts';
+import { PoolMessage, poolWorkflowId, TaskQueue } from '../../src/contracts/pool.ts';
 import { connectPostgres } from '../../src/engines/postgres/connection.ts';
 import { connect } from '../../src/worker/connect.ts';
 import { sharedHome, sharedParts } from './provision-home.ts';
@@ -25,6 +25,19 @@ export interface Ran {
   stdout: string;
   stderr: string;
   seconds: number;
+}
+
+/** A command that has not ended. */
+export interface Running {
+  ran: Promise<Ran>;
+  kill(signal: NodeJS.Signals): void;
+}
+
+/** A run as `temporal workflow describe` shows it. */
+export interface Described {
+  /** `RUNNING`, `COMPLETED`, `FAILED`, `CANCELED`, `TERMINATED`. */
+  status: string;
+  pending: { activityType: { name: string }; attempt?: number; lastFailure?: { message: string } }[];
 }
 
 export interface RunOptions {
@@ -94,9 +107,18 @@ export class Stack {
     return this.#run(cli!, ['workflow', command, ...args, '--address', address, '--namespace', namespace], options);
   }
 
-  async #run(program: string, args: string[], { env = {}, cwd = this.directory }: RunOptions): Promise<Ran> {
+  #run(program: string, args: string[], options: RunOptions): Promise<Ran> {
+    return this.#spawn(program, args, options).ran;
+  }
+
+  /** Starts `spillway <command> …`; the caller may send it a signal before it ends. */
+  spawnSpillway(command: string, args: readonly string[]): Running {
+    return this.#spawn(process.execPath, [bin, command, ...this.flags, ...args], {});
+  }
+
+  #spawn(program: string, args: string[], { env = {}, cwd = this.directory }: RunOptions): Running {
     const startedAtMs = Date.now();
-    const ran = await execa(program, args, {
+    const child = execa(program, args, {
       cwd,
       env: { ...this.env, ...env },
       extendEnv: false,
@@ -104,20 +126,26 @@ export class Stack {
       reject: false,
       timeout: 240_000,
     });
-    const { exitCode, signal, stdout, stderr } = ran;
-    return { exit: exitCode, signal, stdout, stderr, seconds: (Date.now() - startedAtMs) / 1000 };
+    const ran = child.then(({ exitCode, signal, stdout, stderr }) => ({
+      exit: exitCode,
+      signal,
+      stdout,
+      stderr,
+      seconds: (Date.now() - startedAtMs) / 1000,
+    }));
+    return { ran, kill: (signal) => void child.kill(signal) };
   }
 
   /** Starts a worker process and waits until it polls. */
-  async worker(options: WorkerOptions = {}): Promise<WorkerProcess> {
+  async worker(options: WorkerOptions & { bin?: string } = {}): Promise<WorkerProcess> {
     const worker = this.spawnWorker(options);
     await worker.polling();
     return worker;
   }
 
   /** Starts a worker process, which may as well refuse to run. */
-  spawnWorker(options: WorkerOptions = {}): WorkerProcess {
-    const worker = new WorkerProcess([bin, 'worker', ...this.flags], { cwd: this.directory, env: this.env, ...options });
+  spawnWorker({ bin: program = bin, ...options }: WorkerOptions & { bin?: string } = {}): WorkerProcess {
+    const worker = new WorkerProcess([program, 'worker', ...this.flags], { cwd: this.directory, env: this.env, ...options });
     this.#workers.add(worker);
     return worker;
   }
@@ -159,11 +187,25 @@ export class Stack {
     }
   }
 
-  /** The pool's own account, asked through the Temporal command line. */
-  async status(): Promise<PoolStatus> {
-    const ran = await this.temporal('query', ['--workflow-id', `pool:${this.pool}`, '--type', 'status', '--output', 'json']);
-    if (ran.exit !== 0) throw new Error(`the pool does not answer: ${ran.stderr}`);
-    return (JSON.parse(ran.stdout) as { queryResult: [PoolStatus] }).queryResult[0];
+  /** What the pool says of itself. */
+  status(): Promise<PoolStatus> {
+    return this.client.workflow.getHandle(poolWorkflowId(this.pool)).query<PoolStatus>(PoolMessage.STATUS);
+  }
+
+  /** Waits for the end of a run; rejects when it failed. */
+  result(workflowId: string): Promise<unknown> {
+    return this.client.workflow.getHandle(workflowId).result();
+  }
+
+  /** What a person sees of a run: its status and its pending activities. */
+  async describe(workflowId: string): Promise<Described> {
+    const ran = await this.temporal('describe', ['--workflow-id', workflowId, '--output', 'json']);
+    if (ran.exit !== 0) throw new Error(`temporal workflow describe ended with ${ran.exit}: ${ran.stderr}`);
+    const { workflowExecutionInfo, pendingActivities } = JSON.parse(ran.stdout) as {
+      workflowExecutionInfo: { status: string };
+      pendingActivities?: Described['pending'];
+    };
+    return { status: workflowExecutionInfo.status.replace('WORKFLOW_EXECUTION_STATUS_', ''), pending: pendingActivities ?? [] };
   }
 
   /**

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { WorkflowFailedError } from '@temporalio/client';
 import { SpillwayError } from '../../src/contracts/errors.ts';
+import type { PoolStatus } from '../../src/contracts/pool.ts';
 import { GiB } from '../../src/policy/sizes.ts';
 import { countTypes, eventsOf, failureOf, localActivities, typeOf } from './history.ts';
 import { ask } from './pool-double.ts';
@@ -183,8 +184,9 @@ describe('faults around a run', () => {
     await stage.poolHandle.terminate('a test');
     gate.open();
     await handle.result();
-    const status = await stage.idle(20_000);
-    expect(status).toMatchObject({ limitBytes: 64 * GiB, standingBytes: 4 * GiB });
+    const open = ({ limitBytes, standingBytes }: PoolStatus): boolean => limitBytes === 64 * GiB && standingBytes === 4 * GiB;
+    await eventually('the host says its limits again', () => stage.status(), open);
+    expect(await stage.idle()).toMatchObject({ lentBytes: 0, queue: [] });
     expect(await stage.run('oneLoad')).toMatchObject({ step: 'load' });
   }, 40_000);
 

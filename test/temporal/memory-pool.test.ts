@@ -1,32 +1,25 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { fileURLToPath } from 'node:url';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import {
-  bundleWorkflowCode,
-  DefaultLogger,
-  Runtime,
-  type WorkflowBundleWithSourceMap,
-  Worker,
-} from '@temporalio/worker';
+import { bundleWorkflowCode, DefaultLogger, type WorkflowBundleWithSourceMap, Worker } from '@temporalio/worker';
 import { PoolClient } from '../../activities/pool-client.ts';
 import { createLedgerActivities } from '../../activities/ledger.ts';
 import { poolWorkflowId, TaskQueue } from '../../src/contracts/pool.ts';
 import type { ReconcileRequest } from '../../src/contracts/steps.ts';
 import { GiB } from '../../src/policy/sizes.ts';
 import { ask, end, proof } from './pool-double.ts';
+import { silenceTemporal } from './stage.ts';
 import { clientOf, temporalServer } from './temporal-server.ts';
-
-Runtime.install({ logger: new DefaultLogger('ERROR') });
 
 let env: TestWorkflowEnvironment;
 let bundle: WorkflowBundleWithSourceMap;
 let pool: PoolClient;
 
 beforeAll(async () => {
+  silenceTemporal();
   env = await temporalServer();
-  bundle = await bundleWorkflowCode({
-    workflowsPath: fileURLToPath(new URL('../../workflows/memory-pool.ts', import.meta.url)),
-  });
+  const workflowsPath = fileURLToPath(new URL('../../workflows/memory-pool.ts', import.meta.url));
+  bundle = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('ERROR', () => undefined) });
   pool = new PoolClient(clientOf(env));
 }, 600_000);
 afterAll(() => env.teardown());

@@ -245,7 +245,7 @@ const testWorkflows = fileURLToPath(new URL('./workflows.ts', import.meta.url));
 let silenced = false;
 /** Failures are asserted on, not read in the log. */
 export function silenceTemporal(): void {
-  if (!silenced) Runtime.install({ logger: new DefaultLogger('ERROR', () => undefined) });
+  if (!silenced) Runtime.install({ logger: new DefaultLogger('ERROR', () => undefined), telemetryOptions: { logging: { filter: 'OFF' } } });
   silenced = true;
 }
 

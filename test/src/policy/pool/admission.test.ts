@@ -1,3 +1,4 @@
+// Past 250 lines: one table of cases for each rule of admission.
 import { describe, expect, test } from '@jest/globals';
 import { engineDataId, type Ask } from '../../../../src/contracts/pool.ts';
 import { GiB } from '../../../../src/policy/sizes.ts';

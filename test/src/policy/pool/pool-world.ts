@@ -1,3 +1,4 @@
+// Past 250 lines: one list of moves, and beside it what each of them does.
 import fc from 'fast-check';
 import {
   engineDataId,

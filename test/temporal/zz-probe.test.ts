@@ -1,0 +1,157 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { fileURLToPath } from 'node:url';
+import type { TestWorkflowEnvironment } from '@temporalio/testing';
+import { bundleWorkflowCode, DefaultLogger, type WorkflowBundleWithSourceMap, Worker } from '@temporalio/worker';
+import { PoolClient } from '../../activities/pool-client.ts';
+import { createLedgerActivities } from '../../activities/ledger.ts';
+import { poolWorkflowId, TaskQueue } from '../../src/contracts/pool.ts';
+import type { ReconcileRequest } from '../../src/contracts/steps.ts';
+import { GiB } from '../../src/policy/sizes.ts';
+import { ask, end, proof } from './pool-double.ts';
+import { silenceTemporal } from './stage.ts';
+import { clientOf, temporalServer } from './temporal-server.ts';
+
+let env: TestWorkflowEnvironment;
+let bundle: WorkflowBundleWithSourceMap;
+let pool: PoolClient;
+
+beforeAll(async () => {
+  silenceTemporal();
+  env = await temporalServer({ settings: { 'history.workflowIdReuseMinimalInterval': '1s' } });
+  const workflowsPath = fileURLToPath(new URL('../../workflows/memory-pool.ts', import.meta.url));
+  bundle = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('ERROR', () => undefined) });
+  pool = new PoolClient(clientOf(env));
+}, 600_000);
+afterAll(() => env.teardown());
+
+const announce = (name: string, limitBytes: number) =>
+  pool.announce(name, {
+    host: 'here',
+    limitBytes,
+    scratchLimitBytes: 100 * GiB,
+    evidence: { alive: [], cgroup: 'none', runtime: 'process' },
+  });
+
+/** Runs the pool's Worker, and one for control acts that answers as told, while the body works. */
+async function withPool(name: string, body: (seen: ReconcileRequest[]) => Promise<void>): Promise<void> {
+  const seen: ReconcileRequest[] = [];
+  const workers = await Promise.all([
+    Worker.create({ connection: env.nativeConnection, taskQueue: TaskQueue.POOL, workflowBundle: bundle }),
+    Worker.create({
+      connection: env.nativeConnection,
+      taskQueue: TaskQueue.control(name),
+      activities: {
+        ...createLedgerActivities({ client: clientOf(env), lastSeenRun: () => undefined }),
+        reconcile: async (request: ReconcileRequest) => {
+          seen.push(request);
+          return { kind: 'free', proof: proof(), because: 'nothing carries it' };
+        },
+      },
+    }),
+  ]);
+  const runs = workers.map((worker) => worker.run());
+  try {
+    await body(seen);
+  } finally {
+    workers.forEach((worker) => worker.shutdown());
+    await Promise.all(runs);
+    await env.client.workflow
+      .getHandle(poolWorkflowId(name))
+      .terminate('the test is over')
+      .catch(() => undefined);
+  }
+}
+
+const processId = { pid: 1, startedAt: 1 };
+
+describe('the memory pool as a workflow', () => {
+  test('lends nothing before a host announced its limits, then serves who waited', async () => {
+    await withPool('opening', async () => {
+      const first = ask();
+      expect(await pool.acquire('opening', first)).toMatchObject({ kind: 'queued' });
+      await announce('opening', 4 * GiB);
+      expect(await pool.acquire('opening', first)).toMatchObject({ kind: 'granted', bytes: GiB });
+    });
+  }, 60_000);
+
+  test('gives each attempt a higher token, and refuses an end with a lower one', async () => {
+    await withPool('tokens', async () => {
+      await announce('tokens', 4 * GiB);
+      const one = ask();
+      await pool.acquire('tokens', one);
+      const runId = 'whichever: a process holds it';
+      const first = await pool.begin('tokens', { leaseId: one.leaseId, runId, host: 'here', process: processId });
+      const second = await pool.begin('tokens', { leaseId: one.leaseId, runId, host: 'here', process: processId });
+      if (first === 'stale' || second === 'stale') throw new Error('a held lease begins');
+      expect(second.token).toBeGreaterThan(first.token);
+      await pool.end('tokens', [end(one.leaseId, first.token)]);
+      expect((await pool.status('tokens'))!.lentBytes).toBe(GiB);
+      await pool.end('tokens', [end(one.leaseId, second.token)]);
+      expect((await pool.status('tokens'))!.lentBytes).toBe(0);
+      expect(await pool.begin('tokens', { leaseId: one.leaseId, runId, host: 'here', process: processId })).toBe(
+        'stale',
+      );
+    });
+  }, 60_000);
+
+  test('keeps every lease and ask over continue-as-new', async () => {
+    await env.client.workflow.start('memoryPool', {
+      workflowId: poolWorkflowId('continuing'),
+      taskQueue: TaskQueue.POOL,
+      args: [{ pool: 'continuing', continueAfterEvents: 30 }],
+    });
+    await withPool('continuing', async () => {
+      await announce('continuing', 5 * GiB);
+      const asks = Array.from({ length: 40 }, () => ask());
+      const lines: string[] = [];
+      const t0 = Date.now();
+      const timed = async (what: string, f: () => Promise<unknown>) => { const t = Date.now(); const r = await f(); const d = Date.now() - t; if (d > 150) lines.push(`${t - t0} ${what} ${d} ${JSON.stringify(r)}`); return r as never; };
+      for (const one of asks) await timed('ask', () => pool.acquire('continuing', one));
+      const runs = new Set<string>();
+      for (const one of asks) {
+        let answer: any = await timed('ask1', () => pool.acquire('continuing', one)); let n = 0;
+        for (let i = 0; i < 200 && answer.kind === 'queued'; i++) { n++; answer = await timed('again', () => pool.acquire('continuing', one)); }
+ if (n) lines.push(`polled ${n}`);
+        expect(answer.kind).toBe('granted');
+        await timed('withdraw', () => pool.withdraw('continuing', [{ leaseId: one.leaseId }]));
+        runs.add((await env.client.workflow.getHandle(poolWorkflowId('continuing')).describe()).runId);
+      }
+      for (const id of runs) { const h = await env.client.workflow.getHandle(poolWorkflowId('continuing'), id).fetchHistory(); const e = h.events!; const at = (x: any) => Number(x.eventTime.seconds) * 1000 + x.eventTime.nanos / 1e6 - t0; lines.push(`run ${e.length} events from ${at(e[0])} backoff ${JSON.stringify(e[0]!.workflowExecutionStartedEventAttributes!.firstWorkflowTaskBackoff)} first task ${at(e[1])}, ${at(e[2])} to ${at(e.at(-1))}`); }
+      console.log(lines.join('\n'));
+      expect(runs.size).toBeGreaterThan(1);
+      expect(await pool.status('continuing')).toMatchObject({ lentBytes: 0, queue: [] });
+    });
+  }, 60_000);
+
+  test('a terminated pool opens again from its last ledger, and lends nothing before limits are announced', async () => {
+    await withPool('revived', async () => {
+      await announce('revived', 4 * GiB);
+      const held = ask({ bytes: 3 * GiB });
+      await pool.acquire('revived', held);
+      const waiting = ask({ bytes: 2 * GiB });
+      expect(await pool.acquire('revived', waiting)).toMatchObject({ kind: 'queued' });
+      await env.client.workflow.getHandle(poolWorkflowId('revived')).terminate('by hand');
+      expect(await pool.acquire('revived', ask())).toMatchObject({ kind: 'queued' });
+      let status = (await pool.status('revived'))!;
+      for (let i = 0; i < 100 && status.queue.length < 2; i++) status = (await pool.status('revived'))!;
+      expect(status.leases.map((lease) => lease.leaseId)).toEqual([held.leaseId]);
+      expect(status.queue.map((lease) => lease.leaseId)).toContain(waiting.leaseId);
+      expect(status.limitBytes).toBe(0);
+      await announce('revived', 4 * GiB);
+      expect(await pool.status('revived')).toMatchObject({ lentBytes: 3 * GiB });
+    });
+  }, 60_000);
+
+  test('a suspected lease is looked after by a control act before its bytes go back', async () => {
+    await withPool('suspects', async (seen) => {
+      await announce('suspects', 4 * GiB);
+      const one = ask();
+      await pool.acquire('suspects', one);
+      await pool.suspect('suspects', { leaseId: one.leaseId, because: 'its holder is closed' });
+      for (let i = 0; i < 100 && (await pool.status('suspects'))!.lentBytes > 0; i++)
+        await new Promise((done) => setTimeout(done, 50));
+      expect(seen.map((request) => request.leaseId)).toEqual([one.leaseId]);
+      expect((await pool.status('suspects'))!.lentBytes).toBe(0);
+    });
+  }, 60_000);
+});
