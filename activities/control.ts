@@ -20,7 +20,10 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
     async dropHandoffs({ pool, run, dataIds, everything }) {
       const { bytes } = everything ? await removeWholeRun(deps, run) : await deps.engines.scratch.dropRun(run);
       const proof: Proof = { kind: 'unlinked', atMs: Date.now(), bytesLeft: 0 };
-      for (const dataId of dataIds) await deps.pool.drop(pool, { dataId, proof });
+      await deps.pool.drop(
+        pool,
+        dataIds.map((dataId) => ({ dataId, proof })),
+      );
       return { bytes };
     },
 
@@ -34,7 +37,9 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
       const of = { run: request.leaseId.split('/')[0]!, step: request.step, token: request.token };
       const removed = request.token === 0 ? undefined : await removeAttempt(deps, of);
       const proof = await proveGone(deps, of);
-      const what = removed ? `; removed ${removed.containers} containers, ${removed.queries} queries, ${removed.loads} loads` : '';
+      const what = removed
+        ? `; removed ${removed.containers} containers, ${removed.queries} queries, ${removed.loads} loads`
+        : '';
       return { kind: 'free', proof, because: `${because}${what}` };
     },
 

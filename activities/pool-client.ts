@@ -54,8 +54,9 @@ export class PoolClient {
     await this.#signal(pool, PoolMessage.WITHDRAW, withdraws);
   }
 
-  async drop(pool: string, drop: Drop): Promise<void> {
-    await this.#signal(pool, PoolMessage.DROP, drop);
+  /** Of a run's datasets together: each message costs the pool a workflow task. */
+  async drop(pool: string, drops: Drop | Drop[]): Promise<void> {
+    if ([drops].flat().length > 0) await this.#signal(pool, PoolMessage.DROP, drops);
   }
 
   async suspect(pool: string, suspect: Suspect): Promise<void> {

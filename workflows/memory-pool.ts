@@ -30,7 +30,7 @@ const messages = {
   withdraw: defineUpdate<void, [Withdraw[]]>(PoolMessage.WITHDRAW),
   withdrawSignal: defineSignal<[Withdraw[]]>(PoolMessage.WITHDRAW),
   grow: defineUpdate<GrowAnswer, [Grow]>(PoolMessage.GROW),
-  drop: defineSignal<[Drop]>(PoolMessage.DROP),
+  drop: defineSignal<[Drop | Drop[]]>(PoolMessage.DROP),
   announce: defineUpdate<AnnounceAnswer, [Announce]>(PoolMessage.ANNOUNCE),
   suspect: defineSignal<[Suspect]>(PoolMessage.SUSPECT),
   status: defineQuery<PoolStatus>(PoolMessage.STATUS),
@@ -117,7 +117,7 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
   setHandler(messages.withdraw, (withdraws) => whenOpen(() => withdrawAll(withdraws)), { description: 'Asks are taken back.' });
   setHandler(messages.withdrawSignal, (withdraws) => whenOpen(() => withdrawAll(withdraws)));
   setHandler(messages.grow, (grow) => whenOpen(() => feed({ kind: 'grow', grow })));
-  setHandler(messages.drop, (drop) => whenOpen(() => feed({ kind: 'drop', drop })));
+  setHandler(messages.drop, (drops) => whenOpen(() => dropAll([drops].flat())));
   setHandler(messages.announce, (said) => whenOpen(() => feed({ kind: 'announce', announce: said })), { description: 'A host states its limits.' });
   setHandler(messages.suspect, (said) => whenOpen(() => feed({ kind: 'suspect', suspect: said })));
   setHandler(messages.status, () => poolStatus(state), { description: 'Who holds and who waits, in bytes.' });
@@ -125,6 +125,9 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
 
   function endAll(ends: End[]): void {
     for (const end of ends) feed({ kind: 'end', end });
+  }
+  function dropAll(drops: Drop[]): void {
+    for (const drop of drops) feed({ kind: 'drop', drop });
   }
   function withdrawAll(withdraws: Withdraw[]): void {
     for (const withdraw of withdraws) feed({ kind: 'withdraw', withdraw });

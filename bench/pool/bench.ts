@@ -7,7 +7,7 @@ import { noUsage } from '../../activities/leased.ts';
 import type { Bench } from '../bench.ts';
 import { figureOf } from '../figures.ts';
 import { percentile } from '../statistics.ts';
-import { openStage, PLAIN_QUEUE, PLAIN_TEN_QUEUE, type Stage } from './stage.ts';
+import { openStage, PLAIN_QUEUE, type Stage } from './stage.ts';
 import { LEASE_BYTES, POOL, type StepJob } from './step-plan.ts';
 
 /** A step's body where many runs compete, in milliseconds. */
@@ -57,17 +57,11 @@ export const poolBench: Bench = async (order) => {
         poolEvents.push(((await poolLength(stage)) - before) / steps);
       }
       messages.endAlone.push(await endsAlone(stage, quick ? 5 : 50, round));
+      const job = { steps: 1, weight: 'light', workMs: WORK_MS } as const;
       crowds.theirs.push(
-        await crowd(stage, crowdSize, 'plainSteps', { steps: 1, taskQueue: PLAIN_TEN_QUEUE, workMs: WORK_MS }),
+        await crowd(stage, crowdSize, 'runnerSteps', { ...job, charge: 'allowance' } satisfies StepJob),
       );
-      crowds.ours.push(
-        await crowd(stage, crowdSize, 'runnerSteps', {
-          steps: 1,
-          charge: 'lease',
-          weight: 'light',
-          workMs: WORK_MS,
-        } satisfies StepJob),
-      );
+      crowds.ours.push(await crowd(stage, crowdSize, 'runnerSteps', { ...job, charge: 'lease' } satisfies StepJob));
       left.push(await leftOver(stage));
       say(
         `round ${round + 1} of ${rounds}: ${JSON.stringify({ plain: chains.plain.at(-1), unleased: chains.unleased.at(-1), leased: chains.leased.at(-1), crowds: { ours: crowds.ours.at(-1), theirs: crowds.theirs.at(-1) } })}`,
@@ -90,7 +84,7 @@ export const poolBench: Bench = async (order) => {
         figureOf({ name: 'end sent alone p50', unit: 'ms', ours: messages.endAlone }),
         figureOf({ name: 'events per step in the run', unit: 'events', ours: of('leased', 'events'), against: same, theirs: of('unleased', 'events') }),
         figureOf({ name: 'events per step in the pool', unit: 'events', ours: poolEvents, goal: { of: 'ours', atMost: 14 } }),
-        figureOf({ name: `${crowdSize} runs at once, 10 fit`, unit: 's', ours: crowds.ours.map((one) => one.seconds), against: 'plain Temporal, a Worker with 10 slots', theirs: crowds.theirs.map((one) => one.seconds) }),
+        figureOf({ name: `${crowdSize} runs at once, 10 fit`, unit: 's', ours: crowds.ours.map((one) => one.seconds), against: 'the same runs without leases, all at once', theirs: crowds.theirs.map((one) => one.seconds) }),
         figureOf({ name: 'leases per second', unit: '1/s', ours: crowds.ours.map((one) => one.done / one.seconds) }),
         figureOf({ name: 'runs lost', unit: 'runs', ours: crowds.ours.map((one) => crowdSize - one.done), goal: { of: 'ours', atMost: 0 } }),
         figureOf({ name: 'leases and asks left', unit: 'leases', ours: left, goal: { of: 'ours', atMost: 0 } }),

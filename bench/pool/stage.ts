@@ -21,8 +21,6 @@ import { TimedPool } from './timed-pool.ts';
 
 /** Queue of plain steps, one at a time. */
 export const PLAIN_QUEUE = 'plain';
-/** Queue of plain steps on a Worker with ten slots: how many run at once is then Temporal's own affair. */
-export const PLAIN_TEN_QUEUE = 'plain-ten';
 
 export interface PlainActivities {
   plainStep(request: { workMs: number }): Promise<void>;
@@ -80,7 +78,10 @@ export async function openStage({ config, env: environment, say }: BenchOrder): 
       activities: {
         ...createLedgerActivities({ client, lastSeenRun: () => undefined }),
         dropHandoffs: async ({ dataIds }: DropRequest) => {
-          for (const dataId of dataIds) await pool.drop(POOL, { dataId, proof: unlinked() });
+          await pool.drop(
+            POOL,
+            dataIds.map((dataId) => ({ dataId, proof: unlinked() })),
+          );
           return { bytes: 0 };
         },
       },
@@ -96,7 +97,6 @@ export async function openStage({ config, env: environment, say }: BenchOrder): 
     // More than fit: what runs at once is the pool's affair here.
     await poll(TaskQueue.light(POOL), { activities: steps, maxConcurrentActivityTaskExecutions: 100 });
     await poll(PLAIN_QUEUE, { activities: steps, maxConcurrentActivityTaskExecutions: 1 });
-    await poll(PLAIN_TEN_QUEUE, { activities: steps, maxConcurrentActivityTaskExecutions: 10 });
     await pool.announce(POOL, {
       host: 'bench',
       limitBytes: POOL_BYTES,

@@ -1,8 +1,9 @@
 import type { z } from 'zod';
 import { SpillwayError } from '../contracts/errors.ts';
-import type { PipelineSpec, StepSpec } from '../contracts/pipeline.ts';
+import type { StepSpec } from '../contracts/pipeline.ts';
 import type { PlanRequest } from '../contracts/plan.ts';
 import { sourcesOf } from '../policy/graph.ts';
+import type { ReadPipeline } from '../policy/plan.ts';
 import { nearestName } from '../policy/nearest-name.ts';
 import { INNER_KEYS, STEP_SCHEMAS } from './step-schemas.ts';
 
@@ -19,7 +20,7 @@ const got = (value: unknown): string => (value === undefined ? 'but is missing' 
  * Checks what a user gave, whichever door it came by, and reads it as steps. All problems are reported at once.
  * @throws SpillwayError `InvalidInput`
  */
-export function readPipeline(request: PlanRequest): PipelineSpec & { sinks: string[] } {
+export function readPipeline(request: PlanRequest): ReadPipeline {
   const problems: string[] = [];
   const given =
     request.kind === 'job' ? readJob(request.job, problems) : { name: request.pipeline, steps: request.steps };
@@ -42,7 +43,7 @@ export function readPipeline(request: PlanRequest): PipelineSpec & { sinks: stri
       `${given.name}: ${problems.length === 1 ? problems[0]! : `${problems.length} problems:\n- ${problems.join('\n- ')}`}`,
     );
   }
-  return { name: given.name, steps, sinks };
+  return { name: given.name, steps, sinks, ...(request.kind === 'steps' ? { decided: request.decided } : {}) };
 }
 
 /** A text that a step, not checked yet, has under a key. */

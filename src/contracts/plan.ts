@@ -50,5 +50,13 @@ export interface RunPlan {
 
 /** What is to be planned: steps that verbs built up, or a whole pipeline that came as data. Nothing about either was checked before. */
 export type PlanRequest =
-  | { kind: 'steps'; pipeline: string; steps: unknown[]; /** Sinks that were called together. */ sinks: string[] }
+  | {
+      kind: 'steps';
+      pipeline: string;
+      steps: unknown[];
+      /** Sinks that were called together. */
+      sinks: string[];
+      /** Handoffs that an earlier plan of the run decided: what is written stays as it is. */
+      decided: Record<string, HandoffChoice>;
+    }
   | { kind: 'job'; job: unknown };

@@ -28,17 +28,24 @@ const HEARTBEAT_MS = 20_000;
 const DEFAULT_ATTEMPTS = 4;
 const DEFAULT_INITIAL_INTERVAL_MS = 1_000;
 
+/** A checked pipeline. */
+export interface ReadPipeline extends PipelineSpec {
+  sinks: string[];
+  /** Handoffs decided by an earlier plan of the same run; absent for a pipeline that came whole, as data. */
+  decided?: Record<string, HandoffChoice>;
+}
+
 /**
  * Decides everything about a run that may be decided before it: queues, sizes to try, scratch, handoffs.
  * @throws SpillwayError `InvalidInput` when a step cannot be had on this host, all of them at once
  */
-export function planSteps(pipeline: PipelineSpec & { sinks: string[] }, facts: PlanFacts): RunPlan {
+export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
   const wanted = stepsFor(pipeline.sinks, pipeline.steps);
   const problems: string[] = [];
   const handoffs = new Map<string, HandoffChoice>();
   const steps: PlannedStep[] = [];
   for (const spec of wanted) {
-    const handoff = handoffOf(spec, facts);
+    const handoff = pipeline.decided?.[spec.step] ?? handoffOf(spec, facts);
     if (handoff) handoffs.set(spec.step, handoff);
     const planned = planStep(spec, handoff, handoffs, facts, problems);
     if (planned) steps.push(planned);
@@ -51,7 +58,8 @@ export function planSteps(pipeline: PipelineSpec & { sinks: string[] }, facts: P
         : `${pipeline.name}: ${problems.length} problems:\n- ${problems.join('\n- ')}`,
     );
   }
-  const unread = pipeline.steps.filter((step) => !wanted.includes(step) && step.verb !== 'postgres.load');
+  // In a workflow a later sink may still read them; there the runner warns at the end.
+  const unread = pipeline.decided ? [] : pipeline.steps.filter((step) => !wanted.includes(step) && step.verb !== 'postgres.load');
   return {
     planVersion: 1,
     pool: facts.pool,

@@ -1,5 +1,5 @@
 import { ActivityCancellationType, isCancellation, proxyActivities, proxyLocalActivities, workflowInfo } from '@temporalio/workflow';
-import type { HandoffRef } from '../contracts/handoff.ts';
+import type { HandoffChoice, HandoffRef } from '../contracts/handoff.ts';
 import type { SinkResult, StepReport, Verb } from '../contracts/pipeline.ts';
 import type { PlannedStep, PlanRequest, RunPlan } from '../contracts/plan.ts';
 import { dataIdOf, type End } from '../contracts/pool.ts';
@@ -65,6 +65,10 @@ export class StepRunner {
   }
   get pool(): string {
     return this.#pool;
+  }
+  /** How the rows of planned steps are handed over. */
+  get handoffs(): Record<string, HandoffChoice> {
+    return Object.fromEntries([...this.#planned.values()].flatMap(({ step, handoff }) => (handoff ? [[step, handoff]] : [])));
   }
   get plannedSteps(): ReadonlySet<string> {
     return new Set(this.#planned.keys());

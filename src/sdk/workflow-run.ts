@@ -78,6 +78,7 @@ export class WorkflowRun implements Run {
         pipeline: this.#name,
         steps: stepsFor(names, this.#steps), // the others may be read by a later sink
         sinks: names,
+        decided: this.#runner.handoffs,
       });
       sinks.forEach((sink, i) => void results[i]!.then(sink.resolve, sink.reject));
     } catch (error) {

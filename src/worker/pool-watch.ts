@@ -55,8 +55,11 @@ async function lookRound(deps: WatchDeps, ledger: PoolState, from: number, deadS
 
   for (const lease of [...Object.values(ledger.leases), ...ledger.queue]) {
     const { leaseId } = lease;
-    if (gone.has(holderKey(lease.holder))) await deps.pool.suspect(deps.poolName, { leaseId, because: 'its holder is closed' });
-    else if ('begun' in lease && lease.begun?.host === deps.host && !isAlive(lease.begun.process)) {
+    if ('phase' in lease && lease.phase === 'ending') {
+      await deps.pool.suspect(deps.poolName, { leaseId, because: 'its holder is done with it' });
+    } else if (gone.has(holderKey(lease.holder))) {
+      await deps.pool.suspect(deps.poolName, { leaseId, because: 'its holder is closed' });
+    } else if ('begun' in lease && lease.begun?.host === deps.host && !isAlive(lease.begun.process)) {
       const since = deadSince.get(leaseId) ?? Date.now();
       deadSince.set(leaseId, since);
       if (Date.now() - since < DEAD_PROCESS_GRACE_MS) continue;

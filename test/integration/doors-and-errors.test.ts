@@ -21,7 +21,7 @@ beforeAll(async () => {
   stack = await Stack.open('errors', { trino: { gone: { url: `http://${nowhere}` } } });
   await stack.worker();
 }, 600_000);
-afterEach(() => stack.clean(), 90_000);
+afterEach(() => stack?.clean(), 90_000);
 afterAll(() => stack?.close(), 90_000);
 
 /** Writes a job file; answers its name. */

@@ -17,7 +17,7 @@ beforeAll(async () => {
   stack = await Stack.open('faults');
   await stack.worker();
 }, 600_000);
-afterEach(() => stack.clean(), 90_000);
+afterEach(() => stack?.clean(), 90_000);
 afterAll(() => stack?.close(), 90_000);
 
 /** Holds a table of {@link slowJob} to what Trino answers. */

@@ -13,7 +13,7 @@ beforeAll(async () => {
   stack = await Stack.open('heavy');
   await stack.worker();
 }, 600_000);
-afterEach(() => stack.clean(), 90_000);
+afterEach(() => stack?.clean(), 90_000);
 afterAll(() => stack?.close(), 90_000);
 
 describe('a heavy step', () => {

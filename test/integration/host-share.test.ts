@@ -21,7 +21,7 @@ beforeAll(async () => {
   stack = await Stack.open('host-share');
   [foreign] = await Promise.all([foreignTemporal(), stack.worker()]);
 }, 600_000);
-afterEach(() => stack.clean(), 90_000);
+afterEach(() => stack?.clean(), 90_000);
 afterAll(async () => {
   await stack?.close();
   if (!foreign) return;

@@ -24,7 +24,7 @@ beforeAll(async () => {
   stack = await Stack.open('main-job');
   await Promise.all([stack.worker(), stack.sql(`drop table if exists ${TABLE}`)]);
 }, 600_000);
-afterEach(() => stack.clean(), 90_000);
+afterEach(() => stack?.clean(), 90_000);
 afterAll(() => stack?.close(), 90_000);
 
 const digest = (rows: readonly (readonly unknown[])[]): string =>

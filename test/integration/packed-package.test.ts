@@ -37,7 +37,7 @@ beforeAll(async () => {
   writeFileSync(join(project, 'workflows.ts'), workflows(stack.schema));
   await stack.worker({ bin: join(project, 'node_modules', '.bin', 'spillway'), cwd: project });
 }, 600_000);
-afterEach(() => stack.clean(), 90_000);
+afterEach(() => stack?.clean(), 90_000);
 afterAll(() => stack?.close(), 90_000);
 
 describe('the package as it is published', () => {

@@ -218,6 +218,7 @@ export class Stack {
       async () => {
         const left = await leftoversOf(this);
         if (left.length > 0) throw new Error(`left behind: ${left.join('; ')}`);
+        return true;
       },
       { withinMs: CLEAN_WITHIN_MS, everyMs: 500 },
     );

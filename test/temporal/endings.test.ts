@@ -184,7 +184,8 @@ describe('faults around a run', () => {
     await stage.poolHandle.terminate('a test');
     gate.open();
     await handle.result();
-    const open = ({ limitBytes, standingBytes }: PoolStatus): boolean => limitBytes === 64 * GiB && standingBytes === 4 * GiB;
+    const open = ({ limitBytes, standingBytes }: PoolStatus): boolean =>
+      limitBytes === 64 * GiB && standingBytes === 4 * GiB;
     await eventually('the host says its limits again', () => stage.status(), open);
     expect(await stage.idle()).toMatchObject({ lentBytes: 0, queue: [] });
     expect(await stage.run('oneLoad')).toMatchObject({ step: 'load' });

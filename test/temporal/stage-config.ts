@@ -1,5 +1,8 @@
+import { fileURLToPath } from 'node:url';
 import type { ResolvedConfig, ResolvedHardware } from '../../src/config/resolved.ts';
 import { GiB, MiB, TiB } from '../../src/policy/sizes.ts';
+
+const testWorkflows = fileURLToPath(new URL('./workflows.ts', import.meta.url));
 
 /** Name of the host in every test: histories that are kept must not name a machine. */
 export const HOST = 'reference-host';
@@ -43,14 +46,15 @@ export interface StageOptions {
   hardware?: Partial<ResolvedHardware>;
   /** Continue the pool as new after so many events. */
   poolContinuesAfterEvents?: number;
+  /** Workflows of the user. @defaultValue `workflows.ts` beside this file */
+  workflows?: 'tests' | 'none';
 }
 
 /** The configuration of a test, as resolving a file would give it. Trino `default` is resident, `elsewhere` is not. */
 export function stageConfig(
-  { pool, hardware }: StageOptions,
+  { pool, hardware, workflows = 'tests' }: StageOptions,
   address: string,
   home: string,
-  workflows: string,
 ): ResolvedConfig {
   return {
     root: home,
@@ -71,7 +75,7 @@ export function stageConfig(
       },
     },
     postgres: { default: { url: 'postgres://127.0.0.1:1/none' } },
-    workflows,
+    ...(workflows === 'tests' ? { workflows: testWorkflows } : {}),
     drainMs: 300,
     origins: {},
   };

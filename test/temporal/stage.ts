@@ -2,7 +2,6 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { Client, WorkflowHandle } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime } from '@temporalio/worker';
@@ -62,7 +61,7 @@ export class Stage {
     silenceTemporal();
     const home = await mkdtemp(join(tmpdir(), 'spillway-stage-'));
     const env = await temporalServer();
-    const stage = new Stage(env, stageConfig(options, env.address, home, testWorkflows));
+    const stage = new Stage(env, stageConfig(options, env.address, home));
     stage.#stack.push('the home', () => rm(home, { recursive: true, force: true }));
     stage.#stack.push('the server', () => env.teardown());
     await stage.#start(options).catch(async (error: unknown) => {
@@ -240,12 +239,14 @@ export class Stage {
   }
 }
 
-const testWorkflows = fileURLToPath(new URL('./workflows.ts', import.meta.url));
-
 let silenced = false;
 /** Failures are asserted on, not read in the log. */
 export function silenceTemporal(): void {
-  if (!silenced) Runtime.install({ logger: new DefaultLogger('ERROR', () => undefined), telemetryOptions: { logging: { filter: 'OFF' } } });
+  if (!silenced)
+    Runtime.install({
+      logger: new DefaultLogger('ERROR', () => undefined),
+      telemetryOptions: { logging: { filter: 'OFF' } },
+    });
   silenced = true;
 }
 

@@ -16,11 +16,15 @@ export async function temporalServer({ settings = {} }: ServerOptions = {}): Pro
   const cli = await temporalCli(join(home, 'cache'), process.env, () => undefined);
   return TestWorkflowEnvironment.createLocal({
     server: {
+      log: { format: 'pretty', level: 'never' }, // it complains of every update that a continue-as-new turns away
       executable: { type: 'existing-path', path: cli.path },
       extraArgs: [
         ...['--dynamic-config-value', 'history.transferProcessorMaxPollRPS=2000'],
         ...['--dynamic-config-value', 'history.timerProcessorMaxPollRPS=2000'],
-        ...Object.entries(settings).flatMap(([key, value]) => ['--dynamic-config-value', `${key}=${JSON.stringify(value)}`]),
+        ...Object.entries(settings).flatMap(([key, value]) => [
+          '--dynamic-config-value',
+          `${key}=${JSON.stringify(value)}`,
+        ]),
         ...SEARCH_ATTRIBUTES.flatMap((name) => ['--search-attribute', `${name}=Keyword`]),
       ],
     },

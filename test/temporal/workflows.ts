@@ -61,8 +61,8 @@ export async function doesNotWait(): Promise<string> {
 }
 
 export async function awaitsDataset(): Promise<{ isDataset: boolean; step: string }> {
-  const dataset: unknown = await rows('rows');
-  return { isDataset: dataset instanceof Dataset, step: (dataset as Dataset).step };
+  const awaited = await (rows('rows') as unknown);
+  return { isDataset: awaited instanceof Dataset, step: (awaited as Dataset).step };
 }
 
 export async function namesTwice(): Promise<SinkResult> {

@@ -14,6 +14,7 @@ const job = (steps: unknown, over: object = {}): PlanRequest => ({
 });
 const called = (steps: unknown[], sinks = ['publish']): PlanRequest => ({
   kind: 'steps',
+  decided: {},
   pipeline: 'daily',
   steps,
   sinks,
@@ -34,7 +35,7 @@ function problems(request: PlanRequest): string[] {
 describe('both doors', () => {
   test('read the same steps', () => {
     expect(readPipeline(job(good))).toEqual({ name: 'daily', steps: good, sinks: ['publish'] });
-    expect(readPipeline(called(good))).toEqual(readPipeline(job(good)));
+    expect(readPipeline(called(good))).toEqual({ ...readPipeline(job(good)), decided: {} });
   });
 
   test('take every option of every verb', () => {
