@@ -2,8 +2,9 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/g
 import { fileURLToPath } from 'node:url';
 import type { SimplePlugin } from '@temporalio/plugin';
 import { Worker } from '@temporalio/worker';
+import { SpillwayError } from '../../src/contracts/errors.ts';
 import { spillway } from '../../src/worker/plugin.ts';
-import { failureOf } from './history.ts';
+import { countTypes, eventsOf, failureOf } from './history.ts';
 import { Stage } from './stage.ts';
 
 let stage: Stage;
@@ -15,7 +16,7 @@ beforeEach(() => stage.steps.reset());
 
 /** A failure must come at once, not after Temporal has retried the workflow task for ever. */
 const AT_ONCE = 10_000;
-const failing = async (type: string, ...args: unknown[]): Promise<{ type: string; message: string }> =>
+const failureOfRun = async (type: string, ...args: unknown[]): Promise<{ type: string; message: string }> =>
   failureOf(await stage.start(type, ...args));
 
 describe('a run of wrong code or input ends Failed at once, and says what to do', () => {
@@ -58,7 +59,7 @@ describe('a run of wrong code or input ends Failed at once, and says what to do'
   ])(
     '%s',
     async (_title, type, args, code, message) => {
-      const failure = await failing(type, ...args);
+      const failure = await failureOfRun(type, ...args);
       expect(failure.type).toBe(code);
       expect(failure.message).toMatch(message);
     },
@@ -68,7 +69,7 @@ describe('a run of wrong code or input ends Failed at once, and says what to do'
   test(
     'a bad job names all its problems',
     async () => {
-      const { type, message } = await failing('eltPipeline', {
+      const { type, message } = await failureOfRun('eltPipeline', {
         name: 'bad',
         steps: [
           { step: 'lines', verb: 'trino.querry', sql: 'select 1' },
@@ -119,6 +120,37 @@ describe('datasets', () => {
     async () => {
       expect(await stage.run('doesNotWait')).toBe('returned');
       expect(stage.steps.of('load')).toHaveLength(1);
+      await stage.idle();
+    },
+    AT_ONCE,
+  );
+});
+
+describe('a failure that nobody listens to', () => {
+  const failing = (step: string): void =>
+    stage.steps.on(step, () => {
+      throw new SpillwayError('SqlError', 'no such column');
+    });
+
+  test(
+    'of a sink that is never awaited fails the run',
+    async () => {
+      failing('load');
+      expect(await failureOf(await stage.start('doesNotWait'))).toEqual({
+        type: 'SqlError',
+        message: 'load: no such column',
+      });
+    },
+    AT_ONCE,
+  );
+
+  test.each(['left', 'right'])(
+    'of one of two sinks awaited in turn fails the run, and never its workflow task: %s',
+    async (step) => {
+      failing(step);
+      const handle = await stage.start('awaitsInTurn');
+      expect(await failureOf(handle)).toEqual({ type: 'SqlError', message: `${step}: no such column` });
+      expect(countTypes(await eventsOf(handle))).not.toHaveProperty('WORKFLOW_TASK_FAILED');
       await stage.idle();
     },
     AT_ONCE,

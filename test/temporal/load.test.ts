@@ -21,7 +21,7 @@ beforeAll(async () => {
       lightStepBytes,
       workerBaselineBytes,
     },
-    poolContinuesAfterEvents: 300,
+    poolContinuesAfterEvents: 400,
   });
   stage.steps.on('load', () => sleep(50));
 }, 120_000);

@@ -1,3 +1,4 @@
+// Long, because starting a stage costs seconds: what runs do while nothing breaks is tested on this one.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { SpillwayError } from '../../src/contracts/errors.ts';
 import type { Ask } from '../../src/contracts/pool.ts';

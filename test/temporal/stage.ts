@@ -1,3 +1,4 @@
+// Long, because it is the whole wiring of a worker, in the order of `startWorker`, and what tests do with it.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

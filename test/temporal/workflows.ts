@@ -60,6 +60,14 @@ export async function doesNotWait(): Promise<string> {
   return 'returned';
 }
 
+/** Awaits its sinks one after the other: nobody listens to the second while the first one runs. */
+export async function awaitsInTurn(): Promise<string[]> {
+  const source = rows('source');
+  const left = postgres.load('left', { from: source, into: 'mart.left' });
+  const right = postgres.load('right', { from: source, into: 'mart.right' });
+  return [(await left).step, (await right).step];
+}
+
 export async function awaitsDataset(): Promise<{ isDataset: boolean; step: string }> {
   const awaited = await (rows('rows') as unknown);
   return { isDataset: awaited instanceof Dataset, step: (awaited as Dataset).step };
