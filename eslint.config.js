@@ -15,7 +15,9 @@ const folders = {
   worker: ['cli'],
 };
 const outward = ['**/activities/**', '**/workflows/**'];
-const nodeBuiltins = [{ regex: '^(node:|fs$|path$|os$|child_process$|net$|crypto$)', message: 'This code is pure or runs in a workflow.' }];
+const nodeBuiltins = [
+  { regex: '^(node:|fs$|path$|os$|child_process$|net$|crypto$)', message: 'This code is pure or runs in a workflow.' },
+];
 
 const direction = Object.entries(folders).map(([folder, denied]) => ({
   files: [`src/${folder}/**/*.ts`],
@@ -56,13 +58,39 @@ export default tseslint.config(
   },
   ...direction,
   {
+    files: ['activities/**/*.ts'],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            {
+              group: ['**/sdk/**', '**/provision/**', '**/worker/**', '**/cli/**', '**/workflows/**'],
+              message: 'Imports go one way; see docs/architecture.md.',
+            },
+          ],
+        },
+      ],
+    },
+  },
+  {
     files: ['workflows/**/*.ts'],
     rules: {
       'no-restricted-imports': [
         'error',
         {
           patterns: [
-            { group: ['**/config/**', '**/host/**', '**/engines/**', '**/handoff/**', '**/worker/**', '**/cli/**', '**/activities/**'] },
+            {
+              group: [
+                '**/config/**',
+                '**/host/**',
+                '**/engines/**',
+                '**/handoff/**',
+                '**/worker/**',
+                '**/cli/**',
+                '**/activities/**',
+              ],
+            },
             ...nodeBuiltins,
           ],
         },

@@ -9,7 +9,7 @@ import { proveGone, removeAttempt, removeWholeRun } from './outside.ts';
 
 export interface ControlDeps extends ActivityDeps {
   /** See `LedgerDeps`. */
-  lastSeenRun(pool: string): string | undefined;
+  lastSeenRun: (pool: string) => string | undefined;
 }
 
 /** Short acts on the control queue of a host: they look after what others left. */

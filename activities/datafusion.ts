@@ -10,11 +10,16 @@ import { type Attempt, attemptMs, leased, type Worked } from './leased.ts';
 /** Runs a query in a container of its own, limited to what the step was lent. */
 export function createDatafusionActivities(deps: ActivityDeps): Pick<StepActivities, 'datafusionSql'> {
   return {
-    datafusionSql: (request) => leased(deps, request, (attempt) => datafusionSql(deps, request as StepRequest<DatafusionSqlStep>, attempt)),
+    datafusionSql: (request) =>
+      leased(deps, request, (attempt) => datafusionSql(deps, request as StepRequest<DatafusionSqlStep>, attempt)),
   };
 }
 
-async function datafusionSql(deps: ActivityDeps, request: StepRequest<DatafusionSqlStep>, attempt: Attempt): Promise<Worked> {
+async function datafusionSql(
+  deps: ActivityDeps,
+  request: StepRequest<DatafusionSqlStep>,
+  attempt: Attempt,
+): Promise<Worked> {
   const { spec, run, inputs } = request;
   const { scratch, datafusion } = deps.engines;
   const name = { run, step: spec.step, token: attempt.token };

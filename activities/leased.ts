@@ -37,7 +37,11 @@ export interface LeasedDeps {
  * Runs an attempt under its lease: begins it, heartbeats while it works, and tells the runner with every ending what
  * is needed to end the lease.
  */
-export async function leased(deps: LeasedDeps, request: StepRequest, body: (attempt: Attempt) => Promise<Worked>): Promise<StepResult> {
+export async function leased(
+  deps: LeasedDeps,
+  request: StepRequest,
+  body: (attempt: Attempt) => Promise<Worked>,
+): Promise<StepResult> {
   const context = Context.current();
   const signal = context.cancellationSignal;
   const startedAtMs = Date.now();
@@ -52,7 +56,8 @@ export async function leased(deps: LeasedDeps, request: StepRequest, body: (atte
     const worked = await body(attempt);
     return { token, ...worked };
   } catch (error) {
-    const failed = token === undefined ? undefined : left ? { token, ...left } : failureDetails(token, error, startedAtMs);
+    const failed =
+      token === undefined ? undefined : left ? { token, ...left } : failureDetails(token, error, startedAtMs);
     if (signal.aborted) {
       const reason = signal.reason instanceof Error ? signal.reason : undefined;
       throw new CancelledFailure(reason?.message ?? 'cancelled', failed ? [failed] : [], reason);
@@ -74,7 +79,10 @@ async function begin(deps: LeasedDeps, request: StepRequest): Promise<number> {
     process: deps.process,
   });
   if (answer === 'stale') {
-    throw new SpillwayError('LeaseLost', `${request.spec.step}: its lease ${request.leaseId} was ended meanwhile; the runner asks for a new one.`);
+    throw new SpillwayError(
+      'LeaseLost',
+      `${request.spec.step}: its lease ${request.leaseId} was ended meanwhile; the runner asks for a new one.`,
+    );
   }
   return answer.token;
 }
@@ -85,14 +93,22 @@ function failureDetails(token: number, error: unknown, startedAtMs: number): Ste
   return {
     token,
     proof: said?.proof ?? { kind: 'exited', atMs: Date.now(), bytesLeft: 0 },
-    used: said?.used ?? noUsage((Date.now() - startedAtMs) / 1000, error instanceof SpillwayError ? error.code : 'Unexpected'),
+    used:
+      said?.used ??
+      noUsage((Date.now() - startedAtMs) / 1000, error instanceof SpillwayError ? error.code : 'Unexpected'),
   };
 }
 
 /** Usage of a step that never got to measure any. */
 export const noUsage = (seconds: number, verdict: string): StepUsage => ({
-  peakBytes: 0, scratchPeakBytes: 0, inputBytes: 0, outputBytes: 0, rows: 0, seconds, verdict,
-}); // prettier-ignore
+  peakBytes: 0,
+  scratchPeakBytes: 0,
+  inputBytes: 0,
+  outputBytes: 0,
+  rows: 0,
+  seconds,
+  verdict,
+});
 
 /** The one place where errors become Temporal failures. Unknown ones keep their cause and are tried again. */
 export function asFailure(error: unknown, details?: StepFailureDetails): ApplicationFailure {

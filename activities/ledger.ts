@@ -11,7 +11,7 @@ const LOOK_EVERY_MS = 200;
 export interface LedgerDeps {
   client: Client;
   /** Run of this pool that was last seen alive from this host; undefined when none ever was. */
-  lastSeenRun(pool: string): string | undefined;
+  lastSeenRun: (pool: string) => string | undefined;
 }
 
 /** Reads back what a pool that is no more had lent. */
@@ -23,7 +23,10 @@ export function createLedgerActivities({ client, lastSeenRun }: LedgerDeps): Pic
       const until = Date.now() + VISIBLE_WITHIN_MS;
       let last = await newestBefore(client, workflowId, runId);
       // A run that continued as new has a successor, which is not visible yet; a run seen here must become visible.
-      while (Date.now() < until && (last ? last.status.name === 'CONTINUED_AS_NEW' : seen !== undefined && seen !== runId)) {
+      while (
+        Date.now() < until &&
+        (last ? last.status.name === 'CONTINUED_AS_NEW' : seen !== undefined && seen !== runId)
+      ) {
         await sleep(LOOK_EVERY_MS);
         last = await newestBefore(client, workflowId, runId);
       }
@@ -34,7 +37,11 @@ export function createLedgerActivities({ client, lastSeenRun }: LedgerDeps): Pic
   };
 }
 
-async function newestBefore(client: Client, workflowId: string, runId: string): Promise<WorkflowExecutionInfo | undefined> {
+async function newestBefore(
+  client: Client,
+  workflowId: string,
+  runId: string,
+): Promise<WorkflowExecutionInfo | undefined> {
   let newest: WorkflowExecutionInfo | undefined;
   for await (const run of client.workflow.list({ query: `WorkflowId = '${workflowId}'` })) {
     if (run.runId !== runId && (!newest || run.startTime > newest.startTime)) newest = run;

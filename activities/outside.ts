@@ -21,11 +21,18 @@ export async function removeAttempt(deps: Deps, of: { run: string; step: string;
   const found = await containers.listByLabels({ 'spillway.run': of.run, 'spillway.step': of.step });
   const ours = found.filter(({ labels }) => Number(labels['spillway.token']) <= of.token);
   for (const { labels } of ours) {
-    await containers.removeByLabels({ 'spillway.run': of.run, 'spillway.step': of.step, 'spillway.token': labels['spillway.token'] ?? '' });
+    await containers.removeByLabels({
+      'spillway.run': of.run,
+      'spillway.step': of.step,
+      'spillway.token': labels['spillway.token'] ?? '',
+    });
   }
   const queries = await eachTrino(deps, async (trino) => {
     const running = await trino.queriesBySource(stepSource(of));
-    return killQueries(trino, running.filter(({ source }) => (tokenOfSource(source) ?? Infinity) <= of.token));
+    return killQueries(
+      trino,
+      running.filter(({ source }) => (tokenOfSource(source) ?? Infinity) <= of.token),
+    );
   });
   const loads = await eachPostgres(deps, (name) =>
     removeAttempts(deps.engines.postgres(name), { run: of.run, step: of.step, belowToken: of.token + 1 }),
@@ -50,9 +57,9 @@ export async function removeWholeRun(deps: Deps, run: string): Promise<Removed &
 
 /** Proof that nothing carries a lease any more, taken after everything was removed and looked for again. */
 export async function proveGone(deps: Deps, of: { run: string; step: string; token: number }): Promise<Proof> {
-  const left = (await deps.engines.containers.listByLabels({ 'spillway.run': of.run, 'spillway.step': of.step })).filter(
-    ({ labels }) => Number(labels['spillway.token']) <= of.token,
-  );
+  const left = (
+    await deps.engines.containers.listByLabels({ 'spillway.run': of.run, 'spillway.step': of.step })
+  ).filter(({ labels }) => Number(labels['spillway.token']) <= of.token);
   if (left.length > 0) throw new Error(`container ${left[0]!.name} is still there`);
   return { kind: 'exited', atMs: Date.now(), bytesLeft: 0 };
 }
@@ -66,7 +73,9 @@ async function eachTrino(deps: Deps, act: (trino: Trino) => Promise<number>): Pr
 }
 
 async function eachPostgres(deps: Deps, act: (name: string) => Promise<unknown[]>): Promise<number> {
-  const lists = await Promise.all(Object.keys(deps.config.postgres).map((name) => act(name).catch(ignoreUnreachable([]))));
+  const lists = await Promise.all(
+    Object.keys(deps.config.postgres).map((name) => act(name).catch(ignoreUnreachable([]))),
+  );
   return lists.flat().length;
 }
 
@@ -77,4 +86,3 @@ const ignoreUnreachable =
     if (code === 'EngineUnreachable' || code === 'TargetUnreachable') return instead;
     throw error;
   };
-

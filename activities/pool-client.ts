@@ -1,8 +1,25 @@
 import type { Workflow } from '@temporalio/common';
-import { type Client, isGrpcServiceError, ServiceError, WithStartWorkflowOperation, WorkflowNotFoundError, WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
+import {
+  type Client,
+  isGrpcServiceError,
+  ServiceError,
+  WithStartWorkflowOperation,
+  WorkflowNotFoundError,
+  WorkflowUpdateRPCTimeoutOrCancelledError,
+} from '@temporalio/client';
 import type {
-  Announce, AnnounceAnswer, Answer, Ask, Begin, BeginAnswer, Drop, End, PoolStatus, Suspect, Withdraw,
-} from '../src/contracts/pool.ts'; // prettier-ignore
+  Announce,
+  AnnounceAnswer,
+  Answer,
+  Ask,
+  Begin,
+  BeginAnswer,
+  Drop,
+  End,
+  PoolStatus,
+  Suspect,
+  Withdraw,
+} from '../src/contracts/pool.ts';
 import { PoolMessage, poolWorkflowId, TaskQueue } from '../src/contracts/pool.ts';
 import type { PoolState } from '../src/policy/pool/state.ts';
 
@@ -15,7 +32,8 @@ const BEGIN_MS = 30_000;
 const isServiceTrouble = (error: unknown): boolean => error instanceof ServiceError || isGrpcServiceError(error);
 
 /** How the pool's workflow is named and started, wherever a message finds none running. */
-const poolStart = (pool: string) => ({ workflowId: poolWorkflowId(pool), taskQueue: TaskQueue.POOL, args: [{ pool }] }) as const;
+const poolStart = (pool: string) =>
+  ({ workflowId: poolWorkflowId(pool), taskQueue: TaskQueue.POOL, args: [{ pool }] }) as const;
 
 /** Says everything that is said to a pool. A pool that is not running is started by whatever is said to it. */
 export class PoolClient {
@@ -85,19 +103,32 @@ export class PoolClient {
 
   #update<Answer, Message>(pool: string, name: string, message: Message, withinMs: number): Promise<Answer> {
     const handle = this.#client.workflow.getHandle(poolWorkflowId(pool));
-    return this.#client.withDeadline(Date.now() + withinMs, () => handle.executeUpdate<Answer, [Message]>(name, { args: [message] }));
+    return this.#client.withDeadline(Date.now() + withinMs, () =>
+      handle.executeUpdate<Answer, [Message]>(name, { args: [message] }),
+    );
   }
 
-  async #updateWithStart<Answer, Message>(pool: string, name: string, message: Message, withinMs: number): Promise<Answer> {
+  async #updateWithStart<Answer, Message>(
+    pool: string,
+    name: string,
+    message: Message,
+    withinMs: number,
+  ): Promise<Answer> {
     try {
       return await this.#update<Answer, Message>(pool, name, message, REPLY_MS);
     } catch (error) {
       const slow = error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || isServiceTrouble(error);
       if (!(error instanceof WorkflowNotFoundError) && !slow) throw error;
     }
-    const startWorkflowOperation = new WithStartWorkflowOperation('memoryPool', { ...poolStart(pool), workflowIdConflictPolicy: 'USE_EXISTING' });
+    const startWorkflowOperation = new WithStartWorkflowOperation('memoryPool', {
+      ...poolStart(pool),
+      workflowIdConflictPolicy: 'USE_EXISTING',
+    });
     return this.#client.withDeadline(Date.now() + withinMs, () =>
-      this.#client.workflow.executeUpdateWithStart<Workflow, Answer, [Message]>(name, { args: [message], startWorkflowOperation }),
+      this.#client.workflow.executeUpdateWithStart<Workflow, Answer, [Message]>(name, {
+        args: [message],
+        startWorkflowOperation,
+      }),
     );
   }
 

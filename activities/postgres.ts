@@ -13,7 +13,8 @@ import { type Attempt, attemptMs, leased, type Worked } from './leased.ts';
 /** Loads a dataset into a table, exactly once. */
 export function createPostgresActivities(deps: ActivityDeps): Pick<StepActivities, 'postgresLoad'> {
   return {
-    postgresLoad: (request) => leased(deps, request, (attempt) => postgresLoad(deps, request as StepRequest<PostgresLoadStep>, attempt)),
+    postgresLoad: (request) =>
+      leased(deps, request, (attempt) => postgresLoad(deps, request as StepRequest<PostgresLoadStep>, attempt)),
   };
 }
 
@@ -24,14 +25,20 @@ interface Rows {
   end(options?: { stop: boolean }): Promise<{ proof: Proof; used?: StepUsage }>;
 }
 
-async function postgresLoad(deps: ActivityDeps, request: StepRequest<PostgresLoadStep>, attempt: Attempt): Promise<Worked> {
+async function postgresLoad(
+  deps: ActivityDeps,
+  request: StepRequest<PostgresLoadStep>,
+  attempt: Attempt,
+): Promise<Worked> {
   const { spec, run } = request;
   const ref = request.inputs['from']!;
   await checkHandoff(ref);
   const startedAtMs = Date.now();
   const rssBefore = process.memoryUsage.rss();
   let peakRss = rssBefore;
-  const rows = ref.parts.every((part) => part.kind === 'arrow') ? arrowRows(ref) : await decodedRows(deps, request, ref, attempt);
+  const rows = ref.parts.every((part) => part.kind === 'arrow')
+    ? arrowRows(ref)
+    : await decodedRows(deps, request, ref, attempt);
   const loaded = await loadTable(deps.engines.postgres(spec.connection ?? 'default'), {
     run,
     step: spec.step,
@@ -58,9 +65,14 @@ async function postgresLoad(deps: ActivityDeps, request: StepRequest<PostgresLoa
   const { proof, used } = await rows.end();
   function usage(loadedRows: number, bytes: number, verdict: string): StepUsage {
     return {
-      peakBytes: Math.max(0, peakRss - rssBefore), scratchPeakBytes: 0, inputBytes: ref.bytes, outputBytes: bytes,
-      rows: loadedRows, seconds: (Date.now() - startedAtMs) / 1000, verdict,
-    }; // prettier-ignore
+      peakBytes: Math.max(0, peakRss - rssBefore),
+      scratchPeakBytes: 0,
+      inputBytes: ref.bytes,
+      outputBytes: bytes,
+      rows: loadedRows,
+      seconds: (Date.now() - startedAtMs) / 1000,
+      verdict,
+    };
   }
   const own = usage(loaded.rows, loaded.bytes, 'ok');
   return {
@@ -79,7 +91,9 @@ async function postgresLoad(deps: ActivityDeps, request: StepRequest<PostgresLoa
 const exited = (): Proof => ({ kind: 'exited', atMs: Date.now(), bytesLeft: 0 });
 
 const logicalTypes = (ref: HandoffRef): Record<string, string> =>
-  Object.fromEntries(ref.schema.flatMap(({ name, logicalType }) => (logicalType === undefined ? [] : [[name, logicalType]])));
+  Object.fromEntries(
+    ref.schema.flatMap(({ name, logicalType }) => (logicalType === undefined ? [] : [[name, logicalType]])),
+  );
 
 const arrowRows = (ref: HandoffRef): Rows => ({
   open: (signal) => openArrowSource(ref.parts, signal),
@@ -87,7 +101,12 @@ const arrowRows = (ref: HandoffRef): Rows => ({
 });
 
 /** Parquet is decoded by a container under the load's own lease, which streams Arrow through a FIFO: not through this process. */
-async function decodedRows(deps: ActivityDeps, request: StepRequest<PostgresLoadStep>, ref: HandoffRef, attempt: Attempt): Promise<Rows> {
+async function decodedRows(
+  deps: ActivityDeps,
+  request: StepRequest<PostgresLoadStep>,
+  ref: HandoffRef,
+  attempt: Attempt,
+): Promise<Rows> {
   const { scratch, datafusion } = deps.engines;
   const name = { run: request.run, step: request.spec.step, token: attempt.token };
   await scratch.dropLowerTokens(name);

@@ -1,4 +1,4 @@
-import { PoolClient } from './pool-client.ts';
+import type { PoolClient } from './pool-client.ts';
 import type { ResolvedConfig } from '../src/config/resolved.ts';
 import { readPipeline } from '../src/config/pipeline-schema.ts';
 import type { RunnerActivities } from '../src/contracts/steps.ts';

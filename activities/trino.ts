@@ -14,7 +14,8 @@ const SAMPLE_MS = 500;
 /** Unloads a query's rows into scratch, then has the server give its heap back. */
 export function createTrinoActivities(deps: ActivityDeps): Pick<StepActivities, 'trinoQuery'> {
   return {
-    trinoQuery: (request) => leased(deps, request, (attempt) => trinoQuery(deps, request as StepRequest<TrinoQueryStep>, attempt)),
+    trinoQuery: (request) =>
+      leased(deps, request, (attempt) => trinoQuery(deps, request as StepRequest<TrinoQueryStep>, attempt)),
   };
 }
 
@@ -94,7 +95,9 @@ class ServerMemory {
     let bytesLeft = 0;
     if (this.#pid !== undefined) {
       await this.#sample();
-      const { afterBytes } = await shrinkHeap({ pid: this.#pid }).catch(async () => ({ afterBytes: await rssAnon(this.#pid!).catch(() => 0) }));
+      const { afterBytes } = await shrinkHeap({ pid: this.#pid }).catch(async () => ({
+        afterBytes: await rssAnon(this.#pid!).catch(() => 0),
+      }));
       bytesLeft = Math.max(0, afterBytes - this.#floorBytes);
     }
     return { kind: 'query-gone', atMs: Date.now(), bytesLeft };

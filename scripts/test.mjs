@@ -46,7 +46,9 @@ async function jest(layer, extra = []) {
   ]);
   try {
     const told = JSON.parse(readFileSync(report, 'utf8'));
-    const broken = told.testResults.filter((file) => file.status === 'failed' && file.assertionResults.length === 0).length;
+    const broken = told.testResults.filter(
+      (file) => file.status === 'failed' && file.assertionResults.length === 0,
+    ).length;
     count(layer, told.numPassedTests, told.numFailedTests + broken, told.numPendingTests + told.numTodoTests);
     if (code !== 0 && told.numFailedTests + broken === 0) count(layer, 0, 1);
   } catch {
@@ -78,12 +80,15 @@ function leftovers() {
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
       const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
-      if (command.includes(testHome) && Number(pid) !== process.pid) left.push(`process ${pid}: ${command.slice(0, 120)}`);
+      if (command.includes(testHome) && Number(pid) !== process.pid)
+        left.push(`process ${pid}: ${command.slice(0, 120)}`);
     } catch {
       // ended while we looked
     }
   }
-  const listed = spawnSync('podman', ['ps', '--all', '--filter', 'label=spillway.test=1', '--format', '{{.Names}}'], { encoding: 'utf8' });
+  const listed = spawnSync('podman', ['ps', '--all', '--filter', 'label=spillway.test=1', '--format', '{{.Names}}'], {
+    encoding: 'utf8',
+  });
   for (const name of (listed.stdout ?? '').split('\n').filter(Boolean)) left.push(`container ${name}`);
   return left;
 }
@@ -95,11 +100,14 @@ const results = mkdtempSync(join(tmpdir(), 'spillway-test-results-'));
 try {
   const fetching = layers.includes('integration') || layers.includes('workflows') ? bringUpParts() : undefined;
   fetching?.catch(() => undefined); // told below
-  if (layers.includes('format')) await check('format', [bin(['prettier', 'bin', 'prettier.cjs']), '--check', '--log-level', 'warn', '.']);
+  if (layers.includes('format'))
+    await check('format', [bin(['prettier', 'bin', 'prettier.cjs']), '--check', '--log-level', 'warn', '.']);
   if (layers.includes('lint')) await check('lint', [bin(['eslint', 'bin', 'eslint.js']), '.']);
   if (layers.includes('types')) await check('types', [bin(['typescript', 'bin', 'tsc']), '-p', 'tsconfig.json']);
   if (layers.includes('unit')) await jest('unit');
-  await fetching?.catch((error) => console.error(`the parts did not come up; the tests that need them will say so: ${error.message}`));
+  await fetching?.catch((error) =>
+    console.error(`the parts did not come up; the tests that need them will say so: ${error.message}`),
+  );
   if (layers.includes('workflows')) await jest('workflows', ['--runInBand']);
   if (layers.includes('integration')) await jest('integration', ['--runInBand']);
 } finally {

@@ -1,11 +1,35 @@
 import {
-  allHandlersFinished, condition, continueAsNew, defineQuery, defineSignal, defineUpdate, getExternalWorkflowHandle,
-  log, proxyActivities, setCurrentDetails, setHandler, workflowInfo,
-} from '@temporalio/workflow'; // prettier-ignore
+  allHandlersFinished,
+  condition,
+  continueAsNew,
+  defineQuery,
+  defineSignal,
+  defineUpdate,
+  getExternalWorkflowHandle,
+  log,
+  proxyActivities,
+  setCurrentDetails,
+  setHandler,
+  workflowInfo,
+} from '@temporalio/workflow';
 import { engineDataId, PoolMessage, TaskQueue } from '../src/contracts/pool.ts';
 import type {
-  Announce, AnnounceAnswer, Answer, Ask, Begin, BeginAnswer, Drop, End, Granted, Grow, GrowAnswer, PoolStatus, Refused, Suspect, Withdraw,
-} from '../src/contracts/pool.ts'; // prettier-ignore
+  Announce,
+  AnnounceAnswer,
+  Answer,
+  Ask,
+  Begin,
+  BeginAnswer,
+  Drop,
+  End,
+  Granted,
+  Grow,
+  GrowAnswer,
+  PoolStatus,
+  Refused,
+  Suspect,
+  Withdraw,
+} from '../src/contracts/pool.ts';
 import type { ControlActivities } from '../src/contracts/steps.ts';
 import type { Effect, PoolState } from '../src/policy/pool/state.ts';
 import { emptyPool } from '../src/policy/pool/state.ts';
@@ -37,7 +61,11 @@ const messages = {
   ledger: defineQuery<PoolState>(PoolMessage.LEDGER),
 };
 
-const shortControlAct = { startToCloseTimeout: '60 seconds', scheduleToCloseTimeout: '90 seconds', retry: { maximumAttempts: 2 } } as const;
+const shortControlAct = {
+  startToCloseTimeout: '60 seconds',
+  scheduleToCloseTimeout: '90 seconds',
+  retry: { maximumAttempts: 2 },
+} as const;
 /** A worker has to be up before the ledger can be read: waits for one as long as it takes. */
 const recoveryAct = { startToCloseTimeout: '60 seconds' } as const;
 
@@ -56,7 +84,9 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
   const control = proxyActivities<ControlActivities>({ ...shortControlAct, taskQueue: TaskQueue.control(input.pool) });
   const recovery = proxyActivities<ControlActivities>({ ...recoveryAct, taskQueue: TaskQueue.control(input.pool) });
 
-  function feed<K extends PoolEvent['kind']>(event: PoolEvent & { kind: K }): K extends keyof PoolAnswers ? PoolAnswers[K] : undefined {
+  function feed<K extends PoolEvent['kind']>(
+    event: PoolEvent & { kind: K },
+  ): K extends keyof PoolAnswers ? PoolAnswers[K] : undefined {
     const stepped = policyOf(state)(state, event, Date.now(), { hold: wanted() });
     state = stepped.state;
     changed = true;
@@ -78,7 +108,10 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
     switch (effect.kind) {
       case 'grant':
         try {
-          await getExternalWorkflowHandle(effect.workflowId, effect.runId).signal<[Granted]>(PoolMessage.GRANTED, effect.message);
+          await getExternalWorkflowHandle(effect.workflowId, effect.runId).signal<[Granted]>(
+            PoolMessage.GRANTED,
+            effect.message,
+          );
         } catch {
           feed({ kind: 'undeliverable', leaseId: effect.message.leaseId, runId: effect.runId });
         }
@@ -92,7 +125,10 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
         const answer = await control.reconcile(effect.request);
         if (answer.kind === 'holder-alive') return;
         const { leaseId, token, holder } = effect.request;
-        feed({ kind: 'reconciled', reconciled: { leaseId, token, holder, proof: answer.proof, because: answer.because } });
+        feed({
+          kind: 'reconciled',
+          reconciled: { leaseId, token, holder, proof: answer.proof, because: answer.because },
+        });
         return;
       }
       case 'evict': {
@@ -109,16 +145,24 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
     return act();
   };
 
-  setHandler(messages.acquire, (ask) => whenOpen(() => feed({ kind: 'acquire', ask })), { description: 'Ask for bytes.' });
+  setHandler(messages.acquire, (ask) => whenOpen(() => feed({ kind: 'acquire', ask })), {
+    description: 'Ask for bytes.',
+  });
   setHandler(messages.acquireSignal, (ask) => whenOpen(() => grantBySignal(ask)));
-  setHandler(messages.begin, (begin) => whenOpen(() => feed({ kind: 'begin', begin })), { description: 'An attempt starts.' });
+  setHandler(messages.begin, (begin) => whenOpen(() => feed({ kind: 'begin', begin })), {
+    description: 'An attempt starts.',
+  });
   setHandler(messages.end, (ends) => whenOpen(() => endAll(ends)), { description: 'Leases end, with proof.' });
   setHandler(messages.endSignal, (ends) => whenOpen(() => endAll(ends)));
-  setHandler(messages.withdraw, (withdraws) => whenOpen(() => withdrawAll(withdraws)), { description: 'Asks are taken back.' });
+  setHandler(messages.withdraw, (withdraws) => whenOpen(() => withdrawAll(withdraws)), {
+    description: 'Asks are taken back.',
+  });
   setHandler(messages.withdrawSignal, (withdraws) => whenOpen(() => withdrawAll(withdraws)));
   setHandler(messages.grow, (grow) => whenOpen(() => feed({ kind: 'grow', grow })));
   setHandler(messages.drop, (drops) => whenOpen(() => dropAll([drops].flat())));
-  setHandler(messages.announce, (said) => whenOpen(() => feed({ kind: 'announce', announce: said })), { description: 'A host states its limits.' });
+  setHandler(messages.announce, (said) => whenOpen(() => feed({ kind: 'announce', announce: said })), {
+    description: 'A host states its limits.',
+  });
   setHandler(messages.suspect, (said) => whenOpen(() => feed({ kind: 'suspect', suspect: said })));
   setHandler(messages.status, () => poolStatus(state), { description: 'Who holds and who waits, in bytes.' });
   setHandler(messages.ledger, () => state, { description: 'The whole state, as it is carried over continue-as-new.' });

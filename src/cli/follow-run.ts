@@ -7,10 +7,15 @@ import { table } from './output.ts';
 
 const LOOK_EVERY_MS = 1_000;
 
-export type RunEnd = { kind: 'completed'; result: unknown; report?: RunReport } | { kind: 'failed'; message: string; report?: RunReport };
+export type RunEnd =
+  { kind: 'completed'; result: unknown; report?: RunReport } | { kind: 'failed'; message: string; report?: RunReport };
 
 /** Follows a run to its end, telling each change of its steps in one line. */
-export async function followRun(handle: WorkflowHandle, tell: (line: string) => void, signal?: AbortSignal): Promise<RunEnd> {
+export async function followRun(
+  handle: WorkflowHandle,
+  tell: (line: string) => void,
+  signal?: AbortSignal,
+): Promise<RunEnd> {
   const told = new Map<string, string>();
   const result = handle.result().then(
     (value) => ({ kind: 'completed' as const, result: value as unknown }),
@@ -50,9 +55,15 @@ export const reportTable = (report: RunReport): string =>
   table(
     ['step', 'queue', 'lease', 'peak', 'handoff', 'rows', 'seconds', 'because'],
     report.steps.map((step) => [
-      step.step, step.queue, `${step.rung} ${formatBytes(step.leaseBytes)}`, formatBytes(step.peakBytes),
-      step.mode, step.rows, Number(step.seconds.toFixed(1)), step.because,
-    ]), // prettier-ignore
+      step.step,
+      step.queue,
+      `${step.rung} ${formatBytes(step.leaseBytes)}`,
+      formatBytes(step.peakBytes),
+      step.mode,
+      step.rows,
+      Number(step.seconds.toFixed(1)),
+      step.because,
+    ]),
   );
 
 /** Address of a run in the Temporal UI. */

@@ -43,14 +43,23 @@ function buildProgram(output: Output, interrupt: AbortController, done: (exit: E
     .description('ELT workflows as code on Temporal, with a server’s memory lent step by step.')
     .version(packageVersion())
     .exitOverride()
-    .configureOutput({ writeOut: (text) => output.out(text.trimEnd()), writeErr: (text) => output.err(text.trimEnd()) });
+    .configureOutput({
+      writeOut: (text) => output.out(text.trimEnd()),
+      writeErr: (text) => output.err(text.trimEnd()),
+    });
 
-  const command = (name: string, description: string, act: (config: ResolvedConfig, flags: Flags, args: string[]) => Promise<Exit>): Command => {
+  const command = (
+    name: string,
+    description: string,
+    act: (config: ResolvedConfig, flags: Flags, args: string[]) => Promise<Exit>,
+  ): Command => {
     const built = program.command(name).description(description).exitOverride();
     built.option('--config <file>', 'configuration file (default: the nearest spillway.config.*)');
     for (const { key } of KNOWN_KEYS) {
       const flag = key.replace('.*', '.default');
-      built.addOption(new Option(`${flagName(flag)} <value>`, `sets ${flag}; also ${environmentName(flag)}`).hideHelp());
+      built.addOption(
+        new Option(`${flagName(flag)} <value>`, `sets ${flag}; also ${environmentName(flag)}`).hideHelp(),
+      );
     }
     return built.action(async (...given: unknown[]) => {
       const self = given.at(-1) as Command;
@@ -60,7 +69,12 @@ function buildProgram(output: Output, interrupt: AbortController, done: (exit: E
   };
 
   command('up', 'find, fetch and start Temporal, Trino, PostgreSQL and the DataFusion image', (config, flags) =>
-    upCommand(config, secretReader(config), { systemPackages: flags['systemPackages'] !== false, json: flags['json'] === true }, output),
+    upCommand(
+      config,
+      secretReader(config),
+      { systemPackages: flags['systemPackages'] !== false, json: flags['json'] === true },
+      output,
+    ),
   )
     .option('--no-system-packages', 'never install system packages')
     .option('--json', 'answer as JSON');
@@ -68,7 +82,9 @@ function buildProgram(output: Output, interrupt: AbortController, done: (exit: E
   command('status', 'where everything is, and whether it answers', (config, flags) =>
     statusCommand(config, { json: flags['json'] === true }, output),
   ).option('--json', 'answer as JSON');
-  command('worker', 'run steps and workflows of this host', (config) => workerCommand(config, secretReader(config), output));
+  command('worker', 'run steps and workflows of this host', (config) =>
+    workerCommand(config, secretReader(config), output),
+  );
   command('run <what>', 'start a job file or a workflow, and follow it to its end', (config, flags, [what]) => {
     process.once('SIGINT', () => interrupt.abort());
     return runCommand(
@@ -86,12 +102,14 @@ function buildProgram(output: Output, interrupt: AbortController, done: (exit: E
     .option('--input <json>', 'input of a workflow')
     .option('--workflow-id <id>', 'workflow id (default: the name and a random part)')
     .option('--json', 'answer as JSON');
-  command('pool', 'who holds and who waits, in bytes', (config, flags) => poolCommand(config, { json: flags['json'] === true }, output)).option(
-    '--json',
-    'answer as JSON',
-  );
-  command('start', 'bring everything up, run the example through the Temporal command line, and show what came of it', (config, flags) =>
-    startCommand(config, secretReader(config), { systemPackages: flags['systemPackages'] !== false }, output),
+  command('pool', 'who holds and who waits, in bytes', (config, flags) =>
+    poolCommand(config, { json: flags['json'] === true }, output),
+  ).option('--json', 'answer as JSON');
+  command(
+    'start',
+    'bring everything up, run the example through the Temporal command line, and show what came of it',
+    (config, flags) =>
+      startCommand(config, secretReader(config), { systemPackages: flags['systemPackages'] !== false }, output),
   ).option('--no-system-packages', 'never install system packages');
   return program;
 }
@@ -101,7 +119,9 @@ async function configOf(flags: Flags): Promise<ResolvedConfig> {
   if (typeof flags['config'] === 'string') texts['config'] = flags['config'];
   for (const { key } of KNOWN_KEYS) {
     const flag = key.replace('.*', '.default');
-    const name = flagName(flag).slice(2).replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+    const name = flagName(flag)
+      .slice(2)
+      .replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
     const value = flags[name];
     if (typeof value === 'string') texts[flag] = value;
   }

@@ -1,9 +1,9 @@
 /** Where commands print; tests give their own. */
 export interface Output {
   /** Answers. */
-  out(text: string): void;
+  out: (text: string) => void;
   /** Progress and errors. */
-  err(text: string): void;
+  err: (text: string) => void;
 }
 
 export const terminal: Output = {
@@ -17,6 +17,11 @@ export function table(header: readonly string[], rows: readonly (readonly (strin
   const widths = header.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
   const right = header.map((_, column) => rows.length > 0 && rows.every((row) => typeof row[column] === 'number'));
   return cells
-    .map((row) => row.map((cell, i) => (right[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join('  ').trimEnd())
+    .map((row) =>
+      row
+        .map((cell, i) => (right[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
+        .join('  ')
+        .trimEnd(),
+    )
     .join('\n');
 }

@@ -1,8 +1,32 @@
 /** What `spillway up` started or found; kept as `run/parts.json` in the home, answered by `spillway status --json`. */
 export interface Parts {
-  temporal: { address: string; ui: string; namespace: string; version: string; pid?: number; startedAt?: number; found: PartSource; /** Program `temporal` that starts workflows. */ cli?: string };
-  trino: { url: string; version: string; pid?: number; startedAt?: number; found: PartSource; lakeRoot: string; /** Java it runs on; `bin/jcmd` below it asks for a collection. */ javaHome?: string };
-  postgres: { url: string; version: string; pid?: number; startedAt?: number; found: PartSource; passwordFile?: string };
+  temporal: {
+    address: string;
+    ui: string;
+    namespace: string;
+    version: string;
+    pid?: number;
+    startedAt?: number;
+    found: PartSource;
+    /** Program `temporal` that starts workflows. */ cli?: string;
+  };
+  trino: {
+    url: string;
+    version: string;
+    pid?: number;
+    startedAt?: number;
+    found: PartSource;
+    lakeRoot: string;
+    /** Java it runs on; `bin/jcmd` below it asks for a collection. */ javaHome?: string;
+  };
+  postgres: {
+    url: string;
+    version: string;
+    pid?: number;
+    startedAt?: number;
+    found: PartSource;
+    passwordFile?: string;
+  };
   /** Container runtime with the flags that probing found necessary on this host, and the image of the DataFusion runner. */
   image: { runtime: 'podman' | 'docker'; version: string; flags: string[]; name: string; found: PartSource };
   scratch: string;

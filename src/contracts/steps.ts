@@ -84,4 +84,5 @@ export interface ReconcileRequest {
   begun?: { host: string; process: { pid: number; startedAt: number } };
   holder: Ask['holder'];
 }
-export type ReconcileAnswer = { kind: 'free'; proof: Proof; because: string } | { kind: 'holder-alive'; because: string };
+export type ReconcileAnswer =
+  { kind: 'free'; proof: Proof; because: string } | { kind: 'holder-alive'; because: string };

@@ -59,7 +59,9 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
     );
   }
   // In a workflow a later sink may still read them; there the runner warns at the end.
-  const unread = pipeline.decided ? [] : pipeline.steps.filter((step) => !wanted.includes(step) && step.verb !== 'postgres.load');
+  const unread = pipeline.decided
+    ? []
+    : pipeline.steps.filter((step) => !wanted.includes(step) && step.verb !== 'postgres.load');
   return {
     planVersion: 1,
     pool: facts.pool,

@@ -49,11 +49,21 @@ export function formatBoth(a: number, b: number): [string, string] {
 
 const DURATION_UNITS: Record<string, number> = {
   ms: 1,
-  s: 1000, second: 1000, seconds: 1000, sec: 1000,
-  m: 60_000, min: 60_000, minute: 60_000, minutes: 60_000,
-  h: 3_600_000, hour: 3_600_000, hours: 3_600_000,
-  d: 86_400_000, day: 86_400_000, days: 86_400_000,
-}; // prettier-ignore
+  s: 1000,
+  second: 1000,
+  seconds: 1000,
+  sec: 1000,
+  m: 60_000,
+  min: 60_000,
+  minute: 60_000,
+  minutes: 60_000,
+  h: 3_600_000,
+  hour: 3_600_000,
+  hours: 3_600_000,
+  d: 86_400_000,
+  day: 86_400_000,
+  days: 86_400_000,
+};
 
 /** Reads a duration such as `2 hours`, `90s` or a number of milliseconds; undefined for anything else. */
 export function parseDurationMs(text: string | number): number | undefined {

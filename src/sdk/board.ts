@@ -1,11 +1,22 @@
-import { defineQuery, log, setCurrentDetails, setHandler, upsertSearchAttributes, workflowInfo } from '@temporalio/workflow';
+import {
+  defineQuery,
+  log,
+  setCurrentDetails,
+  setHandler,
+  upsertSearchAttributes,
+  workflowInfo,
+} from '@temporalio/workflow';
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import type { StepReport } from '../contracts/pipeline.ts';
 import { RUN_REPORT_QUERY, type RunReport, SearchAttribute } from '../contracts/report.ts';
 import { formatBytes } from '../policy/sizes.ts';
 
 const keyword = (name: string) => defineSearchAttributeKey(name, SearchAttributeType.KEYWORD);
-const keys = { pool: keyword(SearchAttribute.POOL), state: keyword(SearchAttribute.STATE), step: keyword(SearchAttribute.STEP) };
+const keys = {
+  pool: keyword(SearchAttribute.POOL),
+  state: keyword(SearchAttribute.STATE),
+  step: keyword(SearchAttribute.STEP),
+};
 
 /** What people see of a run: its details and search attributes in the Temporal UI, and the answer of the report query. */
 export class Board {
@@ -66,7 +77,13 @@ export class Board {
   }
 
   report(): RunReport {
-    return { workflowId: workflowInfo().workflowId, pool: this.#pool, steps: [...this.#reports], now: Object.fromEntries(this.#now), warnings: [...this.#warnings] };
+    return {
+      workflowId: workflowInfo().workflowId,
+      pool: this.#pool,
+      steps: [...this.#reports],
+      now: Object.fromEntries(this.#now),
+      warnings: [...this.#warnings],
+    };
   }
 
   #upsert(values: Partial<Record<keyof typeof keys, string>>): void {
@@ -78,12 +95,21 @@ export class Board {
 
   #show(): void {
     const rows = this.#reports.map(
-      (r) => `| ${r.step} | done in ${r.seconds.toFixed(1)} s | ${r.queue} | ${r.rung} ${formatBytes(r.leaseBytes)} | ${formatBytes(r.peakBytes)} | ${r.mode} | ${r.rows} |`,
+      (r) =>
+        `| ${r.step} | done in ${r.seconds.toFixed(1)} s | ${r.queue} | ${r.rung} ${formatBytes(r.leaseBytes)} | ${formatBytes(r.peakBytes)} | ${r.mode} | ${r.rows} |`,
     );
     for (const [step, what] of this.#now) rows.push(`| ${step} | ${what} | | | | | |`);
     const warnings = this.#warnings.map((warning) => `- ${warning}`);
     setCurrentDetails(
-      [`Pool **${this.#pool}**`, '', '| step | state | queue | lent | peak | handoff | rows |', '|---|---|---|---|---|---|---|', ...rows, '', ...warnings].join('\n'),
+      [
+        `Pool **${this.#pool}**`,
+        '',
+        '| step | state | queue | lent | peak | handoff | rows |',
+        '|---|---|---|---|---|---|---|',
+        ...rows,
+        '',
+        ...warnings,
+      ].join('\n'),
     );
   }
 }

@@ -13,7 +13,8 @@ export class Dataset {
 
 /** Name of the step behind a dataset; datasets of another copy of the package count. */
 export function stepOf(value: unknown, verb: string, step: string, key: string): string {
-  if (typeof value === 'object' && value !== null && 'step' in value && typeof value.step === 'string') return value.step;
+  if (typeof value === 'object' && value !== null && 'step' in value && typeof value.step === 'string')
+    return value.step;
   const got = value === undefined ? 'undefined' : (JSON.stringify(value) ?? typeof value);
   throw failure(
     'InvalidInput',

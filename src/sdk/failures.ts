@@ -20,7 +20,8 @@ export function readStepFailure(error: unknown): StepFailure | undefined {
   if (!(error instanceof ActivityFailure)) return undefined;
   const { cause } = error;
   if (cause instanceof ApplicationFailure) {
-    const code: FailureCode = cause.type && Object.hasOwn(FAILURE_RETRY, cause.type) ? (cause.type as FailureCode) : 'Unexpected';
+    const code: FailureCode =
+      cause.type && Object.hasOwn(FAILURE_RETRY, cause.type) ? (cause.type as FailureCode) : 'Unexpected';
     const details = cause.details?.[0] as StepFailureDetails | null | undefined;
     return { code, message: cause.message, ...(details ? { details } : {}) };
   }
@@ -37,5 +38,7 @@ export function readStepFailure(error: unknown): StepFailure | undefined {
 export function cancelDetails(error: unknown): StepFailureDetails | undefined {
   if (!(error instanceof ActivityFailure) || !(error.cause instanceof CancelledFailure)) return undefined;
   const details: unknown = error.cause.details[0];
-  return typeof details === 'object' && details !== null && 'proof' in details ? (details as StepFailureDetails) : undefined;
+  return typeof details === 'object' && details !== null && 'proof' in details
+    ? (details as StepFailureDetails)
+    : undefined;
 }

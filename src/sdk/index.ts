@@ -1,4 +1,12 @@
 /** What workflow code imports as `spillway/workflow`. Deterministic: it runs inside Temporal's workflow isolate. */
 export { datafusion, postgres, runPipeline, trino } from './verbs.ts';
 export { Dataset } from './dataset.ts';
-export type { IndexSpec, LoadStrategy, Parameter, PipelineSpec, Profile, SinkResult, StepOptions } from '../contracts/pipeline.ts';
+export type {
+  IndexSpec,
+  LoadStrategy,
+  Parameter,
+  PipelineSpec,
+  Profile,
+  SinkResult,
+  StepOptions,
+} from '../contracts/pipeline.ts';

@@ -1,6 +1,11 @@
 import {
-  ApplicationFailure, CancellationScope, ContinueAsNew, isCancellation, TemporalFailure, workflowInfo,
-} from '@temporalio/workflow'; // prettier-ignore
+  ApplicationFailure,
+  CancellationScope,
+  ContinueAsNew,
+  isCancellation,
+  TemporalFailure,
+  workflowInfo,
+} from '@temporalio/workflow';
 import type { WorkflowInterceptors } from '@temporalio/workflow';
 import { nearestName } from '../policy/nearest-name.ts';
 import { failure } from './failures.ts';
@@ -17,9 +22,17 @@ function asFailure(error: unknown, args: unknown[]): unknown {
   const cause = error instanceof Error ? error : new Error(String(error));
   if (cause.name === 'DeterminismViolationError') return error; // a matter of the worker's code version, not of this run
   if (args.length === 0 && cause instanceof TypeError) {
-    return failure('InvalidInput', `${type} was started without input, and needs one (${cause.message}). Start it with --input '{ … }'.`, cause);
+    return failure(
+      'InvalidInput',
+      `${type} was started without input, and needs one (${cause.message}). Start it with --input '{ … }'.`,
+      cause,
+    );
   }
-  return failure('WorkflowBug', `${type} threw ${cause.name}: ${cause.message}. Mend the workflow's code, then start it again.`, cause);
+  return failure(
+    'WorkflowBug',
+    `${type} threw ${cause.name}: ${cause.message}. Mend the workflow's code, then start it again.`,
+    cause,
+  );
 }
 
 /** Workflow interceptors of every run: lend verbs a run to work on, and give back all it holds when it ends, however it ends. */

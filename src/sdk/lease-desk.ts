@@ -1,4 +1,11 @@
-import { CancellationScope, condition, defineSignal, proxyLocalActivities, setHandler, workflowInfo } from '@temporalio/workflow';
+import {
+  CancellationScope,
+  condition,
+  defineSignal,
+  proxyLocalActivities,
+  setHandler,
+  workflowInfo,
+} from '@temporalio/workflow';
 import type { Answer, Ask, End, Granted, Refused } from '../contracts/pool.ts';
 import { PoolMessage } from '../contracts/pool.ts';
 import type { RunnerActivities } from '../contracts/steps.ts';
@@ -79,7 +86,10 @@ export class LeaseDesk {
       if (answer.kind === 'granted') return { leaseId, bytes: answer.bytes };
     }
     this.#open.delete(leaseId);
-    throw failure('LeaseRefused', `${step.step} cannot be lent its memory: it ${answer.because}. Ask for less (memory or profile), or enlarge the pool.`);
+    throw failure(
+      'LeaseRefused',
+      `${step.step} cannot be lent its memory: it ${answer.because}. Ask for less (memory or profile), or enlarge the pool.`,
+    );
   }
 
   /** Waits for the pool's word on a queued ask. */
@@ -104,7 +114,9 @@ export class LeaseDesk {
   /** Ends leases now; survives cancellation of the run. */
   async end(ends: End[]): Promise<void> {
     if (ends.length === 0) return;
-    await CancellationScope.nonCancellable(() => this.#turns.run(() => this.#local.endLeases({ pool: this.#pool, ends })));
+    await CancellationScope.nonCancellable(() =>
+      this.#turns.run(() => this.#local.endLeases({ pool: this.#pool, ends })),
+    );
     for (const { leaseId } of ends) this.#open.delete(leaseId);
   }
 

@@ -1,9 +1,21 @@
-import { ActivityCancellationType, isCancellation, proxyActivities, proxyLocalActivities, workflowInfo } from '@temporalio/workflow';
+import {
+  ActivityCancellationType,
+  isCancellation,
+  proxyActivities,
+  proxyLocalActivities,
+  workflowInfo,
+} from '@temporalio/workflow';
 import type { HandoffChoice, HandoffRef } from '../contracts/handoff.ts';
 import type { SinkResult, StepReport, Verb } from '../contracts/pipeline.ts';
 import type { PlannedStep, PlanRequest, RunPlan } from '../contracts/plan.ts';
 import { dataIdOf, type End } from '../contracts/pool.ts';
-import type { RunnerActivities, StepActivities, StepFailureDetails, StepRequest, StepResult } from '../contracts/steps.ts';
+import type {
+  RunnerActivities,
+  StepActivities,
+  StepFailureDetails,
+  StepRequest,
+  StepResult,
+} from '../contracts/steps.ts';
 import { inputsOf } from '../policy/graph.ts';
 import { afterFailure, type LadderState } from '../policy/ladder.ts';
 import { formatBytes } from '../policy/sizes.ts';
@@ -68,7 +80,9 @@ export class StepRunner {
   }
   /** How the rows of planned steps are handed over. */
   get handoffs(): Record<string, HandoffChoice> {
-    return Object.fromEntries([...this.#planned.values()].flatMap(({ step, handoff }) => (handoff ? [[step, handoff]] : [])));
+    return Object.fromEntries(
+      [...this.#planned.values()].flatMap(({ step, handoff }) => (handoff ? [[step, handoff]] : [])),
+    );
   }
   get plannedSteps(): ReadonlySet<string> {
     return new Set(this.#planned.keys());
@@ -97,7 +111,9 @@ export class StepRunner {
   }
 
   async #execute(step: PlannedStep): Promise<Done> {
-    const needs = await Promise.all(step.needs.map(async (need) => [need, (await this.#run(need)).result.output] as const));
+    const needs = await Promise.all(
+      step.needs.map(async (need) => [need, (await this.#run(need)).result.output] as const),
+    );
     const refs = new Map<string, HandoffRef | undefined>(needs);
     const inputs: Record<string, HandoffRef> = {};
     for (const [table, source] of inputsOf(step.spec)) {
@@ -125,7 +141,10 @@ export class StepRunner {
       this.#board.running(step.step, what);
       this.#dataIds.add(dataIdOf(run, step.step));
       try {
-        const result = await this.#activity(step, what)({
+        const result = await this.#activity(
+          step,
+          what,
+        )({
           run,
           pool: this.#pool,
           ...(lease ? { leaseId: lease.leaseId } : {}),
@@ -157,7 +176,15 @@ export class StepRunner {
   #finish(step: PlannedStep, result: StepResult, rung: string, bytes: number, ordinal: number, leaseId?: string): Done {
     this.#finished.add(step.step);
     if (leaseId !== undefined) {
-      const end = endOf(leaseId, result, result.output && { dataId: dataIdOf(workflowInfo().originalExecutionRunId, step.step), bytes: 0, scratchBytes: result.output.bytes });
+      const end = endOf(
+        leaseId,
+        result,
+        result.output && {
+          dataId: dataIdOf(workflowInfo().originalExecutionRunId, step.step),
+          bytes: 0,
+          scratchBytes: result.output.bytes,
+        },
+      );
       const successor = this.#readySuccessor(step.step);
       if (successor === undefined) this.#inBackground(this.#desk!.end([end]));
       else this.#desk!.ride(successor, end);

@@ -7,10 +7,16 @@ type Options<Step, Key extends keyof Step = never> = Omit<Step, 'step' | 'verb' 
 
 function checkOptions(verb: string, step: unknown, options: unknown): void {
   if (typeof step !== 'string') {
-    throw failure('InvalidInput', `${verb}() needs a step name as its first argument, got ${JSON.stringify(step) ?? 'undefined'}. Write ${verb}('name', { … }).`);
+    throw failure(
+      'InvalidInput',
+      `${verb}() needs a step name as its first argument, got ${JSON.stringify(step) ?? 'undefined'}. Write ${verb}('name', { … }).`,
+    );
   }
   if (typeof options !== 'object' || options === null) {
-    throw failure('InvalidInput', `${verb}('${step}') needs its options as the second argument, got ${JSON.stringify(options) ?? 'undefined'}.`);
+    throw failure(
+      'InvalidInput',
+      `${verb}('${step}') needs its options as the second argument, got ${JSON.stringify(options) ?? 'undefined'}.`,
+    );
   }
 }
 
@@ -18,9 +24,14 @@ function checkOptions(verb: string, step: unknown, options: unknown): void {
 function query(step: string, options: Options<TrinoQueryStep>): Dataset {
   checkOptions('trino.query', step, options);
   // JSON would make NULL of it, and a comparison with NULL finds no row: a mistyped key of an input would empty a table.
-  const missing = Array.isArray(options.params) ? options.params.findIndex((value) => (value as unknown) === undefined) : -1;
+  const missing = Array.isArray(options.params)
+    ? options.params.findIndex((value) => (value as unknown) === undefined)
+    : -1;
   if (missing >= 0) {
-    throw failure('InvalidInput', `trino.query('${step}') got undefined as parameter ${missing + 1}. Check the names in the workflow's input; write null for NULL.`);
+    throw failure(
+      'InvalidInput',
+      `trino.query('${step}') got undefined as parameter ${missing + 1}. Check the names in the workflow's input; write null for NULL.`,
+    );
   }
   currentRun('trino.query').add({ ...options, step, verb: 'trino.query' });
   return new Dataset(step);

@@ -17,7 +17,11 @@ interface PendingSink {
 /** Cleaning up may take this long after the run's code has ended; what remains then is the janitor's. */
 const CLEANUP = '2 minutes';
 /** Deleting files of one run on its host. */
-const dropping = { startToCloseTimeout: '60 seconds', scheduleToCloseTimeout: '2 minutes', retry: { maximumAttempts: 3 } } as const;
+const dropping = {
+  startToCloseTimeout: '60 seconds',
+  scheduleToCloseTimeout: '2 minutes',
+  retry: { maximumAttempts: 3 },
+} as const;
 
 /** One workflow run: the graph its verbs build, and the runner that executes it. */
 export class WorkflowRun implements Run {
@@ -90,7 +94,8 @@ export class WorkflowRun implements Run {
   warnOfUnread(): void {
     const planned = this.#runner.plannedSteps;
     for (const { step, verb } of this.#steps) {
-      if (!planned.has(step)) this.board.warn(`${verb}('${step}') was never read: no sink needs its rows, so they were not computed.`);
+      if (!planned.has(step))
+        this.board.warn(`${verb}('${step}') was never read: no sink needs its rows, so they were not computed.`);
     }
   }
 
@@ -101,14 +106,19 @@ export class WorkflowRun implements Run {
     try {
       await CancellationScope.nonCancellable(() => CancellationScope.withTimeout(CLEANUP, () => this.#giveBack()));
     } catch (error) {
-      this.board.warn(`not all of this run was cleaned up in ${CLEANUP} (${String(error)}); the janitor of the next worker removes the rest.`);
+      this.board.warn(
+        `not all of this run was cleaned up in ${CLEANUP} (${String(error)}); the janitor of the next worker removes the rest.`,
+      );
     }
   }
 
   async #giveBack(): Promise<void> {
     await this.#runner.close();
     if (this.#runner.dataIds.length === 0) return;
-    const control = proxyActivities<ControlActivities>({ ...dropping, taskQueue: TaskQueue.control(this.#runner.pool) });
+    const control = proxyActivities<ControlActivities>({
+      ...dropping,
+      taskQueue: TaskQueue.control(this.#runner.pool),
+    });
     await control.dropHandoffs({
       pool: this.#runner.pool,
       run: workflowInfo().originalExecutionRunId,

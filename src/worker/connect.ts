@@ -7,10 +7,16 @@ const CONNECT_MS = 4_000;
 
 /** One line that says that Temporal is not there, and what to do. */
 const unreachable = (address: string, cause: unknown): SpillwayError =>
-  new SpillwayError('EngineUnreachable', `Temporal at ${address} does not answer. Start it with \`spillway up\`, or set temporal.address.`, { cause });
+  new SpillwayError(
+    'EngineUnreachable',
+    `Temporal at ${address} does not answer. Start it with \`spillway up\`, or set temporal.address.`,
+    { cause },
+  );
 
 /** A client for starting and watching runs. @throws SpillwayError `EngineUnreachable` */
-export async function connect(temporal: ResolvedConfig['temporal']): Promise<{ client: Client; connection: Connection }> {
+export async function connect(
+  temporal: ResolvedConfig['temporal'],
+): Promise<{ client: Client; connection: Connection }> {
   try {
     const connection = await Connection.connect({ address: temporal.address, connectTimeout: CONNECT_MS });
     return { connection, client: new Client({ connection, namespace: temporal.namespace }) };

@@ -45,7 +45,9 @@ export async function openEngines(config: ResolvedConfig, readSecret: SecretRead
         alive: listed.flatMap(({ labels }) => {
           const leaseId = labels['spillway.lease'];
           const bytes = Number(labels['spillway.bytes']);
-          return leaseId ? [{ leaseId, token: Number(labels['spillway.token']), bytes: Number.isFinite(bytes) ? bytes : 0 }] : [];
+          return leaseId
+            ? [{ leaseId, token: Number(labels['spillway.token']), bytes: Number.isFinite(bytes) ? bytes : 0 }]
+            : [];
         }),
         cgroup: cgroups.version,
         runtime: kind,
@@ -63,5 +65,8 @@ function residentPid(config: ResolvedConfig): number | undefined {
 }
 
 function unknownConnection(part: string, name: string, known: string[]): never {
-  throw new SpillwayError('InvalidInput', `no ${part} named '${name}' is configured. ${known.length > 0 ? `Configured: ${known.join(', ')}.` : 'Run `spillway up`.'}`);
+  throw new SpillwayError(
+    'InvalidInput',
+    `no ${part} named '${name}' is configured. ${known.length > 0 ? `Configured: ${known.join(', ')}.` : 'Run `spillway up`.'}`,
+  );
 }

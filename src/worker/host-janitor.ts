@@ -48,9 +48,13 @@ export class HostJanitor {
     const { config, engines } = this.#deps;
     const runs = new Set<string>();
     for (const { run } of await engines.scratch.listEntries()) runs.add(run);
-    for (const { labels } of await engines.containers.listByLabels({ 'spillway.pool': config.pool.name })) runs.add(labels['spillway.run']!);
+    for (const { labels } of await engines.containers.listByLabels({ 'spillway.pool': config.pool.name }))
+      runs.add(labels['spillway.run']!);
     for (const name of Object.keys(config.trino)) {
-      const queries = await engines.trino(name).queriesBySource('spillway/').catch(() => []);
+      const queries = await engines
+        .trino(name)
+        .queriesBySource('spillway/')
+        .catch(() => []);
       for (const { source } of queries) {
         const run = source.split('/')[1];
         if (run !== undefined && run !== 'control') runs.add(run);

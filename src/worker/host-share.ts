@@ -31,7 +31,11 @@ export async function shareHost(config: ResolvedConfig, identity: HostLockIdenti
 }
 
 /** Waits until the process that polls the heavy queue is gone, and takes its place. @throws SpillwayError `HostTaken` when another pool was faster */
-export async function waitForHost(config: ResolvedConfig, identity: HostLockIdentity, signal: AbortSignal): Promise<HeldHostLock> {
+export async function waitForHost(
+  config: ResolvedConfig,
+  identity: HostLockIdentity,
+  signal: AbortSignal,
+): Promise<HeldHostLock> {
   const foreign = new AbortController();
   const lock = await watchHostLock(config.pool.hostLock, identity, {
     signal: AbortSignal.any([signal, foreign.signal]),

@@ -32,7 +32,7 @@ const HOLDERS_A_ROUND = 50;
  */
 export async function watchPool(deps: WatchDeps, signal: AbortSignal): Promise<void> {
   const deadSince = new Map<string, number>();
-  for (let from = 0; !signal.aborted; ) {
+  for (let from = 0; !signal.aborted;) {
     try {
       const ledger = await deps.pool.ledger(deps.poolName);
       await deps.renew(ledger);
@@ -45,7 +45,12 @@ export async function watchPool(deps: WatchDeps, signal: AbortSignal): Promise<v
 }
 
 /** Answers whether there are holders past this round. */
-async function lookRound(deps: WatchDeps, ledger: PoolState, from: number, deadSince: Map<string, number>): Promise<boolean> {
+async function lookRound(
+  deps: WatchDeps,
+  ledger: PoolState,
+  from: number,
+  deadSince: Map<string, number>,
+): Promise<boolean> {
   const held = [...Object.values(ledger.leases), ...ledger.queue];
   const holders = new Map<string, Holder>();
   for (const { holder } of held) holders.set(holderKey(holder), holder);
@@ -81,4 +86,6 @@ async function dropOrphans(deps: WatchDeps, data: DataLease[]): Promise<void> {
 }
 
 const holderKey = (holder: Holder): string =>
-  'workflowId' in holder ? `${holder.workflowId}/${holder.runId}` : `${holder.host}/${holder.process.pid}/${holder.process.startedAt}`;
+  'workflowId' in holder
+    ? `${holder.workflowId}/${holder.runId}`
+    : `${holder.host}/${holder.process.pid}/${holder.process.startedAt}`;

@@ -28,6 +28,7 @@ export class ReleaseStack {
         errors.push(new Error(`closing ${top.name} failed`, { cause: error }));
       }
     }
-    if (errors.length > 0) throw new AggregateError(errors, `closing failed: ${errors.map((error) => (error as Error).message).join('; ')}`);
+    if (errors.length > 0)
+      throw new AggregateError(errors, `closing failed: ${errors.map((error) => (error as Error).message).join('; ')}`);
   }
 }

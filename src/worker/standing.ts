@@ -41,7 +41,10 @@ async function takeStanding(client: PoolClient, ask: StandingAsk): Promise<void>
     });
     if (answer.kind === 'granted') return;
     if (answer.kind === 'refused') {
-      throw new SpillwayError('LeaseRefused', `${ask.step} cannot be charged to pool ${ask.pool}: ${answer.because}. Raise pool.limit, or lower light.slots, light.stepBytes or worker.baseline.`);
+      throw new SpillwayError(
+        'LeaseRefused',
+        `${ask.step} cannot be charged to pool ${ask.pool}: ${answer.because}. Raise pool.limit, or lower light.slots, light.stepBytes or worker.baseline.`,
+      );
     }
     if (!waited) ask.onWait(answer.because);
     await sleep(ASK_AGAIN_MS, undefined, { signal: ask.signal });
@@ -57,7 +60,14 @@ export class StandingCharges {
   readonly #signal: AbortSignal;
   readonly #log: WorkerLog;
 
-  constructor(config: ResolvedConfig, pool: PoolClient, host: WorkerHost, engines: Engines, signal: AbortSignal, log: WorkerLog) {
+  constructor(
+    config: ResolvedConfig,
+    pool: PoolClient,
+    host: WorkerHost,
+    engines: Engines,
+    signal: AbortSignal,
+    log: WorkerLog,
+  ) {
     this.#config = config;
     this.#pool = pool;
     this.#host = host;
@@ -88,7 +98,13 @@ export class StandingCharges {
     for (const [trino, { residence }] of Object.entries(this.#config.trino)) {
       const pid = residence === 'resident' ? this.#engines.trinoPid(trino) : undefined;
       const server = pid === undefined ? undefined : readProcessId(pid);
-      if (server) await this.#ask(`standing/${name}/trino.${trino}-${server.pid}-${server.startedAt}`, `Trino ${trino}`, this.#config.hardware.trino.floorBytes, server);
+      if (server)
+        await this.#ask(
+          `standing/${name}/trino.${trino}-${server.pid}-${server.startedAt}`,
+          `Trino ${trino}`,
+          this.#config.hardware.trino.floorBytes,
+          server,
+        );
     }
   }
 

@@ -1,6 +1,11 @@
 import type { Client } from '@temporalio/client';
 import { isRunLive } from '../../activities/holders.ts';
-import { createActivities, createControlActivities, createRunnerActivities, PoolClient } from '../../activities/index.ts';
+import {
+  createActivities,
+  createControlActivities,
+  createRunnerActivities,
+  PoolClient,
+} from '../../activities/index.ts';
 import type { ResolvedConfig } from '../config/resolved.ts';
 import { TaskQueue } from '../contracts/pool.ts';
 import { bundlePool, bundleWorkflows } from './bundles.ts';
@@ -55,7 +60,11 @@ export async function startWorker(config: ResolvedConfig, options: WorkerHooks):
   }
 }
 
-async function open(config: ResolvedConfig, { log, readSecret }: WorkerHooks, stack: ReleaseStack): Promise<RunningWorker> {
+async function open(
+  config: ResolvedConfig,
+  { log, readSecret }: WorkerHooks,
+  stack: ReleaseStack,
+): Promise<RunningWorker> {
   const { client, connection } = await connect(config.temporal);
   stack.push('the client', () => connection.close());
   const native = await connectWorkers(config.temporal);
@@ -116,7 +125,9 @@ async function open(config: ResolvedConfig, { log, readSecret }: WorkerHooks, st
 
   const attributes = await probeSearchAttributes(connection, config.temporal.namespace);
   if (!attributes.present) {
-    log.warn(`search attributes ${attributes.missing.join(', ')} are missing, so runs carry none; add them: ${addSearchAttributes(attributes.missing, config.temporal.namespace)}`);
+    log.warn(
+      `search attributes ${attributes.missing.join(', ')} are missing, so runs carry none; add them: ${addSearchAttributes(attributes.missing, config.temporal.namespace)}`,
+    );
   }
   await pollers.poll(TaskQueue.WORKFLOWS, {
     workflowBundle,
@@ -124,7 +135,10 @@ async function open(config: ResolvedConfig, { log, readSecret }: WorkerHooks, st
     enableNonLocalActivities: false,
   });
   const activities = createActivities(deps);
-  await pollers.poll(TaskQueue.light(config.pool.name), { activities, maxConcurrentActivityTaskExecutions: config.hardware.lightSlots });
+  await pollers.poll(TaskQueue.light(config.pool.name), {
+    activities,
+    maxConcurrentActivityTaskExecutions: config.hardware.lightSlots,
+  });
 
   const pollHeavy = async (): Promise<void> => {
     await pollers.poll(TaskQueue.heavy(config.pool.name), { activities, maxConcurrentActivityTaskExecutions: 1 });

@@ -1,5 +1,5 @@
 /** Takes lines about what the worker does. */
 export interface WorkerLog {
-  info(line: string): void;
-  warn(line: string): void;
+  info: (line: string) => void;
+  warn: (line: string) => void;
 }

@@ -44,7 +44,12 @@ describe('a run that cannot work, started through the Temporal command line', ()
       () => ['--input', '{"sinze":"1992-01-01"}'],
       /^trino\.query\('lines'\) got undefined as parameter 1\. Check the names in the workflow's input/,
     ],
-    ['of a mistyped type', 'dailyRevenu', () => ['--input', '{}'], /^no workflow is named 'dailyRevenu'; did you mean 'dailyRevenue'\?/],
+    [
+      'of a mistyped type',
+      'dailyRevenu',
+      () => ['--input', '{}'],
+      /^no workflow is named 'dailyRevenu'; did you mean 'dailyRevenue'\?/,
+    ],
     ['of a pipeline without a file', 'eltPipeline', () => [], /^eltPipeline needs a pipeline .*--input-file job\.json/],
     [
       'of a pipeline with a mistyped verb',
@@ -88,7 +93,9 @@ describe('a run that cannot work, started through the Temporal command line', ()
   );
 
   test('against a Trino that nobody runs says so while it is tried again, then fails with the same line', async () => {
-    const workflowId = await stack.startJob(oneQuery('select 1 as x', { connection: 'gone', retry: { maximumAttempts: 2 } }) as { name: string });
+    const workflowId = await stack.startJob(
+      oneQuery('select 1 as x', { connection: 'gone', retry: { maximumAttempts: 2 } }) as { name: string },
+    );
     const line = `Start Trino at http://${nowhere} or correct its url`;
     const failed = stack.result(workflowId).then(
       () => undefined,
@@ -141,13 +148,18 @@ describe('a command that works', () => {
   test('run of a job file ends with exit code 0 and says what each step was lent', async () => {
     const ran = await stack.spillway('run', [jobFile('small', smallJob(stack, 'small'))]);
     expect(ran).toMatchObject({ exit: Exit.OK });
-    for (const step of ['orders', 'counted', 'publish']) expect(ran.stdout).toMatch(new RegExp(`^${step} .*(heavy|light)`, 'm'));
+    for (const step of ['orders', 'counted', 'publish'])
+      expect(ran.stdout).toMatch(new RegExp(`^${step} .*(heavy|light)`, 'm'));
     expect(await stack.sql(`select from ${stack.schema}.small`)).toHaveLength(5);
   }, 60_000);
 
   test('run that is interrupted ends with exit code 130, and the run goes on', async () => {
     const workflowId = stack.id('interrupted');
-    const following = stack.spawnSpillway('run', [jobFile('slow', slowJob(stack, 'slow', 10_000)), '--workflow-id', workflowId]);
+    const following = stack.spawnSpillway('run', [
+      jobFile('slow', slowJob(stack, 'slow', 10_000)),
+      '--workflow-id',
+      workflowId,
+    ]);
     await runningContainer(stack, 'paired');
     following.kill('SIGINT');
     expect(await following.ran).toMatchObject({ exit: Exit.INTERRUPTED, stderr: expect.stringContaining(workflowId) });

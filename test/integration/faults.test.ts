@@ -23,13 +23,17 @@ afterAll(() => stack?.close(), 90_000);
 /** Holds a table of {@link slowJob} to what Trino answers. */
 async function expectPairs(table: string, left: number): Promise<void> {
   const wanted = await trinoRows(stack.parts.trino.url, `${pairs('tpch.tiny.orders', left)} order by 1`);
-  const rows = await stack.sql<{ rest: string; pairs: string }>(`select rest, pairs from ${stack.schema}.${table} order by 1`);
+  const rows = await stack.sql<{ rest: string; pairs: string }>(
+    `select rest, pairs from ${stack.schema}.${table} order by 1`,
+  );
   expect(rows.map(({ rest, pairs: count }) => [Number(rest), Number(count)])).toEqual(wanted);
 }
 
 /** Rows of a COPY that is under way; undefined when none is. */
 async function rowsCopied(): Promise<number | undefined> {
-  const [copy] = await stack.sql<{ rows: string }>(`select tuples_processed as rows from pg_stat_progress_copy where tuples_processed > 0`);
+  const [copy] = await stack.sql<{ rows: string }>(
+    `select tuples_processed as rows from pg_stat_progress_copy where tuples_processed > 0`,
+  );
   return copy && Number(copy.rows);
 }
 
@@ -40,7 +44,10 @@ describe('PostgreSQL stopped while a table is loaded', () => {
     await eventually(rowsCopied, { everyMs: 10, what: 'a COPY' });
     const { pid } = stack.parts.postgres;
     process.kill(pid!, 'SIGINT'); // its fast stop: sessions are ended
-    await eventually(async () => readProcessId(pid!) === undefined || undefined, { withinMs: 20_000, what: 'the stop of PostgreSQL' });
+    await eventually(async () => readProcessId(pid!) === undefined || undefined, {
+      withinMs: 20_000,
+      what: 'the stop of PostgreSQL',
+    });
     await sleep(12_000);
     const [load] = (await stack.describe(workflowId)).pending;
     await bringUp({
@@ -117,7 +124,14 @@ describe('a run that is reset while its container runs', () => {
   test('starts over: the old container ends, and the new run completes', async () => {
     const workflowId = await stack.startJob(slowJob(stack, 'reset', SECONDS));
     const old = await runningContainer(stack, 'paired');
-    const ran = await stack.temporal('reset', ['--workflow-id', workflowId, '--type', 'FirstWorkflowTask', '--reason', 'a test']);
+    const ran = await stack.temporal('reset', [
+      '--workflow-id',
+      workflowId,
+      '--type',
+      'FirstWorkflowTask',
+      '--reason',
+      'a test',
+    ]);
     expect(ran).toMatchObject({ exit: 0 });
     await runningContainer(stack, 'paired', [old]);
     await stack.result(workflowId);
@@ -155,7 +169,8 @@ async function activitiesOf(workflowId: string): Promise<[string, number][]> {
     const scheduled = event.activityTaskScheduledEventAttributes;
     if (scheduled) names.set(String(event.eventId), scheduled.activityType?.name ?? '');
     const completed = event.activityTaskCompletedEventAttributes;
-    if (completed) done.push([names.get(String(completed.scheduledEventId))!, Number(completed.identity?.split('@')[0])]);
+    if (completed)
+      done.push([names.get(String(completed.scheduledEventId))!, Number(completed.identity?.split('@')[0])]);
   }
   return done;
 }

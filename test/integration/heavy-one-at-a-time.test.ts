@@ -52,12 +52,17 @@ describe('a heavy step', () => {
       },
       { withinMs: 10_000, what: 'a record of each heavy step' },
     );
-    expect(intervals.map(({ kind }) => kind).sort()).toEqual([...tables.map(() => 'container'), ...tables.map(() => 'query')]);
+    expect(intervals.map(({ kind }) => kind).sort()).toEqual([
+      ...tables.map(() => 'container'),
+      ...tables.map(() => 'query'),
+    ]);
     expect(describeOverlap(intervals)).toEqual([]);
 
     const wanted = await trinoRows(stack.parts.trino.url, SMALL_SQL);
     for (const table of tables) {
-      const rows = await stack.sql<{ p: string; n: string }>(`select orderpriority as p, orders as n from ${stack.schema}.${table} order by 1`);
+      const rows = await stack.sql<{ p: string; n: string }>(
+        `select orderpriority as p, orders as n from ${stack.schema}.${table} order by 1`,
+      );
       expect(rows.map(({ p, n }) => [p, Number(n)])).toEqual(wanted);
     }
   }, 240_000);

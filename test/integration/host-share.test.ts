@@ -13,7 +13,13 @@ import { freePort } from './trino-server.ts';
 
 /** Another user, who may read this checkout wherever it lies; `setpriv` is part of util-linux. */
 const NOBODY = 65_534;
-const AS_NOBODY = ['setpriv', `--reuid=${NOBODY}`, '--clear-groups', '--inh-caps=+dac_override', '--ambient-caps=+dac_override'];
+const AS_NOBODY = [
+  'setpriv',
+  `--reuid=${NOBODY}`,
+  '--clear-groups',
+  '--inh-caps=+dac_override',
+  '--ambient-caps=+dac_override',
+];
 
 let stack: Stack;
 let foreign: { address: string; server: ChildProcess };

@@ -32,8 +32,18 @@ const digest = (rows: readonly (readonly unknown[])[]): string =>
 
 describe('the example, from TPC-H to a table', () => {
   test.each<[string, string, string[], string]>([
-    ['as a workflow, loaded UNLOGGED', 'dailyRevenue', ['--input', '{"since":"1992-01-01","strategy":"unlogged"}'], 'unlogged'],
-    ['as a pipeline in a file, loaded with COPY FREEZE', 'eltPipeline', ['--input-file', join(exampleFolder, 'job.json')], 'freeze'],
+    [
+      'as a workflow, loaded UNLOGGED',
+      'dailyRevenue',
+      ['--input', '{"since":"1992-01-01","strategy":"unlogged"}'],
+      'unlogged',
+    ],
+    [
+      'as a pipeline in a file, loaded with COPY FREEZE',
+      'eltPipeline',
+      ['--input-file', join(exampleFolder, 'job.json')],
+      'freeze',
+    ],
   ])(
     'runs %s',
     async (_title, type, input, strategy) => {
@@ -44,7 +54,9 @@ describe('the example, from TPC-H to a table', () => {
 
       // Loaded and answered by Trino itself: as many rows, and all of them alike to the last digit.
       const wanted = await (expected ??= trinoRows(stack.parts.trino.url, AGGREGATE));
-      const loaded = await stack.sql<{ d: string; m: string; r: string }>(`select shipdate::text as d, shipmode as m, revenue::text as r from ${TABLE}`);
+      const loaded = await stack.sql<{ d: string; m: string; r: string }>(
+        `select shipdate::text as d, shipmode as m, revenue::text as r from ${TABLE}`,
+      );
       expect(loaded).toHaveLength(wanted.length);
       expect(digest(loaded.map(({ d, m, r }) => [d, m, r]))).toBe(digest(wanted.map((row) => row.slice(0, 3))));
       const [sums] = await stack.sql<{ sum: string }>(`select sum(revenue)::text as sum from ${TABLE}`);
@@ -83,8 +95,12 @@ describe('a load UNLOGGED', () => {
     await Promise.race([copying, done]); // a run that fails says more than a COPY that never came
     expect(await copying).toEqual({ persistence: 'u' });
     await done;
-    expect(await shapeOf(`${stack.schema}.wide`)).toEqual({ persistence: 'p', key: ['orderkey', 'linenumber', 'copy'] });
-    const sum = (from: string): string => `select count(*), cast(sum(orderkey) as bigint), cast(sum(length(comment)) as bigint) from ${from}`;
+    expect(await shapeOf(`${stack.schema}.wide`)).toEqual({
+      persistence: 'p',
+      key: ['orderkey', 'linenumber', 'copy'],
+    });
+    const sum = (from: string): string =>
+      `select count(*), cast(sum(orderkey) as bigint), cast(sum(length(comment)) as bigint) from ${from}`;
     const [wanted] = await trinoRows(stack.parts.trino.url, sum(`(${wideSql(copies)})`));
     const [row] = await stack.sql<Record<string, string>>(sum(`${stack.schema}.wide`));
     expect(Object.values(row!)).toEqual(wanted!.map(String));
@@ -93,7 +109,14 @@ describe('a load UNLOGGED', () => {
 
 describe('the pool', () => {
   test('answers who holds what, through the Temporal command line', async () => {
-    const ran = await stack.temporal('query', ['--workflow-id', `pool:${stack.pool}`, '--type', 'status', '--output', 'json']);
+    const ran = await stack.temporal('query', [
+      '--workflow-id',
+      `pool:${stack.pool}`,
+      '--type',
+      'status',
+      '--output',
+      'json',
+    ]);
     expect(ran.exit).toBe(0);
     const { queryResult } = JSON.parse(ran.stdout) as { queryResult: [PoolStatus] };
     expect(queryResult[0]).toMatchObject({ pool: stack.pool, heavyTaken: false, lentBytes: 0 });
@@ -106,7 +129,12 @@ describe('the pool', () => {
 async function handedTo(workflowId: string, activity: string): Promise<number[]> {
   const shown = await stack.temporal('show', ['--workflow-id', workflowId, '--output', 'json']);
   const { events } = JSON.parse(shown.stdout) as {
-    events: { activityTaskScheduledEventAttributes?: { activityType: { name: string }; input: { payloads: { data: string }[] } } }[];
+    events: {
+      activityTaskScheduledEventAttributes?: {
+        activityType: { name: string };
+        input: { payloads: { data: string }[] };
+      };
+    }[];
   };
   return events.flatMap(({ activityTaskScheduledEventAttributes: scheduled }) => {
     if (scheduled?.activityType.name !== activity) return [];

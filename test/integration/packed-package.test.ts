@@ -10,7 +10,9 @@ const CONFIG = `import { defineConfig } from 'spillway';
 
 export default defineConfig({ workflows: './workflows.ts' });
 `;
-const workflows = (schema: string): string => `import { datafusion, postgres, trino, type SinkResult } from 'spillway/workflow';
+const workflows = (
+  schema: string,
+): string => `import { datafusion, postgres, trino, type SinkResult } from 'spillway/workflow';
 
 export async function nationsByRegion({ above }: { above: number }): Promise<SinkResult> {
   const nations = trino.query('nations', { sql: 'select nationkey, regionkey from tpch.tiny.nation where nationkey > ?', params: [above] });
@@ -26,13 +28,19 @@ let project: string;
 let packed: string[];
 beforeAll(async () => {
   stack = await Stack.open('packed');
-  const { stdout } = await execa('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', stack.directory], { cwd: root });
+  const { stdout } = await execa('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', stack.directory], {
+    cwd: root,
+  });
   const [{ filename, files }] = JSON.parse(stdout) as [{ filename: string; files: { path: string }[] }];
   packed = files.map(({ path }) => path);
   project = join(stack.directory, 'project');
   mkdirSync(project);
   writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'project', private: true, type: 'module' }));
-  await execa('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error', join('..', filename)], { cwd: project });
+  await execa(
+    'npm',
+    ['install', '--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error', join('..', filename)],
+    { cwd: project },
+  );
   writeFileSync(join(project, 'spillway.config.ts'), CONFIG);
   writeFileSync(join(project, 'workflows.ts'), workflows(stack.schema));
   await stack.worker({ bin: join(project, 'node_modules', '.bin', 'spillway'), cwd: project });
@@ -47,7 +55,13 @@ describe('the package as it is published', () => {
         .filter((entry) => entry.isFile() && !entry.parentPath.includes('__pycache__'))
         .map((entry) => relative(root, join(entry.parentPath, entry.name)));
     expect(packed).toEqual(expect.arrayContaining([...files('bin'), ...files('containers'), ...files('provision')]));
-    for (const path of ['package.json', 'dist/src/index.js', 'dist/src/index.d.ts', 'dist/src/sdk/index.js', 'dist/workflows/memory-pool.js']) {
+    for (const path of [
+      'package.json',
+      'dist/src/index.js',
+      'dist/src/index.d.ts',
+      'dist/src/sdk/index.js',
+      'dist/workflows/memory-pool.js',
+    ]) {
       expect(packed).toContain(path);
     }
     expect(packed.filter((path) => /(^|\/)(test|bench)\/|\.test\./.test(path))).toEqual([]);
@@ -58,7 +72,9 @@ describe('the package as it is published', () => {
     const job = await stack.startJob(smallJob(stack, 'small'));
     expect(await stack.result(own)).toMatchObject({ step: 'publish', rows: 5, table: `${stack.schema}.nations` });
     await stack.result(job);
-    expect(await stack.sql(`select sum(nations)::int as nations from ${stack.schema}.nations`)).toEqual([{ nations: 20 }]);
+    expect(await stack.sql(`select sum(nations)::int as nations from ${stack.schema}.nations`)).toEqual([
+      { nations: 20 },
+    ]);
     expect(await stack.sql(`select from ${stack.schema}.small`)).toHaveLength(5);
   }, 120_000);
 });

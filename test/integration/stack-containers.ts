@@ -8,7 +8,14 @@ export function runningContainer(stack: Stack, step: string, not: readonly strin
   const labels = ['--filter', `label=spillway.pool=${stack.pool}`, '--filter', `label=spillway.step=${step}`];
   return eventually(
     async () => {
-      const { stdout } = await execa(runtime, ['ps', '--filter', 'status=running', ...labels, '--format', '{{.Names}}']);
+      const { stdout } = await execa(runtime, [
+        'ps',
+        '--filter',
+        'status=running',
+        ...labels,
+        '--format',
+        '{{.Names}}',
+      ]);
       return stdout.split('\n').filter(Boolean).find((name) => !not.includes(name)); // prettier-ignore
     },
     { withinMs: 120_000, what: `a container of ${step}` },

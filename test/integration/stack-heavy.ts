@@ -47,7 +47,8 @@ async function containersSince(stack: Stack, sinceMs: number): Promise<HeavyInte
     const atMs = event.Time === undefined ? (event.timeNano ?? 0) / 1e6 : Date.parse(event.Time);
     if (event.Status === 'start') began.set(event.Name, atMs);
     const fromMs = began.get(event.Name);
-    if (event.Status === 'died' && fromMs !== undefined) ended.push({ kind: 'container', name: event.Name, fromMs, toMs: atMs });
+    if (event.Status === 'died' && fromMs !== undefined)
+      ended.push({ kind: 'container', name: event.Name, fromMs, toMs: atMs });
   }
   return ended;
 }
@@ -58,5 +59,10 @@ async function queriesSince(stack: Stack, sinceMs: number): Promise<HeavyInterva
     `select source, to_unixtime(started) * 1000, to_unixtime("end") * 1000 from system.runtime.queries
      where source like 'spillway/%/%' and "end" is not null and to_unixtime(created) * 1000 >= ${sinceMs}`,
   );
-  return rows.map(([name, from, to]) => ({ kind: 'query', name: String(name), fromMs: Number(from), toMs: Number(to) }));
+  return rows.map(([name, from, to]) => ({
+    kind: 'query',
+    name: String(name),
+    fromMs: Number(from),
+    toMs: Number(to),
+  }));
 }

@@ -1,8 +1,19 @@
-import type { DatafusionSqlStep, LoadStrategy, PipelineSpec, PostgresLoadStep, TrinoQueryStep } from '../../src/contracts/pipeline.ts';
+import type {
+  DatafusionSqlStep,
+  LoadStrategy,
+  PipelineSpec,
+  PostgresLoadStep,
+  TrinoQueryStep,
+} from '../../src/contracts/pipeline.ts';
 import type { Stack } from './stack.ts';
 
 /** Rows of a Trino query. */
-export const query = (step: string, sql: string, more: Partial<TrinoQueryStep> = {}): TrinoQueryStep => ({ step, verb: 'trino.query', sql, ...more });
+export const query = (step: string, sql: string, more: Partial<TrinoQueryStep> = {}): TrinoQueryStep => ({
+  step,
+  verb: 'trino.query',
+  sql,
+  ...more,
+});
 
 /** Rows of a DataFusion query; tables are called as the steps they come from. */
 export const datafusion = (step: string, from: string, sql: string, more: Partial<DatafusionSqlStep> = {}): DatafusionSqlStep => ({
@@ -31,7 +42,8 @@ export const SMALL_SQL = 'select orderpriority, count(*) from tpch.tiny.orders g
  * Pairs every order whose key is at most `left` with all 15,000: work for a container that takes little memory, and time
  * in proportion to `left`. Keys go to 60,000; a quarter of the numbers are used.
  */
-export const slowJob = (stack: Stack, table: string, left: number): PipelineSpec => paired(stack, table, pairs('orders', left));
+export const slowJob = (stack: Stack, table: string, left: number): PipelineSpec =>
+  paired(stack, table, pairs('orders', left));
 /** The statement of {@link slowJob}, which both engines answer alike. */
 export const pairs = (orders: string, left: number): string =>
   `select (a.orderkey * b.orderkey) % 7 as rest, count(*) as pairs from ${orders} a cross join ${orders} b where a.orderkey <= ${left} group by 1`;

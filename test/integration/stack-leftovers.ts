@@ -15,7 +15,10 @@ export async function containers(stack: Stack): Promise<string[]> {
   const { runtime } = stack.parts.image;
   const filter = ['--filter', `label=spillway.pool=${stack.pool}`];
   const { stdout } = await execa(runtime, ['ps', '--all', ...filter, '--format', '{{.Names}}']);
-  return stdout.split('\n').filter(Boolean).map((name) => `container ${name}`);
+  return stdout
+    .split('\n')
+    .filter(Boolean)
+    .map((name) => `container ${name}`);
 }
 
 async function queries(stack: Stack): Promise<string[]> {
@@ -51,7 +54,8 @@ async function leases(stack: Stack): Promise<string[]> {
   const lines = [...held, ...queue]
     .filter((lease) => !stands(lease))
     .map(({ kind, leaseId, state }) => `${kind} lease ${leaseId} (${state})`);
-  if (lines.length === 0 && lentBytes + scratchLentBytes > 0) lines.push(`${lentBytes} B and ${scratchLentBytes} B of scratch`);
+  if (lines.length === 0 && lentBytes + scratchLentBytes > 0)
+    lines.push(`${lentBytes} B and ${scratchLentBytes} B of scratch`);
   return lines;
 }
 

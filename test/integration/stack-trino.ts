@@ -8,7 +8,7 @@ interface Page {
 export async function trinoRows(url: string, sql: string): Promise<unknown[][]> {
   const rows: unknown[][] = [];
   const first = await fetch(`${url}/v1/statement`, { method: 'POST', body: sql, headers: { 'X-Trino-User': 'test' } });
-  for (let page = (await first.json()) as Page; ; ) {
+  for (let page = (await first.json()) as Page; ;) {
     if (page.error) throw new Error(page.error.message);
     rows.push(...(page.data ?? []));
     if (page.nextUri === undefined) return rows;

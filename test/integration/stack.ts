@@ -65,7 +65,12 @@ export class Stack {
   readonly #connection: Connection;
   readonly #workers = new Set<WorkerProcess>();
 
-  private constructor(topic: string, parts: Parts, connected: { client: Client; connection: Connection }, config: object) {
+  private constructor(
+    topic: string,
+    parts: Parts,
+    connected: { client: Client; connection: Connection },
+    config: object,
+  ) {
     this.parts = parts;
     this.pool = `test-${topic}`;
     this.schema = `test_${topic.replaceAll('-', '_')}`;
@@ -78,7 +83,9 @@ export class Stack {
 
   /** Brings the parts up, or finds them up. `config` is what the configuration file says beside the example's workflows. */
   static async open(topic: string, config: object = {}): Promise<Stack> {
-    await execa(process.execPath, ['-e', `import('./scripts/bootstrap.mjs').then((all) => all.build())`], { cwd: root });
+    await execa(process.execPath, ['-e', `import('./scripts/bootstrap.mjs').then((all) => all.build())`], {
+      cwd: root,
+    });
     const parts = await sharedParts();
     const connected = await connect(parts.temporal);
     const stack = new Stack(topic, parts, connected, { workflows: join(exampleFolder, 'workflows.ts'), ...config });
@@ -145,7 +152,11 @@ export class Stack {
 
   /** Starts a worker process, which may as well refuse to run. */
   spawnWorker({ bin: program = bin, ...options }: WorkerOptions & { bin?: string } = {}): WorkerProcess {
-    const worker = new WorkerProcess([program, 'worker', ...this.flags], { cwd: this.directory, env: this.env, ...options });
+    const worker = new WorkerProcess([program, 'worker', ...this.flags], {
+      cwd: this.directory,
+      env: this.env,
+      ...options,
+    });
     this.#workers.add(worker);
     return worker;
   }
@@ -205,7 +216,10 @@ export class Stack {
       workflowExecutionInfo: { status: string };
       pendingActivities?: Described['pending'];
     };
-    return { status: workflowExecutionInfo.status.replace('WORKFLOW_EXECUTION_STATUS_', ''), pending: pendingActivities ?? [] };
+    return {
+      status: workflowExecutionInfo.status.replace('WORKFLOW_EXECUTION_STATUS_', ''),
+      pending: pendingActivities ?? [],
+    };
   }
 
   /**

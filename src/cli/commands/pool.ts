@@ -11,7 +11,11 @@ export async function poolCommand(config: ResolvedConfig, options: { json: boole
   const { client, connection } = await connect(config.temporal);
   try {
     const status = await new PoolClient(client).status(config.pool.name);
-    if (!status) throw new SpillwayError('EngineUnreachable', `pool ${config.pool.name} does not answer. Start a worker with \`spillway worker\`.`);
+    if (!status)
+      throw new SpillwayError(
+        'EngineUnreachable',
+        `pool ${config.pool.name} does not answer. Start a worker with \`spillway worker\`.`,
+      );
     if (options.json) {
       output.out(JSON.stringify(status, null, 2));
       return Exit.OK;
@@ -22,7 +26,15 @@ export async function poolCommand(config: ResolvedConfig, options: { json: boole
     output.out(
       table(
         ['step', 'kind', 'weight', 'bytes', 'state', 'workflow', 'because'],
-        [...status.leases, ...status.queue].map((lease) => [lease.step, lease.kind, lease.weight, formatBytes(lease.bytes), lease.state, lease.workflowId ?? '–', lease.because]),
+        [...status.leases, ...status.queue].map((lease) => [
+          lease.step,
+          lease.kind,
+          lease.weight,
+          formatBytes(lease.bytes),
+          lease.state,
+          lease.workflowId ?? '–',
+          lease.because,
+        ]),
       ),
     );
     return Exit.OK;

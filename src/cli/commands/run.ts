@@ -21,7 +21,11 @@ export interface RunOptions {
 /** What is to be started, checked as far as it can be before anything runs. */
 function readWhat(options: RunOptions): { type: string; args: unknown[]; name: string } {
   if (options.what.endsWith('.json')) {
-    if (options.input !== undefined) throw new SpillwayError('InvalidInput', `--input belongs to a workflow; ${options.what} is a pipeline and carries its own values.`);
+    if (options.input !== undefined)
+      throw new SpillwayError(
+        'InvalidInput',
+        `--input belongs to a workflow; ${options.what} is a pipeline and carries its own values.`,
+      );
     const job = readJson(options.what, existsSync(options.what) ? readFileSync(options.what, 'utf8') : undefined);
     const { name } = readPipeline({ kind: 'job', job });
     return { type: 'eltPipeline', args: [job], name };
@@ -31,7 +35,11 @@ function readWhat(options: RunOptions): { type: string; args: unknown[]; name: s
 }
 
 function readJson(from: string, text: string | undefined): unknown {
-  if (text === undefined) throw new SpillwayError('InvalidInput', `${from} is not there. Give the path of a job file, or the name of a workflow.`);
+  if (text === undefined)
+    throw new SpillwayError(
+      'InvalidInput',
+      `${from} is not there. Give the path of a job file, or the name of a workflow.`,
+    );
   try {
     return JSON.parse(text) as unknown;
   } catch (error) {
@@ -40,7 +48,12 @@ function readJson(from: string, text: string | undefined): unknown {
 }
 
 /** Starts a pipeline or workflow and follows it to its end. Interrupting stops the following, not the run. */
-export async function runCommand(config: ResolvedConfig, options: RunOptions, output: Output, signal: AbortSignal): Promise<Exit> {
+export async function runCommand(
+  config: ResolvedConfig,
+  options: RunOptions,
+  output: Output,
+  signal: AbortSignal,
+): Promise<Exit> {
   const { type, args, name } = readWhat(options);
   const { client, connection } = await connect(config.temporal);
   try {
@@ -51,19 +64,25 @@ export async function runCommand(config: ResolvedConfig, options: RunOptions, ou
       args,
       staticSummary: `${name}: ${type === 'eltPipeline' ? 'pipeline from a job file' : 'workflow'}, pool ${config.pool.name}`,
     });
-    const url = config.temporal.ui && uiAddress(config.temporal.ui, config.temporal.namespace, workflowId, handle.firstExecutionRunId);
+    const url =
+      config.temporal.ui &&
+      uiAddress(config.temporal.ui, config.temporal.namespace, workflowId, handle.firstExecutionRunId);
     output.err(`${workflowId} started${url ? `: ${url}` : ''}`);
     const pollers = await hasPollers(config, connection);
-    if (!pollers) output.err(`nobody polls task queue ${TaskQueue.WORKFLOWS} yet; start a worker with \`spillway worker\``);
+    if (!pollers)
+      output.err(`nobody polls task queue ${TaskQueue.WORKFLOWS} yet; start a worker with \`spillway worker\``);
     const end = await followRun(handle, output.err, signal).catch((error: unknown) => {
       if (!signal.aborted) throw error;
       return undefined;
     });
     if (!end) {
-      output.err(`interrupted; ${workflowId} goes on. Stop it with: temporal workflow cancel --workflow-id ${workflowId}`);
+      output.err(
+        `interrupted; ${workflowId} goes on. Stop it with: temporal workflow cancel --workflow-id ${workflowId}`,
+      );
       return Exit.INTERRUPTED;
     }
-    if (options.json) output.out(JSON.stringify({ workflowId, runId: handle.firstExecutionRunId, url, ...end }, null, 2));
+    if (options.json)
+      output.out(JSON.stringify({ workflowId, runId: handle.firstExecutionRunId, url, ...end }, null, 2));
     else {
       if (end.report && end.report.steps.length > 0) output.out(reportTable(end.report));
       for (const warning of end.report?.warnings ?? []) output.err(`warning: ${warning}`);
@@ -76,7 +95,10 @@ export async function runCommand(config: ResolvedConfig, options: RunOptions, ou
   }
 }
 
-async function hasPollers(config: ResolvedConfig, connection: Awaited<ReturnType<typeof connect>>['connection']): Promise<boolean> {
+async function hasPollers(
+  config: ResolvedConfig,
+  connection: Awaited<ReturnType<typeof connect>>['connection'],
+): Promise<boolean> {
   const { pollers } = await connection.workflowService.describeTaskQueue({
     namespace: config.temporal.namespace,
     taskQueue: { name: TaskQueue.WORKFLOWS },

@@ -20,7 +20,12 @@ const TABLE = 'mart.daily_revenue';
 const FIRST_ROWS = `select shipdate::text, shipmode, revenue::text from ${TABLE} order by 1, 2 limit 5`;
 
 /** From nothing to a loaded table: all parts, a worker, the example started through the Temporal command line, and what came of it. */
-export async function startCommand(before: ResolvedConfig, readSecret: SecretReader, options: { systemPackages: boolean }, output: Output): Promise<Exit> {
+export async function startCommand(
+  before: ResolvedConfig,
+  readSecret: SecretReader,
+  options: { systemPackages: boolean },
+  output: Output,
+): Promise<Exit> {
   await bringUpAll(before, readSecret, options.systemPackages, output);
   const cwd = join(packageRoot(), 'examples', 'daily-revenue');
   const config = await loadConfig({ cwd, env: process.env, flags: { home: before.home } });
@@ -60,7 +65,10 @@ async function firstRows(config: ResolvedConfig, readSecret: SecretReader): Prom
   const client = await connectPostgres(url, password && readSecret(password));
   try {
     const { rows } = await client.query<{ shipdate: string; shipmode: string; revenue: string }>(FIRST_ROWS);
-    return table(['shipdate', 'shipmode', 'revenue'], rows.map(({ shipdate, shipmode, revenue }) => [shipdate, shipmode, revenue]));
+    return table(
+      ['shipdate', 'shipmode', 'revenue'],
+      rows.map(({ shipdate, shipmode, revenue }) => [shipdate, shipmode, revenue]),
+    );
   } finally {
     await client.end();
   }

@@ -48,15 +48,24 @@ export async function statusCommand(config: ResolvedConfig, options: { json: boo
       ),
     );
   } else {
-    output.out(table(['part', 'state', 'where'], status.map(({ part, state, text }) => [part, state, text])));
-    if (temporal?.pool) output.out(`pool ${config.pool.name}: ${formatBytes(temporal.pool.lentBytes)} of ${formatBytes(temporal.pool.lendableBytes)} lent`);
+    output.out(
+      table(
+        ['part', 'state', 'where'],
+        status.map(({ part, state, text }) => [part, state, text]),
+      ),
+    );
+    if (temporal?.pool)
+      output.out(
+        `pool ${config.pool.name}: ${formatBytes(temporal.pool.lentBytes)} of ${formatBytes(temporal.pool.lendableBytes)} lent`,
+      );
     for (const queue of unpolled) output.err(`warning: nobody polls ${queue}; start a worker with \`spillway worker\``);
   }
   return unreachable ? Exit.UNREACHABLE : Exit.OK;
 }
 
 /** Parts that somebody else runs are not ours to report on. */
-const isConfigured = (config: ResolvedConfig, part: string): boolean => config.origins[`${part}.default.url`] === 'file' || config.origins[`${part}.address`] === 'file';
+const isConfigured = (config: ResolvedConfig, part: string): boolean =>
+  config.origins[`${part}.default.url`] === 'file' || config.origins[`${part}.address`] === 'file';
 
 async function poolAndQueues(config: ResolvedConfig): Promise<{ pool: PoolStatus | undefined; queues: QueueStatus[] }> {
   const { client, connection } = await connect(config.temporal);
@@ -76,7 +85,9 @@ async function poolAndQueues(config: ResolvedConfig): Promise<{ pool: PoolStatus
           taskQueue: { name: queue },
           taskQueueType,
         });
-        const recent = (pollers ?? []).filter(({ lastAccessTime }) => Number(lastAccessTime?.seconds ?? 0) * 1000 > Date.now() - POLLED_WITHIN_MS);
+        const recent = (pollers ?? []).filter(
+          ({ lastAccessTime }) => Number(lastAccessTime?.seconds ?? 0) * 1000 > Date.now() - POLLED_WITHIN_MS,
+        );
         return { queue, pollers: recent.map(({ identity }) => identity ?? '') };
       }),
     );

@@ -25,7 +25,12 @@ export function bringUpAll(
   });
 }
 
-export async function upCommand(config: ResolvedConfig, readSecret: SecretReader, options: { systemPackages: boolean; json: boolean }, output: Output): Promise<Exit> {
+export async function upCommand(
+  config: ResolvedConfig,
+  readSecret: SecretReader,
+  options: { systemPackages: boolean; json: boolean },
+  output: Output,
+): Promise<Exit> {
   const parts = await bringUpAll(config, readSecret, options.systemPackages, output);
   if (options.json) output.out(JSON.stringify(parts, null, 2));
   else {
@@ -33,7 +38,9 @@ export async function upCommand(config: ResolvedConfig, readSecret: SecretReader
     output.out(`Trino       ${parts.trino.url}`);
     output.out(`PostgreSQL  ${parts.postgres.url}`);
     output.out(`DataFusion  ${parts.image.name} in ${parts.image.runtime}`);
-    output.out('Next: `spillway worker` in one terminal, `spillway run job.json` in another. `spillway down` stops all of it.');
+    output.out(
+      'Next: `spillway worker` in one terminal, `spillway run job.json` in another. `spillway down` stops all of it.',
+    );
   }
   return Exit.OK;
 }

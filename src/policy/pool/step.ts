@@ -1,7 +1,20 @@
 import { LeaseKind } from '../../contracts/pool.ts';
 import type {
-  Announce, AnnounceAnswer, Answer, Ask, Begin, BeginAnswer, Drop, End, Grow, GrowAnswer, Holder, Reconciled, Suspect, Withdraw,
-} from '../../contracts/pool.ts'; // prettier-ignore
+  Announce,
+  AnnounceAnswer,
+  Answer,
+  Ask,
+  Begin,
+  BeginAnswer,
+  Drop,
+  End,
+  Grow,
+  GrowAnswer,
+  Holder,
+  Reconciled,
+  Suspect,
+  Withdraw,
+} from '../../contracts/pool.ts';
 import { formatBoth } from '../sizes.ts';
 import { refusal, waitReason } from './admission.ts';
 import { lookAfter, lookAfterEnding, tellGrant } from './effects.ts';
