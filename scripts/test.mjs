@@ -104,7 +104,7 @@ try {
     await check('format', [bin(['prettier', 'bin', 'prettier.cjs']), '--check', '--log-level', 'warn', '.']);
   if (layers.includes('lint')) await check('lint', [bin(['eslint', 'bin', 'eslint.js']), '.']);
   if (layers.includes('types')) await check('types', [bin(['typescript', 'bin', 'tsc']), '-p', 'tsconfig.json']);
-  if (layers.includes('unit')) await jest('unit');
+  if (layers.includes('unit')) await jest('unit', ['--maxWorkers=100%']);
   await fetching?.catch((error) =>
     console.error(`the parts did not come up; the tests that need them will say so: ${error.message}`),
   );

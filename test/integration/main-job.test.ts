@@ -119,8 +119,9 @@ describe('the pool', () => {
     ]);
     expect(ran.exit).toBe(0);
     const { queryResult } = JSON.parse(ran.stdout) as { queryResult: [PoolStatus] };
-    expect(queryResult[0]).toMatchObject({ pool: stack.pool, heavyTaken: false, lentBytes: 0 });
-    expect(queryResult[0].leases.map(({ kind }) => kind)).toEqual(['standing', 'standing']); // the worker, and Trino
+    expect(queryResult[0]).toMatchObject({ pool: stack.pool, heavyTaken: false });
+    // The worker and Trino.
+    expect(queryResult[0].leases.filter(({ kind }) => kind === 'standing')).toHaveLength(2);
     expect(queryResult[0].lendableBytes).toBe(queryResult[0].limitBytes - queryResult[0].standingBytes);
   });
 });

@@ -1,6 +1,7 @@
 import { execa } from 'execa';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { engineDataId } from '../../src/contracts/pool.ts';
 import type { Stack } from './stack.ts';
 import { trinoRows } from './stack-trino.ts';
 
@@ -45,18 +46,23 @@ async function loads(stack: Stack): Promise<string[]> {
   return [...rows, ...open].map(({ what }) => what);
 }
 
-/** Charges of live workers and of the resident Trino stand; everything else has to be given back. */
+/**
+ * Charges of live workers and of the resident Trino stand, and what that Trino keeps between queries, which is revoked when
+ * somebody needs it; everything else has to be given back.
+ */
 async function leases(stack: Stack): Promise<string[]> {
   const { leases: held, queue, lentBytes, scratchLentBytes } = await stack.status();
   const standing = [...stack.workers.map(({ pid }) => `worker-${pid}-`), `trino.default-${stack.parts.trino.pid}-`];
+  const engine = engineDataId('trino.default');
   const stands = ({ kind, leaseId }: { kind: string; leaseId: string }): boolean =>
-    kind === 'standing' && standing.some((name) => leaseId.includes(`/${name}`));
-  const lines = [...held, ...queue]
-    .filter((lease) => !stands(lease))
-    .map(({ kind, leaseId, state }) => `${kind} lease ${leaseId} (${state})`);
-  if (lines.length === 0 && lentBytes + scratchLentBytes > 0)
-    lines.push(`${lentBytes} B and ${scratchLentBytes} B of scratch`);
-  return lines;
+    (kind === 'standing' && standing.some((name) => leaseId.includes(`/${name}`))) || leaseId === engine;
+  const left = [...held, ...queue].filter((lease) => !stands(lease));
+  const keptBytes = held.find(({ leaseId }) => leaseId === engine)?.bytes ?? 0;
+  return [
+    ...left.map(({ kind, leaseId, state }) => `${kind} lease ${leaseId} (${state})`),
+    ...(lentBytes > keptBytes ? [`${lentBytes - keptBytes} B lent`] : []),
+    ...(scratchLentBytes > 0 ? [`${scratchLentBytes} B of scratch lent`] : []),
+  ];
 }
 
 function files(stack: Stack): string[] {
