@@ -54,8 +54,8 @@ describe('a run that cannot work, started through the Temporal command line', ()
     [
       'of a pipeline with a mistyped verb',
       'eltPipeline',
-      () => ['--input', '{"name":"x","steps":[{"step":"a","verb":"trino.qery","sql":"select 1"}]}'],
-      /a\.verb must be one of .*Did you mean trino\.query\?/,
+      () => ['--input', JSON.stringify(oneQuery('select 1', { verb: 'trino.qery' }))],
+      /rows\.verb must be one of .*Did you mean trino\.query\?/,
     ],
     [
       'of a pipeline that names a connection nobody configured',
@@ -125,7 +125,7 @@ describe('a command that cannot work', () => {
     ['pool without a pool', Exit.UNREACHABLE, () => stack.spillway('pool', ['--pool-name', 'nobodys']), /^spillway: pool nobodys does not answer\. Start a worker/],
     ['worker with a wrong value', Exit.BAD_INPUT, () => worker(['--pool-limit', 'lots']), /^spillway: pool\.limit must be a size such as 512GB .*, got lots \(--pool-limit\)/],
     ['worker with a mistyped variable', Exit.BAD_INPUT, () => worker([], { SPILLWAY_POOL_LIMITS: '1GB' }), /SPILLWAY_POOL_LIMITS is not a variable of Spillway\. Did you mean SPILLWAY_POOL_LIMIT\?/],
-    ['worker with a wrong key in its file', Exit.BAD_INPUT, () => worker(['--config', jobFile('spillway.config', { pool: { limits: '1GB' } })]), /limits.*limit/],
+    ['worker with a wrong key in its file', Exit.BAD_INPUT, () => worker(['--config', jobFile('wrong', { pool: { limits: '1GB' } })]), /^spillway: pool\.limits is not a key of the configuration \(wrong\.json\)\. Did you mean pool\.limit\?/],
     ['worker with workflows that are not there', Exit.BAD_INPUT, () => worker(['--workflows', './none.ts']), /^spillway: workflows must be a file that exists/],
     ['an unknown command', Exit.BAD_INPUT, () => stack.spillway('wroker'), /unknown command 'wroker'/],
   ])('%s ends with exit code %i and one clear line', async (_title, exit, act, line) => {

@@ -8,7 +8,7 @@ const BY_CLASS: Record<string, Verdict> = {
 };
 
 /**
- * How a container ended, judged on evidence in a fixed order; an exit code alone says little (docs/decisions).
+ * How a container ended, judged on evidence in a fixed order; an exit code alone says little.
  * Pure: the same evidence always gets the same verdict.
  */
 export function judgeExit(seen: ExitEvidence): Verdict {

@@ -1,6 +1,6 @@
 import type { Data, DataType, Schema } from 'apache-arrow';
 import { MessageHeader, Vector } from 'apache-arrow';
-// Internals of the pinned release: the public reader allocates a new body for each batch (facts in docs/decisions).
+// Internals of the pinned release: the public reader allocates a new body for each batch.
 import { Footer } from 'apache-arrow/ipc/metadata/file';
 import type { DictionaryBatch, RecordBatch } from 'apache-arrow/ipc/metadata/message';
 import { Message } from 'apache-arrow/ipc/metadata/message';
