@@ -1,35 +1,40 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { Connection } from '@temporalio/client';
 import { Exit } from '../../src/cli/exit.ts';
 import { describeOverlap, heavyIntervals } from './stack-heavy.ts';
 import { smallJob } from './stack-jobs.ts';
-import { Stack } from './stack.ts';
+import { root, Stack } from './stack.ts';
 import { eventually } from './stack-waiting.ts';
 import type { WorkerOptions } from './stack-worker.ts';
 import { freePort } from './trino-server.ts';
 
-/** Another user, who may read this checkout wherever it lies; `setpriv` is part of util-linux. */
 const NOBODY = 65_534;
-const AS_NOBODY = [
-  'setpriv',
-  `--reuid=${NOBODY}`,
-  '--clear-groups',
-  '--inh-caps=+dac_override',
-  '--ambient-caps=+dac_override',
-];
+/** `setpriv` is part of util-linux. */
+const AS_NOBODY = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups'];
+const asNobody = process.getuid?.() === 0 && readByOthers(root);
+
+/** Whether every folder down to this one lets everybody in. */
+function readByOthers(folder: string): boolean {
+  return (statSync(folder).mode & 0o005) === 0o005 && (folder === dirname(folder) || readByOthers(dirname(folder)));
+}
 
 let stack: Stack;
+let away: string;
 let foreign: { address: string; server: ChildProcess };
 beforeAll(async () => {
+  away = mkdtempSync(join(tmpdir(), 'spillway-host-share-'));
+  chmodSync(away, 0o755);
   stack = await Stack.open('host-share');
   [foreign] = await Promise.all([foreignTemporal(), stack.worker()]);
 }, 600_000);
 afterEach(() => stack?.clean(), 90_000);
 afterAll(async () => {
   await stack?.close();
+  rmSync(away, { recursive: true, force: true });
   if (!foreign) return;
   const ended = new Promise((resolve) => foreign.server.once('close', resolve));
   foreign.server.kill('SIGTERM');
@@ -50,19 +55,30 @@ async function foreignTemporal(): Promise<typeof foreign> {
 }
 
 describe('a second pool over the same memory', () => {
+  /** A directory of nobody's, with a configuration. */
   const elsewhere = (): string => {
-    const directory = join(stack.directory, 'elsewhere');
+    const directory = join(away, 'elsewhere');
     mkdirSync(directory, { recursive: true });
     writeFileSync(join(directory, 'spillway.config.json'), '{}');
+    chownSync(directory, asNobody ? NOBODY : process.getuid!(), -1);
     return directory;
   };
+  const another = (): WorkerOptions => ({
+    cwd: elsewhere(),
+    flags: [
+      '--pool-name',
+      'another',
+      '--home',
+      join(elsewhere(), 'home'),
+      '--temporal-address',
+      stack.parts.temporal.address,
+    ],
+  });
   test.each<[string, () => WorkerOptions]>([
     ['on another Temporal server', () => ({ flags: ['--temporal-address', foreign.address] })],
-    ['of another name, from another directory', () => ({ flags: ['--pool-name', 'another'], cwd: elsewhere() })],
-    [
-      'of another name, from another user',
-      () => ({ flags: ['--pool-name', 'another'], ...(process.getuid?.() === 0 ? { prefix: AS_NOBODY } : {}) }),
-    ],
+    ['of another name, from another directory', another],
+    // The other user has to be able to read this checkout; where that is not so, this is the case above once more.
+    ['of another name, from another user', () => ({ ...another(), ...(asNobody ? { prefix: AS_NOBODY } : {}) })],
   ])(
     '%s is refused, with who lends it and the ways out',
     async (_title, options) => {

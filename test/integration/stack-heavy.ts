@@ -27,28 +27,34 @@ export function describeOverlap(intervals: readonly HeavyInterval[]): string[] {
   );
 }
 
-interface ContainerEventLine {
-  Name: string;
-  Status: string;
+/** A line of `events`, as podman and as docker write it. */
+interface EventLine {
+  Name?: string;
+  Status?: string;
   Time?: string;
-  time?: number;
+  Action?: string;
+  Actor?: { Attributes: { name: string } };
   timeNano?: number;
 }
 
 async function containersSince(stack: Stack, sinceMs: number): Promise<HeavyInterval[]> {
-  const { stdout } = await execa(stack.parts.image.runtime, [
-    ...['events', '--stream=false', '--since', new Date(sinceMs).toISOString(), '--filter', 'type=container'],
-    ...['--filter', `label=spillway.pool=${stack.pool}`, '--format', 'json'],
+  const { runtime } = stack.parts.image;
+  const { stdout } = await execa(runtime, [
+    ...['events', '--since', new Date(sinceMs).toISOString(), '--until', new Date().toISOString()],
+    ...['--filter', 'type=container', '--filter', `label=spillway.pool=${stack.pool}`],
+    ...['--format', runtime === 'podman' ? 'json' : '{{json .}}'],
   ]);
   const began = new Map<string, number>();
   const ended: HeavyInterval[] = [];
   for (const line of stdout.split('\n').filter(Boolean)) {
-    const event = JSON.parse(line) as ContainerEventLine;
+    const event = JSON.parse(line) as EventLine;
+    const name = event.Name ?? event.Actor?.Attributes.name ?? '';
     const atMs = event.Time === undefined ? (event.timeNano ?? 0) / 1e6 : Date.parse(event.Time);
-    if (event.Status === 'start') began.set(event.Name, atMs);
-    const fromMs = began.get(event.Name);
-    if (event.Status === 'died' && fromMs !== undefined)
-      ended.push({ kind: 'container', name: event.Name, fromMs, toMs: atMs });
+    const status = event.Status ?? event.Action;
+    if (status === 'start') began.set(name, atMs);
+    const fromMs = began.get(name);
+    if (/^died?$/.test(status ?? '') && fromMs !== undefined)
+      ended.push({ kind: 'container', name, fromMs, toMs: atMs });
   }
   return ended;
 }
