@@ -21,7 +21,6 @@ beforeAll(async () => {
   stack = await Stack.open('errors', { trino: { gone: { url: `http://${nowhere}` } } });
   await stack.worker();
 }, 600_000);
-afterEach(() => stack?.clean(), 90_000);
 afterAll(() => stack?.close(), 90_000);
 
 /** Writes a job file; answers its name. */
@@ -36,6 +35,7 @@ const oneQuery = (sql: string, more = {}): object => ({
 });
 
 describe('a run that cannot work, started through the Temporal command line', () => {
+  afterEach(() => stack?.clean(), 90_000);
   test.each<[string, string, () => string[], RegExp]>([
     ['without input', 'dailyRevenue', () => [], /^dailyRevenue was started without input, and needs one .*--input/],
     [
@@ -111,6 +111,7 @@ describe('a run that cannot work, started through the Temporal command line', ()
 });
 
 describe('a command that cannot work', () => {
+  afterAll(() => stack?.clean(), 90_000);
   type Case = [title: string, exit: Exit, run: () => Promise<Ran>, line: RegExp];
   const run = (file: string, args: string[] = []) => stack.spillway('run', [file, ...args]);
   const worker = (args: string[] = [], env: Record<string, string> = {}) => stack.spillway('worker', args, { env });
@@ -145,6 +146,7 @@ describe('a command that cannot work', () => {
 });
 
 describe('a command that works', () => {
+  afterEach(() => stack?.clean(), 90_000);
   test('run of a job file ends with exit code 0 and says what each step was lent', async () => {
     const ran = await stack.spillway('run', [jobFile('small', smallJob(stack, 'small'))]);
     expect(ran).toMatchObject({ exit: Exit.OK });

@@ -39,10 +39,14 @@ interface EventLine {
 
 async function containersSince(stack: Stack, sinceMs: number): Promise<HeavyInterval[]> {
   const { runtime } = stack.parts.image;
+  // Both write what is past and end; each has its own way to say so.
+  const format =
+    runtime === 'podman'
+      ? ['--stream=false', '--format', 'json']
+      : ['--until', new Date().toISOString(), '--format', '{{json .}}'];
   const { stdout } = await execa(runtime, [
-    ...['events', '--since', new Date(sinceMs).toISOString(), '--until', new Date().toISOString()],
-    ...['--filter', 'type=container', '--filter', `label=spillway.pool=${stack.pool}`],
-    ...['--format', runtime === 'podman' ? 'json' : '{{json .}}'],
+    ...['events', '--since', new Date(sinceMs).toISOString(), '--filter', 'type=container'],
+    ...['--filter', `label=spillway.pool=${stack.pool}`, ...format],
   ]);
   const began = new Map<string, number>();
   const ended: HeavyInterval[] = [];

@@ -68,6 +68,9 @@ export function containerUser(): string {
   return uid === 0 ? '65534:65534' : `${uid}:${process.getgid?.() ?? uid}`;
 }
 
+/** The command may tell the end of a container before the runtime has recorded it; longest seen on a busy host: over a second. */
+const RECORDED_WITHIN_MS = 10_000;
+
 class Attempt {
   readonly #spec: ContainerSpec;
   readonly #options: CliRuntimeOptions;
@@ -188,11 +191,11 @@ class Attempt {
 
   /** The runtime's record once it is final: for a moment after its command ended it may still say `running`. */
   async #lastState(cliExit: number | undefined): Promise<ExitEvidence['state']> {
-    for (let round = 0; ; round++) {
+    for (const until = Date.now() + RECORDED_WITHIN_MS; ; ) {
       // No record is no evidence, and never keeps us from removing.
       const state = (await this.#cli.inspect(this.#name).catch(() => undefined))?.state;
       // Without an exit code the command was killed: then `running` is the truth.
-      if (state?.status !== 'running' || cliExit === undefined || round === 10) return state;
+      if (state?.status !== 'running' || cliExit === undefined || Date.now() > until) return state;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
