@@ -181,6 +181,7 @@ describe('a command that works', () => {
       pool: { pool: stack.pool },
       warnings: [],
     });
-    expect(told['workers']).toEqual([expect.stringMatching(new RegExp(`^${stack.workers[0]!.pid}@`))]);
+    // The server lists who polled lately, so workers of a test before may be there too.
+    expect(told['workers']).toContainEqual(expect.stringMatching(new RegExp(`^${stack.workers[0]!.pid}@`)));
   }, 30_000);
 });

@@ -98,8 +98,9 @@ describe('a run that is stopped from outside leaves nothing within a minute', ()
       const workflowId = await stack.startJob(endlessJob(stack, command));
       await runningContainer(stack, 'paired');
       expect(await stack.temporal(command, ['--workflow-id', workflowId])).toMatchObject({ exit: 0 });
-      await stack.clean();
+      await expect(stack.result(workflowId)).rejects.toThrow();
       expect((await stack.describe(workflowId)).status).toBe(status);
+      await stack.clean();
     },
     120_000,
   );
@@ -122,8 +123,9 @@ describe('a run that is stopped from outside leaves nothing within a minute', ()
         { what: 'a query of the run' },
       );
       expect(await stack.temporal(command, ['--workflow-id', workflowId])).toMatchObject({ exit: 0 });
-      await stack.clean();
+      await expect(stack.result(workflowId)).rejects.toThrow();
       expect((await stack.describe(workflowId)).status).toBe(status);
+      await stack.clean();
     },
     120_000,
   );

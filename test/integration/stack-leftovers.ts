@@ -2,17 +2,18 @@ import { execa } from 'execa';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { engineDataId } from '../../src/contracts/pool.ts';
+import { openCgroupTree, poolPath } from '../../src/host/cgroup-tree.ts';
 import type { Stack } from './stack.ts';
 import { trinoRows } from './stack-trino.ts';
 
 /** What of any run is still there, each in one line; empty when nothing is. */
 export async function leftoversOf(stack: Stack): Promise<string[]> {
-  const found = await Promise.all([containers(stack), queries(stack), loads(stack), leases(stack)]);
+  const found = await Promise.all([containers(stack), groups(stack), queries(stack), loads(stack), leases(stack)]);
   return [...found.flat(), ...files(stack)];
 }
 
 /** Of this stack's pool alone: other pools of the host have containers of their own. */
-export async function containers(stack: Stack): Promise<string[]> {
+async function containers(stack: Stack): Promise<string[]> {
   const { runtime } = stack.parts.image;
   const filter = ['--filter', `label=spillway.pool=${stack.pool}`];
   const { stdout } = await execa(runtime, ['ps', '--all', ...filter, '--format', '{{.Names}}']);
@@ -20,6 +21,13 @@ export async function containers(stack: Stack): Promise<string[]> {
     .split('\n')
     .filter(Boolean)
     .map((name) => `container ${name}`);
+}
+
+/** Memory groups of steps, on hosts that have groups. */
+async function groups(stack: Stack): Promise<string[]> {
+  const cgroups = await openCgroupTree();
+  if (cgroups.version === 'none') return [];
+  return (await cgroups.children(poolPath(stack.pool))).map((name) => `memory group ${name}`);
 }
 
 async function queries(stack: Stack): Promise<string[]> {

@@ -7,6 +7,7 @@ import type { Parts } from '../../src/contracts/parts.ts';
 import type { PoolStatus } from '../../src/contracts/pool.ts';
 import { PoolMessage, poolWorkflowId, TaskQueue } from '../../src/contracts/pool.ts';
 import { connectPostgres } from '../../src/engines/postgres/connection.ts';
+import { openCgroupTree, poolPath } from '../../src/host/cgroup-tree.ts';
 import { connect } from '../../src/worker/connect.ts';
 import { sharedHome, sharedParts } from './provision-home.ts';
 import { leftoversOf } from './stack-leftovers.ts';
@@ -238,11 +239,13 @@ export class Stack {
     );
   }
 
-  /** Ends the workers, drops the schema and closes; the parts stay for the next file. */
+  /** Ends the workers, drops the schema and the pool's memory group, and closes; the parts stay for the next file. */
   async close(): Promise<void> {
     await Promise.all(this.workers.map((worker) => worker.end()));
     await this.sql(`drop schema if exists ${this.schema} cascade`);
     await this.#connection.close();
+    const cgroups = await openCgroupTree();
+    if (cgroups.version !== 'none') await cgroups.remove(poolPath(this.pool));
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
