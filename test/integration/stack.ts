@@ -1,6 +1,7 @@
-import type { Client, Connection } from '@temporalio/client';
+// Longer than most: everything that a test does to the product from outside, in one place.
+import { type Client, type Connection, WorkflowNotFoundError } from '@temporalio/client';
 import { execa } from 'execa';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Parts } from '../../src/contracts/parts.ts';
@@ -73,7 +74,8 @@ export class Stack {
     config: object,
   ) {
     this.parts = parts;
-    this.pool = `test-${topic}`;
+    // Memory groups, containers and the lock belong to the host: tests of another checkout may run on it.
+    this.pool = `test-${topic}-${process.pid}`;
     this.schema = `test_${topic.replaceAll('-', '_')}`;
     this.client = connected.client;
     this.#connection = connected.connection;
@@ -239,15 +241,26 @@ export class Stack {
     );
   }
 
-  /** Ends the workers, drops the schema and the pool's memory group, and closes; the parts stay for the next file. */
+  /** Ends the workers and all that bears the stack's names; the parts stay for the next file. */
   async close(): Promise<void> {
     await Promise.all(this.workers.map((worker) => worker.end()));
     await this.sql(`drop schema if exists ${this.schema} cascade`);
+    await this.client.workflow
+      .getHandle(poolWorkflowId(this.pool))
+      .terminate('the tests are over')
+      .catch(ignoreMissing);
     await this.#connection.close();
     const cgroups = await openCgroupTree();
     if (cgroups.version !== 'none') await cgroups.remove(poolPath(this.pool));
+    const run = join(sharedHome, 'run');
+    for (const name of readdirSync(run)) if (name.startsWith(`pool-${this.pool}-`)) rmSync(join(run, name));
     rmSync(this.directory, { recursive: true, force: true });
   }
+}
+
+/** No worker came so far as to open the pool. */
+function ignoreMissing(error: unknown): void {
+  if (!(error instanceof WorkflowNotFoundError)) throw error;
 }
 
 let counter = 0;
