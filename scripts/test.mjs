@@ -74,6 +74,14 @@ async function bringUpParts() {
   });
 }
 
+/** Containers of ours, whoever runs them. */
+function containers() {
+  const listed = spawnSync('podman', ['ps', '--all', '--filter', 'label=spillway=1', '--format', '{{.Names}}'], {
+    encoding: 'utf8',
+  });
+  return (listed.stdout ?? '').split('\n').filter(Boolean);
+}
+
 /** Processes that work in the tests' home, and containers of ours: none may outlive the tests. */
 function leftovers() {
   const left = [];
@@ -86,13 +94,11 @@ function leftovers() {
       // ended while we looked
     }
   }
-  const listed = spawnSync('podman', ['ps', '--all', '--filter', 'label=spillway.test=1', '--format', '{{.Names}}'], {
-    encoding: 'utf8',
-  });
-  for (const name of (listed.stdout ?? '').split('\n').filter(Boolean)) left.push(`container ${name}`);
+  for (const name of containers()) if (!containersBefore.has(name)) left.push(`container ${name}`);
   return left;
 }
 
+const containersBefore = new Set(containers());
 const asked = process.argv.slice(2);
 const layers = asked.length > 0 ? LAYERS.filter((layer) => asked.includes(layer)) : LAYERS;
 await bootstrap();
