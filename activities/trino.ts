@@ -95,10 +95,12 @@ class ServerMemory {
     let bytesLeft = 0;
     if (this.#pid !== undefined) {
       await this.#sample();
-      const { afterBytes } = await shrinkHeap({ pid: this.#pid }).catch(async () => ({
-        afterBytes: await rssAnon(this.#pid!).catch(() => 0),
-      }));
-      bytesLeft = Math.max(0, afterBytes - this.#floorBytes);
+      const held = (): Promise<number> => rssAnon(this.#pid!).catch(() => 0); // a server that is gone holds nothing
+      let heldBytes = await held();
+      if (heldBytes > this.#floorBytes) {
+        heldBytes = await shrinkHeap({ pid: this.#pid }).then(({ afterBytes }) => afterBytes, held);
+      }
+      bytesLeft = Math.max(0, heldBytes - this.#floorBytes);
     }
     return { kind: 'query-gone', atMs: Date.now(), bytesLeft };
   }

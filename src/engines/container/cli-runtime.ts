@@ -191,7 +191,7 @@ class Attempt {
 
   /** The runtime's record once it is final: for a moment after its command ended it may still say `running`. */
   async #lastState(cliExit: number | undefined): Promise<ExitEvidence['state']> {
-    for (const until = Date.now() + RECORDED_WITHIN_MS; ; ) {
+    for (const until = Date.now() + RECORDED_WITHIN_MS; ;) {
       // No record is no evidence, and never keeps us from removing.
       const state = (await this.#cli.inspect(this.#name).catch(() => undefined))?.state;
       // Without an exit code the command was killed: then `running` is the truth.

@@ -54,10 +54,13 @@ export interface Unloaded {
 export async function unloadQuery(trino: Trino, request: UnloadRequest): Promise<Unloaded> {
   const { attempt, lakeCatalog, scratch, signal } = request;
   signal?.throwIfAborted();
-  await ensureLakeSchema(trino, lakeCatalog);
-  await stopEarlierAttempts(trino, request);
   const bound = bindParameters(request.sql, request.params);
-  const columns = planColumns(await trino.describeOutput(request.sql, request.params));
+  // Look-ups of a tenth of a second each; what the statement gives does not wait for the clean-up.
+  const [output] = await Promise.all([
+    trino.describeOutput(request.sql, request.params),
+    ensureLakeSchema(trino, lakeCatalog).then(() => stopEarlierAttempts(trino, request)),
+  ]);
+  const columns = planColumns(output);
   // Trino makes the directory and refuses one that is there.
   await scratch.reserveAttempt(attempt, { scratchBytes: request.scratchBytes ?? 0, makeDirectory: false });
   const table = attemptTable(attempt);
