@@ -27,7 +27,7 @@ beforeAll(async () => {
   server = await startTrinoServer();
   trino = openTrino({ url: server.url, user: 'test' });
   scratch = await openScratch({ root: server.lakeRoot });
-  await trino.ready({ starting: true, withinMs: 100_000 });
+  await trino.ready({ starting: true, withinMs: 100_000, scan: 'select count(*) from tpch.tiny.region' });
 }, 420_000);
 afterAll(() => server?.stop(), 60_000);
 

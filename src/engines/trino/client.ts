@@ -27,10 +27,11 @@ export interface Trino {
   /** Version of the server, for example `476`. */
   version(): Promise<string>;
   /**
-   * Waits until Trino can scan, which comes up to 5 s after it answers `select 1`.
+   * Waits until Trino can scan, which comes up to 5 s after it answers `select 1`. Nodes are known catalog by catalog: give
+   * a `scan` of the catalog that is wanted (@defaultValue a table function, which every Trino has).
    * Raises EngineUnreachable after `withinMs` (@defaultValue 60000), and at once when nothing listens and `starting` is not set.
    */
-  ready(options?: { withinMs?: number; starting?: boolean }): Promise<void>;
+  ready(options?: ReadyOptions): Promise<void>;
   /**
    * Rows of a short look-up, through trino-client. Numbers past 2^53 are rounded there: cast them to varchar.
    * Raises what {@link trinoFailure} makes of a failed query, and EngineUnreachable after `withinMs` (@defaultValue 30000).
@@ -45,6 +46,15 @@ export interface Trino {
    * Raises SqlError with the position in the statement as written, and the nearest names of an unknown table.
    */
   describeOutput(sql: string, params?: readonly Parameter[]): Promise<OutputColumn[]>;
+}
+
+/** What {@link Trino.ready} waits for, and how long. */
+export interface ReadyOptions {
+  withinMs?: number;
+  /** Nothing listening yet is no reason to give up. */
+  starting?: boolean;
+  /** Statement that has to go through. */
+  scan?: string;
 }
 
 export interface TrinoOptions extends RequestPatience {
@@ -114,14 +124,11 @@ async function version(endpoint: TrinoEndpoint, patience: RequestPatience): Prom
   );
 }
 
-async function ready(
-  trino: Trino,
-  { withinMs = 60_000, starting = false }: { withinMs?: number; starting?: boolean },
-): Promise<void> {
+async function ready(trino: Trino, { withinMs = 60_000, starting = false, scan = SCAN }: ReadyOptions): Promise<void> {
   const deadline = Date.now() + withinMs;
   for (;;) {
     try {
-      await collectStatement(trino.endpoint, SCAN, { source: CONTROL_SOURCE, ...trino.patience });
+      await collectStatement(trino.endpoint, scan, { source: CONTROL_SOURCE, ...trino.patience });
       return;
     } catch (error) {
       const gone = error instanceof SpillwayError && error.code === 'EngineUnreachable' && !starting;
