@@ -11,7 +11,7 @@ export interface GroupReading {
   peakBytes: number;
   /** Absent when the group has no limit. */
   limitBytes?: number;
-  /** Anonymous memory and tmpfs pages: what cannot be reclaimed. */
+  /** Anonymous memory and tmpfs pages: what cannot be reclaimed. Never more than the usage. */
   heldBytes: number;
   /** Kills by the kernel, for each group of the subtree that counts its own. v1 forgets them with the group of the killed process. */
   oomKills: Record<string, number>;
@@ -118,6 +118,10 @@ class Tree implements CgroupTree {
   async read(path: string): Promise<GroupReading | undefined> {
     const at = this.#at(path);
     const v1 = this.version === 'v1';
+    const groups = await subtree(at);
+    // Linux (seen on 6.18) brings a group's statistics up to date only when its own count of changes says so, and stops counting for it while a
+    // group below is due: those below are read first, or this one's may stand still for two seconds. Usage and peak are always exact.
+    for (const group of groups.slice(1).reverse()) await readText(join(group, 'memory.stat'));
     const [usage, peak, limit, memoryStat] = await Promise.all([
       readText(join(at, v1 ? 'memory.usage_in_bytes' : 'memory.current')),
       readText(join(at, v1 ? 'memory.max_usage_in_bytes' : 'memory.peak')),
@@ -130,7 +134,7 @@ class Tree implements CgroupTree {
     const shmem = v1 ? field(memoryStat, 'total_shmem') : field(memoryStat, 'shmem');
     const oomKills: Record<string, number> = {};
     let processes = 0;
-    for (const group of await subtree(at)) {
+    for (const group of groups) {
       processes += ((await readText(join(group, 'cgroup.procs'))) ?? '').split('\n').filter(Boolean).length;
       // v2 counts a group's descendants with it and keeps the count; v1 counts in the group of the killed process alone.
       if (!v1 && group !== at) continue;
@@ -142,7 +146,8 @@ class Tree implements CgroupTree {
       // memory.peak is there from Linux 5.19.
       peakBytes: Number(peak ?? usage),
       ...(Number.isFinite(limitBytes) && limitBytes < UNLIMITED && { limitBytes }),
-      heldBytes: anon + shmem,
+      // What the statistics have not heard of yet may be freed already.
+      heldBytes: Math.min(anon + shmem, Number(usage)),
       oomKills,
       processes,
     };

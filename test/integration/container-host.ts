@@ -100,6 +100,7 @@ export interface InspectedContainer {
   HostConfig: Record<string, unknown>;
   Config: Record<string, unknown>;
   EffectiveCaps?: string[] | null;
+  State: { ConmonPid: number };
 }
 
 /** Process id of the runtime's command that started a container. */

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { execa } from 'execa';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { containerName } from '../../src/engines/container/container-name.ts';
@@ -83,17 +83,39 @@ say("done", uid=os.getuid(), caps=status["CapEff"].strip(), locked=status["NoNew
   });
 });
 
+test('the peak is seen each time, however late the kernel’s statistics are', async () => {
+  const code = 'x=[]\nfor i in range(80):\n  x.append(b"x"*1000000)\n  time.sleep(0.005)\nsay("done")';
+  const peaks: number[] = [];
+  for (let round = 0; round < 8; round++) peaks.push((await host.python().run(pythonSpec(host, code))).peakBytes);
+  expect(peaks.filter((bytes) => bytes < 60_000_000 || bytes > 100_000_000)).toEqual([]);
+});
+
 describe('how it ended is judged on evidence', () => {
   test('killed at its own limit', async () => {
     const outcome = await host.python().run(pythonSpec(host, grow(200)));
     expect(outcome).toMatchObject({ verdict: 'oom-own', exitCode: 137 });
     expect(outcome.peakBytes).toBeGreaterThan(98_000_000);
+    expect(existsSync('oom')).toBe(false); // podman's monitor would leave one
   });
 
   test('a child killed at the limit is found although its parent ends in an orderly way', async () => {
     const code =
       'pid=os.fork()\nif pid==0: x=[b"x"*1000000 for i in range(200)]\nos.waitpid(pid,0)\ntime.sleep(0.2)\nsys.exit(3)';
     expect(await host.python().run(pythonSpec(host, code))).toMatchObject({ verdict: 'oom-own', exitCode: 3 });
+  });
+
+  test('killed at its own limit after podman’s monitor had died, so that nobody recorded the end', async () => {
+    expect(host.found.kind).toBe('podman');
+    const { onEvent, said } = whenSaid('up');
+    const spec = pythonSpec(host, grow(200).replace('\n', '\ntime.sleep(2)\n'), { onEvent });
+    const running = host.python().run(spec);
+    await said;
+    const { State } = await inspectContainer(host, spec);
+    expect(readFileSync(`/proc/${State.ConmonPid}/cgroup`, 'utf8')).not.toContain(containerName(spec));
+    process.kill(State.ConmonPid, 'SIGKILL');
+    const outcome = await running;
+    expect(outcome).toMatchObject({ verdict: 'oom-own', evidence: { state: { status: 'lost' } } });
+    expect(outcome.proof).toMatchObject({ kind: 'cgroup-empty', bytesLeft: 0 });
   });
 
   test('killed because the pool was full, below its own limit', async () => {

@@ -71,6 +71,9 @@ export function containerUser(): string {
 /** The command may tell the end of a container before the runtime has recorded it; longest seen on a busy host: over a second. */
 const RECORDED_WITHIN_MS = 10_000;
 
+/** podman's monitor leaves an empty file `oom` where it was started when the kernel kills in its container; here nobody can make files. */
+const NO_FILES = process.platform === 'linux' ? { cwd: '/proc' } : {};
+
 class Attempt {
   readonly #spec: ContainerSpec;
   readonly #options: CliRuntimeOptions;
@@ -101,7 +104,7 @@ class Attempt {
     try {
       await sampler?.start();
       const cliExit = await this.#start(stepPath, output);
-      const state = await this.#lastState(cliExit);
+      const state = await this.#lastState(cliExit, stepPath);
       // Gone from here on, so that what is read below is what is left.
       await this.#cli.removeAndSeeGone(this.#name);
       gone = true;
@@ -115,7 +118,11 @@ class Attempt {
         ...sampled,
         stepLimitBytes: stepPath ? spec.memoryBytes : 0,
         poolLimitBytes: pool ? this.#options.poolLimitBytes : 0,
-        kernelLog: await this.#kernelVerdict(stepPath, killsBefore, state?.exitCode === 137 || sampled.oomKills > 0),
+        kernelLog: await this.#kernelVerdict(
+          stepPath,
+          killsBefore,
+          state?.exitCode === 137 || state?.status === 'lost' || sampled.oomKills > 0,
+        ),
       };
       const verdict = judgeExit(evidence);
       const exitCode = state?.status === 'exited' ? state.exitCode : cliExit;
@@ -145,7 +152,7 @@ class Attempt {
     const group = stepPath === undefined ? {} : { cgroupParent: stepPath };
     const args = runArguments(spec, { kind, flags, user, selinux, rootless, ...group });
     // In a process group of its own: a Ctrl-C at the terminal is for us, podman would pass it on into the container.
-    const command = execa(kind, args, { reject: false, buffer: false, stdin: 'ignore', detached: true });
+    const command = execa(kind, args, { ...NO_FILES, reject: false, buffer: false, stdin: 'ignore', detached: true });
     for (const stream of ['stdout', 'stderr'] as const) {
       command[stream]?.on('data', (chunk: string | Buffer) => output.push(stream, chunk.toString()));
     }
@@ -190,12 +197,16 @@ class Attempt {
   }
 
   /** The runtime's record once it is final: for a moment after its command ended it may still say `running`. */
-  async #lastState(cliExit: number | undefined): Promise<ExitEvidence['state']> {
+  async #lastState(cliExit: number | undefined, stepPath: string | undefined): Promise<ExitEvidence['state']> {
     for (const until = Date.now() + RECORDED_WITHIN_MS; ;) {
       // No record is no evidence, and never keeps us from removing.
       const state = (await this.#cli.inspect(this.#name).catch(() => undefined))?.state;
+      if (state?.status !== 'running') return state;
       // Without an exit code the command was killed: then `running` is the truth.
-      if (state?.status !== 'running' || cliExit === undefined || Date.now() > until) return state;
+      if (cliExit === undefined || Date.now() > until) {
+        const left = stepPath && (await this.#tree?.read(stepPath))?.processes;
+        return left === 0 ? { ...state, status: 'lost' } : state;
+      }
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }

@@ -73,7 +73,10 @@ export interface ExitEvidence {
   intent?: 'cancelled' | 'timeout';
   /** Exit code of the runtime's command; absent when a signal ended it. */
   cliExit?: number;
-  /** The runtime's own record of the container; absent when there is none. */
+  /**
+   * The runtime's own record of the container; absent when there is none. Its status is `lost` when the record says `running` while no process
+   * of the container is left: whoever was to write down its end died first, and the exit code is not known.
+   */
   state?: { status: string; exitCode: number; oomKilled: boolean };
   /** Last event: `done`, or `error` with its class. */
   lastEvent?: { ev: string; cls?: string };

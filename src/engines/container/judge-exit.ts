@@ -18,6 +18,7 @@ export function judgeExit(seen: ExitEvidence): Verdict {
   // The runtime's own deadline: a backstop for containers whose worker died.
   if (cliExit === 255 && state?.exitCode === -1) return Verdict.TIMEOUT;
   if (state?.status === 'running') return Verdict.CLI_LOST;
+  if (state?.status === 'lost') return judgeLost(seen);
   if (cliExit === 125) return Verdict.RUNTIME_ERROR;
   if ((cliExit === 126 || cliExit === 127) && (!state || NEVER_RAN.has(state.status))) return Verdict.RUNTIME_ERROR;
   if (lastEvent?.ev === 'error') return BY_CLASS[lastEvent.cls ?? ''] ?? Verdict.ENGINE_ERROR;
@@ -43,6 +44,13 @@ function whoseLimit(seen: ExitEvidence): Verdict {
   if (seen.kernelLog === 'ceiling') return Verdict.OOM_CEILING;
   const ceiling = isFull(seen.poolPeakBytes, seen.poolLimitBytes);
   return isFull(seen.stepPeakBytes, seen.stepLimitBytes) || !ceiling ? Verdict.OOM_OWN : Verdict.OOM_CEILING;
+}
+
+/** Nobody recorded its end: only what the engine said and the kernel counted can tell. A `done` without exit code 0 is not ok. */
+function judgeLost(seen: ExitEvidence): Verdict {
+  const { lastEvent, oomKills, kernelLog } = seen;
+  if (lastEvent?.ev === 'error') return BY_CLASS[lastEvent.cls ?? ''] ?? Verdict.ENGINE_ERROR;
+  return oomKills > 0 || kernelLog === 'own' || kernelLog === 'ceiling' ? whoseLimit(seen) : Verdict.CLI_LOST;
 }
 
 /** SIGKILL, and no sample caught the kernel's count: its log is exact where it can be read, peaks are the next best. */

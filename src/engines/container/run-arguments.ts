@@ -28,6 +28,8 @@ export function runArguments(spec: ContainerSpec, host: HostArguments): string[]
     ...['--name', containerName(spec)],
     ...Object.entries(containerLabels(spec)).flatMap(([key, value]) => ['--label', `${key}=${value}`]),
     ...(host.cgroupParent === undefined ? [] : ['--cgroup-parent', host.cgroupParent]),
+    // podman's monitor stays in our group: in the step's it can be the kernel's victim, and then nobody records how the container ended.
+    ...(host.kind === 'podman' ? ['--cgroups', 'no-conmon'] : []),
     // Swap counts with memory: equal values mean none, the default would be as much again.
     ...['--memory', String(spec.memoryBytes), '--memory-swap', String(spec.memoryBytes)],
     ...['--cpuset-cpus', spec.cpuset],

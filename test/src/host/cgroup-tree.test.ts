@@ -80,6 +80,14 @@ describe('version 1, hybrid', () => {
     });
   });
 
+  test('what is held is never more than the usage, however late the statistics are', async () => {
+    record({
+      [`memory/${STEP}/memory.usage_in_bytes`]: '4096\n',
+      [`memory/${STEP}/memory.stat`]: 'total_rss 90000\ntotal_shmem 8192\n',
+    });
+    expect(await (await open()).read(`/${STEP}`)).toMatchObject({ usageBytes: 4096, heldBytes: 4096 });
+  });
+
   test('a group is removed from every hierarchy, with all below it', async () => {
     record({
       [`memory/${STEP}/conmon/cgroup.procs`]: '',

@@ -57,6 +57,19 @@ describe('recorded ends of containers (podman 4, cgroup v1)', () => {
   });
 });
 
+describe('nobody recorded the end: podman’s monitor died first', () => {
+  const lost: Partial<ExitEvidence> = { state: { status: 'lost', exitCode: 0, oomKilled: false } };
+  test.each<[string, ExitEvidence, Verdict]>([
+    ['a kill was counted', seen(127, { ...lost, ...full, oomKills: 1 }), 'oom-own'],
+    ['the log tells of one, no sample caught it', seen(127, { ...lost, kernelLog: 'own' }), 'oom-own'],
+    ['the pool was full', seen(127, { ...lost, ...ceiling, kernelLog: 'ceiling' }), 'oom-ceiling'],
+    ['the engine had said what failed', seen(127, { ...lost, ...failed('pool') }), 'engine-exhausted'],
+    ['nothing tells', seen(127, { ...lost, kernelLog: 'none' }), 'cli-lost'],
+    ['the result was said, how it ended is not known', seen(127, { ...lost, ...done }), 'cli-lost'],
+    ['the monitor died, the container runs on', seen(127, running), 'cli-lost'],
+  ])('%s', (_title, evidence, verdict) => expect(judgeExit(evidence)).toBe(verdict));
+});
+
 describe('the order of evidence', () => {
   test.each<[string, ExitEvidence, Verdict]>([
     [

@@ -34,6 +34,7 @@ test.each([
   ['--oom-score-adj', '500'],
   ['--pull', 'never'],
   ['--log-driver', 'none'],
+  ['--cgroups', 'no-conmon'],
   ['--timeout', '62'],
   ['--volume', '/data/a:/in/0:ro'],
 ])('every container is started with %s %s', (flag, value) => expect(after(runArguments(spec, host), flag)).toBe(value));
