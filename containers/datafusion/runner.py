@@ -5,6 +5,7 @@ The protocol is described in README.md; nothing in it depends on this file being
 Every path in a job is a path inside the container. Exit codes: 0 with a `done` line, 70 with an `error` line.
 """
 
+import gc
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from outputs import FifoSink, FileSink  # noqa: E402
 
 PROTOCOL = 1
 SAMPLE_SECONDS = 0.1
+SORT = re.compile(r"SortPreservingMerge|ExternalSorter")
 
 
 def emit(event):
@@ -105,7 +107,7 @@ class Watch(threading.Thread):
 # ---------------------------------------------------------------- the job
 
 
-def context(d, engine):
+def context(d, engine, whole_sorts):
     config = (
         d.SessionConfig()
         .with_target_partitions(engine["partitions"])
@@ -113,6 +115,7 @@ def context(d, engine):
         # Views make 8,192 sorted rows a batch of hundreds of megabytes, counted nowhere.
         .set("datafusion.execution.parquet.schema_force_view_types", "false")
         .set("datafusion.optimizer.prefer_hash_join", "true" if engine.get("hashJoin", True) else "false")
+        .set("datafusion.optimizer.repartition_sorts", "false" if whole_sorts else "true")
     )
     runtime = (
         d.RuntimeEnvBuilder()
@@ -164,6 +167,45 @@ def stream(pa, df, output, watch, scratch_bytes):
         raise
 
 
+def attempt(d, pa, job, watch, whole_sorts):
+    """Plans and runs the statement once. Raises a JobError; nothing of a failed attempt is left in the output directory."""
+    engine, planning = job["engine"], False
+    try:
+        ctx = context(d, engine, whole_sorts)
+        for table in job["tables"]:
+            register(pa, ctx, table, job["linkDir"], engine["partitions"])
+        planning = True
+        df = plan(d, ctx, job["sql"])
+        planning = False
+        return stream(pa, df, job["output"], watch, engine["scratchBytes"])
+    except BaseException as error:  # a panic of the engine is a BaseException
+        raise classify(error, planning) from error
+
+
+def crowded_out(failure, engine, watch):
+    """
+    Whether one sort of all rows may do where sorts by partition failed.
+
+    A sort that may spill takes what is free of the pool; one that is done hands its rows to a merge that cannot spill, and that finds nothing left: with
+    partitions of unlike size always, else by chance. Whoever sorts alone needs no such merge. Rows that a reader has cannot be taken back.
+    """
+    return failure.cls == "pool" and engine["partitions"] > 1 and watch.rows == 0 and SORT.search(failure.more.get("failed") or "")
+
+
+def attempts(d, pa, job, watch):
+    try:
+        return attempt(d, pa, job, watch, False)
+    except JobError as failure:
+        if not crowded_out(failure, job["engine"], watch):
+            raise
+        because = failure.message
+    # Here the failure is gone, and with it the last reference to its plan, its memory and its spill files.
+    watch.plan = None
+    gc.collect()
+    emit({"ev": "again", "because": because})
+    return attempt(d, pa, job, watch, True)
+
+
 def main(path):
     with open(path) as file:
         job = json.load(file)
@@ -179,17 +221,7 @@ def main(path):
     watch = Watch(engine["spillDir"], job.get("progressMs", 1000) / 1000)
     emit({"ev": "started", "engine": "datafusion", "version": d.__version__, "pid": os.getpid()})
     watch.start()
-    planning = False
-    try:
-        ctx = context(d, engine)
-        for table in job["tables"]:
-            register(pa, ctx, table, job["linkDir"], engine["partitions"])
-        planning = True
-        df = plan(d, ctx, job["sql"])
-        planning = False
-        schema, parts = stream(pa, df, job["output"], watch, engine["scratchBytes"])
-    except BaseException as error:  # a panic of the engine is a BaseException
-        raise classify(error, planning) from error
+    schema, parts = attempts(d, pa, job, watch)
     watch.sample()
     emit({
         "ev": "done", "rows": watch.rows, "bytes": watch.bytes, "parts": parts,

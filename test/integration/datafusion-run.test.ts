@@ -236,6 +236,26 @@ describe('a sort of more than three times its lease', () => {
   });
 });
 
+test('a sort whose partitions are of unlike size, one of which finds the pool full when it is done, is made again as one', async () => {
+  const cut = (rows: number): string =>
+    `select value as a, (value * 7919) % 1000003 as k, repeat(cast(value % 1000 as varchar), 100) as s from generate_series(1, ${rows})`;
+  const result = await run(`select k, a from (${cut(600_000)} union all ${cut(2_000_000)}) order by k, s, a`, {
+    leaseBytes: 600 * MB,
+  });
+  expect(result.rows).toBe(2_600_000);
+  expect(result.spillCount).toBeGreaterThan(0);
+  let [last, ordered, rows] = [-1n, true, 0];
+  await batchesOf(fileURLToPath(result.parts[0]!.uri), (batch) => {
+    for (const k of batch.getChild('k' as 'a')!.toArray()) {
+      ordered &&= k >= last;
+      last = k;
+      rows++;
+    }
+  });
+  expect([ordered, rows]).toEqual([true, 2_600_000]);
+  rmSync(fileURLToPath(result.parts[0]!.uri));
+});
+
 describe('what cannot work is a typed error', () => {
   const pair = (bytes: number, rows: number): string =>
     `(select value as k, repeat('x', ${bytes}) || cast(value as varchar) as s from generate_series(1, ${rows}))`;
