@@ -1,13 +1,14 @@
 import { join } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { environmentName, flagName, KNOWN_KEYS } from '../config/keys.ts';
-import { loadConfig } from '../config/load-config.ts';
+import { loadConfig, type LoadOptions } from '../config/load-config.ts';
 import type { ResolvedConfig } from '../config/resolved.ts';
 import { readSecret } from '../config/secrets.ts';
 import { SpillwayError } from '../contracts/errors.ts';
 import { packageVersion } from '../provision/package-root.ts';
 import { downCommand } from './commands/down.ts';
 import { poolCommand } from './commands/pool.ts';
+import { renderCommand } from './commands/render.ts';
 import { runCommand } from './commands/run.ts';
 import { startCommand } from './commands/start.ts';
 import { statusCommand } from './commands/status.ts';
@@ -51,7 +52,8 @@ function buildProgram(output: Output, interrupt: AbortController, done: (exit: E
   const command = (
     name: string,
     description: string,
-    act: (config: ResolvedConfig, flags: Flags, args: string[]) => Promise<Exit>,
+    act: (config: ResolvedConfig, flags: Flags, args: string[]) => Promise<Exit> | Exit,
+    machine: NonNullable<LoadOptions['machine']> = 'here',
   ): Command => {
     const built = program.command(name).description(description).exitOverride();
     built.option('--config <file>', 'configuration file (default: the nearest spillway.config.*)');
@@ -64,7 +66,7 @@ function buildProgram(output: Output, interrupt: AbortController, done: (exit: E
     return built.action(async (...given: unknown[]) => {
       const self = given.at(-1) as Command;
       const flags = self.opts<Flags>();
-      done(await act(await configOf(flags), flags, self.args));
+      done(await act(await configOf(flags, machine), flags, self.args));
     });
   };
 
@@ -106,6 +108,14 @@ function buildProgram(output: Output, interrupt: AbortController, done: (exit: E
     poolCommand(config, { json: flags['json'] === true }, output),
   ).option('--json', 'answer as JSON');
   command(
+    'render',
+    'write settings, compose files and units of a hardware profile, for its machine',
+    (config, flags) => renderCommand(config, { out: String(flags['out']), json: flags['json'] === true }, output),
+    'profile',
+  )
+    .requiredOption('--out <dir>', 'folder to write to')
+    .option('--json', 'answer as JSON');
+  command(
     'start',
     'bring everything up, run the example through the Temporal command line, and show what came of it',
     (config, flags) =>
@@ -114,7 +124,7 @@ function buildProgram(output: Output, interrupt: AbortController, done: (exit: E
   return program;
 }
 
-async function configOf(flags: Flags): Promise<ResolvedConfig> {
+async function configOf(flags: Flags, machine: NonNullable<LoadOptions['machine']>): Promise<ResolvedConfig> {
   const texts: Record<string, string | undefined> = {};
   if (typeof flags['config'] === 'string') texts['config'] = flags['config'];
   for (const { key } of KNOWN_KEYS) {
@@ -125,7 +135,7 @@ async function configOf(flags: Flags): Promise<ResolvedConfig> {
     const value = flags[name];
     if (typeof value === 'string') texts[flag] = value;
   }
-  return loadConfig({ cwd: process.cwd(), env: process.env, flags: texts });
+  return loadConfig({ cwd: process.cwd(), env: process.env, flags: texts, machine });
 }
 
 const secretReader = (config: ResolvedConfig) => (secret: Parameters<typeof readSecret>[0]) =>

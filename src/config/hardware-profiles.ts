@@ -3,8 +3,26 @@ import type { HostFacts } from './host-facts.ts';
 import type { ResolvedHardware } from './resolved.ts';
 
 /** Names of the hardware profiles. */
-export const HARDWARE_PROFILES = ['auto', 'epyc-768'] as const;
+export const HARDWARE_PROFILES = ['auto', 'ram-8', 'ram-16', 'ram-32', 'ram-64', 'ram-128', 'epyc-768'] as const;
 export type HardwareProfile = (typeof HARDWARE_PROFILES)[number];
+
+/**
+ * RAM of the presets and the rows that their user functions get at once. The row counts of 8, 32, 64 and 128 GiB are the mission's;
+ * 16 GiB takes the proportion of its larger neighbours, the reference machine the largest count that is named.
+ */
+const PRESETS: readonly { readonly profile: HardwareProfile; readonly ramBytes: number; readonly batchRows: number }[] =
+  [
+    { profile: 'ram-8', ramBytes: 8 * GiB, batchRows: 1_000 },
+    { profile: 'ram-16', ramBytes: 16 * GiB, batchRows: 25_000 },
+    { profile: 'ram-32', ramBytes: 32 * GiB, batchRows: 50_000 },
+    { profile: 'ram-64', ramBytes: 64 * GiB, batchRows: 100_000 },
+    { profile: 'ram-128', ramBytes: 128 * GiB, batchRows: 200_000 },
+    { profile: 'epyc-768', ramBytes: 768 * GiB, batchRows: 200_000 },
+  ];
+
+/** Rows of the nearest preset that is not larger than a host; below the smallest its rows. */
+const batchRowsFor = (ramBytes: number): number =>
+  PRESETS.filter((preset) => preset.ramBytes <= ramBytes).at(-1)?.batchRows ?? 1_000;
 
 /** What a profile decides; RAM and cores are facts of the host. */
 export type HardwareNumbers = Omit<ResolvedHardware, 'profile' | 'scaleDivisor' | 'ramBytes' | 'physicalCores'>;
@@ -42,6 +60,7 @@ const EPYC_768: HardwareNumbers = {
   rungs: { kind: 'bytes', S: 32 * GiB, M: 128 * GiB, L: 256 * GiB },
   lightSlots: 8,
   lightStepBytes: 2 * GiB,
+  batchRows: batchRowsFor(768 * GiB),
   workerBaselineBytes: 1 * GiB,
   trino: {
     containerBytes: 256 * GiB,
@@ -61,7 +80,9 @@ const EPYC_768: HardwareNumbers = {
     maxWalSizeBytes: 16 * GiB,
     checkpointTimeoutMinutes: 30,
     walCompression: 'lz4',
+    chargeTo: 'system',
   },
+  temporal: { chargeTo: 'system' },
   datafusion: { partitions: 16, spillBytes: 100 * GiB },
 };
 
@@ -70,11 +91,10 @@ const mebibytes = (bytes: number): number => Math.floor(bytes / MiB) * MiB;
 const between = (low: number, bytes: number, high: number): number => mebibytes(Math.min(Math.max(bytes, low), high));
 
 /**
- * A profile made from the facts of a host. Half of the RAM is lent; Trino gets a small heap (1/12 of the RAM), so that
+ * Numbers for a host with that much RAM. Half of it is lent; Trino gets a small heap (1/12 of the RAM), so that
  * the larger part of the pool stays for steps in containers.
  */
-function auto(facts: HostFacts): HardwareNumbers {
-  const ram = facts.ramBytes;
+function forRam(ram: number, facts: HostFacts): HardwareNumbers {
   const heapBytes = between(FLOORS.trinoHeapBytes, ram / 12, 192 * GiB);
   const heapHeadroomBytes = between(FLOORS.trinoHeadroomBytes, heapBytes / 6, 32 * GiB);
   // A fifth of the engine's memory pool is left for what the per-node limit does not count (revocable memory).
@@ -88,6 +108,7 @@ function auto(facts: HostFacts): HardwareNumbers {
     rungs: { kind: 'share', S: 1 / 16, M: 1 / 4, L: 1 / 2 },
     lightSlots: 4,
     lightStepBytes: between(FLOORS.lightStepBytes, ram / 96, 2 * GiB),
+    batchRows: batchRowsFor(ram),
     workerBaselineBytes: FLOORS.workerBaselineBytes,
     trino: {
       containerBytes: heapBytes + between(FLOORS.trinoBeyondHeapBytes, heapBytes / 8, 64 * GiB),
@@ -106,13 +127,32 @@ function auto(facts: HostFacts): HardwareNumbers {
       maxWalSizeBytes: between(1 * GiB, Math.min(ram / 12, scratchBytes / 4), 16 * GiB),
       checkpointTimeoutMinutes: 20,
       walCompression: 'lz4',
+      chargeTo: 'system',
     },
+    temporal: { chargeTo: 'system' },
     datafusion: { partitions: facts.physicalCores, spillBytes: mebibytes(scratchBytes / 8) },
   };
 }
 
-/** The profiles, each a function of the facts of a host; only `auto` looks at them. */
-export const PROFILES: Readonly<Record<HardwareProfile, (facts: HostFacts) => HardwareNumbers>> = {
-  auto,
-  'epyc-768': () => EPYC_768,
-};
+/** Eight gigabytes lend little: no step starts with more than 1 GiB. `whole` stays the last rung. */
+const SMALL_RUNGS = { kind: 'bytes', S: 600_000_000, M: 768 * MiB, L: 1 * GiB } as const;
+
+/** What a profile decides on a host with these facts; `auto` alone takes its RAM from them. */
+export function profileNumbers(profile: HardwareProfile, facts: HostFacts): HardwareNumbers {
+  if (profile === 'auto') return forRam(facts.ramBytes, facts);
+  if (profile === 'epyc-768') return EPYC_768;
+  const numbers = forRam(ramOf(profile), facts);
+  return profile === 'ram-8' ? { ...numbers, rungs: SMALL_RUNGS } : numbers;
+}
+
+const ramOf = (profile: HardwareProfile): number => PRESETS.find((preset) => preset.profile === profile)?.ramBytes ?? 0;
+
+/**
+ * Facts of the machine that a profile is named after, to render its files on another one. Cores and disk that a profile does not
+ * name are those of `here`.
+ */
+export function machineOf(profile: HardwareProfile, here: HostFacts): HostFacts {
+  if (profile === 'auto') return here;
+  if (profile === 'epyc-768') return { ramBytes: 768 * GiB, physicalCores: 16, freeDiskBytes: 3_840_000_000_000 };
+  return { ...here, ramBytes: ramOf(profile) };
+}

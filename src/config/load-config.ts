@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { SpillwayError } from '../contracts/errors.ts';
 import { parseDurationMs } from '../policy/sizes.ts';
 import { findConfigFile, loadConfigFile } from './find-file.ts';
-import type { HardwareProfile } from './hardware-profiles.ts';
+import { machineOf, type HardwareProfile } from './hardware-profiles.ts';
 import type { HostFacts } from './host-facts.ts';
 import { readHostFacts } from './host-facts.ts';
 import type { CheckedLayer, Layer } from './layers.ts';
@@ -25,6 +25,8 @@ export interface LoadOptions {
   readonly flags?: Readonly<Record<string, string | undefined>>;
   /** Facts of the host. @defaultValue read from it */
   readonly facts?: HostFacts;
+  /** `profile`: judge against the machine that the profile is named after, to render its files elsewhere. @defaultValue 'here' */
+  readonly machine?: 'here' | 'profile';
 }
 
 /**
@@ -73,7 +75,8 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
       ['default', join(home, 'scratch')],
     ),
   );
-  const facts = options.facts ?? readHostFacts(scratch);
+  const here = options.facts ?? readHostFacts(scratch);
+  const facts = options.machine === 'profile' && divisor === 1 ? machineOf(profile, here) : here;
   const profiled = resolveHardware(profile, divisor, facts);
   const hardware = overrideHardware(profiled.hardware, set);
   for (const key of Object.keys(HARDWARE_KEYS)) origins[key] ??= 'hardware';
@@ -82,7 +85,10 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
   const trino = trinos(set, parts, scratch, origins, problems);
   const postgres = postgreses(set, parts, origins, problems);
   const residentTrinos = Object.values(trino).filter(({ residence }) => residence === 'resident').length;
-  problems.push(...ruleProblems({ hardware, set, freeDiskBytes: facts.freeDiskBytes, residentTrinos }));
+  const serversHere = { postgres: !set.has('postgres.default.url'), temporal: !set.has('temporal.address') };
+  problems.push(
+    ...ruleProblems({ hardware, set, freeDiskBytes: facts.freeDiskBytes, residentTrinos, here: serversHere }),
+  );
   const workflows = textOf('workflows');
   const workflowsPath = workflows === undefined ? undefined : pathOf('workflows', workflows);
   if (workflowsPath !== undefined && !existsSync(workflowsPath)) {
@@ -110,6 +116,7 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
       ...(ui === undefined || ui === '' ? {} : { ui }),
     },
     hardware,
+    serversHere,
     scratch,
     runtime: {
       kind: orElse('runtime.kind', ['provisioned', parts?.image?.runtime], ['default', 'podman']) as

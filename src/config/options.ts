@@ -34,7 +34,7 @@ export interface PostgresOptions {
  * `spillway up` started.
  */
 export interface SpillwayOptions {
-  /** Where the numbers come from: `auto` from this host, or a named machine. @defaultValue 'auto' */
+  /** Where the numbers come from: `auto` from this host, `ram-8` … `ram-128` for a host with that many GiB, or a named machine. @defaultValue 'auto' */
   hardware?: HardwareProfile;
   /** Divides the profile's bytes for a rehearsal, for example `1/64`. Sizes set here stand as written. @defaultValue '1/1' */
   scale?: string;
@@ -61,6 +61,8 @@ export interface SpillwayOptions {
     namespace?: string;
     /** Address of the UI, for links. */
     ui?: string;
+    /** `pool`: the memory of the Temporal that `spillway up` started is a standing charge of the pool. @defaultValue 'system' */
+    chargeTo?: 'system' | 'pool';
   };
   /** Trinos by name; steps use `default`. @defaultValue `default` is what `spillway up` started */
   trino?: Record<string, TrinoOptions>;
@@ -81,6 +83,8 @@ export interface SpillwayOptions {
     slots?: number;
     /** What one light step may use without a lease. @defaultValue 1/96 of the RAM, 128 MiB to 2 GiB */
     stepBytes?: Size;
+    /** Rows of a batch that a transform gets at most. @defaultValue that of the nearest profile which is not larger: 1,000 at 8 GiB, 50,000 at 32, 100,000 at 64, 200,000 at 128 */
+    batchRows?: number;
   };
   worker?: {
     /** Worker process without any step. @defaultValue 400 MiB; `epyc-768`: 1 GiB */
@@ -119,6 +123,8 @@ export interface SpillwayOptions {
       maxWal?: Size;
       /** @defaultValue 20; `epyc-768`: 30 */
       checkpointTimeoutMinutes?: number;
+      /** `pool`: the memory of the PostgreSQL that `spillway up` started is a standing charge of the pool. @defaultValue 'system' */
+      chargeTo?: 'system' | 'pool';
     };
     datafusion?: {
       /** @defaultValue physical cores */

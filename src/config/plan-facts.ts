@@ -1,6 +1,7 @@
 import type { PoolStatus } from '../contracts/pool.ts';
 import type { PlanFacts } from '../policy/plan.ts';
 import type { ResolvedConfig, ResolvedHardware } from './resolved.ts';
+import { chargedServers } from './system-share.ts';
 
 /** Standing charge of a worker process: itself, and its light slots. */
 export const workerStandingBytes = (hardware: ResolvedHardware): number =>
@@ -19,7 +20,10 @@ export function planFacts(config: ResolvedConfig, status: PoolStatus | undefined
     pool: config.pool.name,
     lendableBytes: open
       ? status.lendableBytes
-      : hardware.poolBytes - workerStandingBytes(hardware) - resident * hardware.trino.floorBytes,
+      : hardware.poolBytes -
+        workerStandingBytes(hardware) -
+        resident * hardware.trino.floorBytes -
+        chargedServers(hardware, config.serversHere).reduce((sum, { bytes }) => sum + bytes, 0),
     lentBytes: open ? status.lentBytes : 0,
     otherHeavy: open && (status.heavyTaken || status.queue.some((waiting) => waiting.weight === 'heavy')),
     rungSizes: hardware.rungs,

@@ -1,5 +1,5 @@
 import type { HardwareProfile } from './hardware-profiles.ts';
-import { PROFILES } from './hardware-profiles.ts';
+import { profileNumbers } from './hardware-profiles.ts';
 import type { HostFacts } from './host-facts.ts';
 import { scaleProfile } from './scale.ts';
 import type { ResolvedHardware } from './resolved.ts';
@@ -13,7 +13,7 @@ export interface ProfiledHardware {
 
 /** What a profile means on a host with these facts, divided by `scaleDivisor` (1: as it is). */
 export function resolveHardware(profile: HardwareProfile, scaleDivisor: number, facts: HostFacts): ProfiledHardware {
-  const { numbers, because } = scaleProfile(PROFILES[profile](facts), scaleDivisor, facts);
+  const { numbers, because } = scaleProfile(profileNumbers(profile, facts), scaleDivisor, facts);
   return {
     because,
     hardware: {

@@ -1,9 +1,15 @@
+import type { HardwareProfile } from './hardware-profiles.ts';
+import type { ServersHere } from './system-share.ts';
+
 /** Where a value came from, lowest precedence first. */
 export type Origin = 'default' | 'hardware' | 'provisioned' | 'file' | 'environment' | 'flag';
 
+/** Whose memory a server takes: what is beside the pool, or the pool's, as a standing charge. */
+export type ChargeTo = 'system' | 'pool';
+
 /** What a server lends and how its engines are set. Bytes are whole bytes. Nothing here is optional. */
 export interface ResolvedHardware {
-  readonly profile: 'auto' | 'epyc-768';
+  readonly profile: HardwareProfile;
   /** Divisor of a rehearsal: 64 for `--scale 1/64`, 1 otherwise. */
   readonly scaleDivisor: number;
   readonly ramBytes: number;
@@ -19,6 +25,8 @@ export interface ResolvedHardware {
   readonly lightSlots: number;
   /** What one light step may use without a lease. */
   readonly lightStepBytes: number;
+  /** Rows of a batch that a transform gets at most. */
+  readonly batchRows: number;
   /** Worker process without any step. */
   readonly workerBaselineBytes: number;
   readonly trino: {
@@ -39,7 +47,9 @@ export interface ResolvedHardware {
     readonly maxWalSizeBytes: number;
     readonly checkpointTimeoutMinutes: number;
     readonly walCompression: 'lz4' | 'on';
+    readonly chargeTo: ChargeTo;
   };
+  readonly temporal: { readonly chargeTo: ChargeTo };
   readonly datafusion: {
     readonly partitions: number;
     /** Disk manager limit where a step declares no scratch. */
@@ -79,6 +89,8 @@ export interface ResolvedConfig {
   readonly pool: { readonly name: string; readonly hostLock: string };
   readonly temporal: { readonly address: string; readonly namespace: string; readonly ui?: string };
   readonly hardware: ResolvedHardware;
+  /** Servers that are this host's, as nobody configured them elsewhere. */
+  readonly serversHere: ServersHere;
   readonly scratch: string;
   readonly runtime: { readonly kind: 'podman' | 'docker'; readonly flags: readonly string[]; readonly image: string };
   readonly trino: Readonly<Record<string, ResolvedTrino>>;

@@ -1,6 +1,7 @@
 import { formatBytes, parseDurationMs } from '../policy/sizes.ts';
 import { show, type Layer } from './layers.ts';
 import type { ResolvedHardware } from './resolved.ts';
+import { chargedServers, systemShare, type ServersHere } from './system-share.ts';
 
 /** What rules across keys look at. */
 export interface RuleFacts {
@@ -10,6 +11,8 @@ export interface RuleFacts {
   readonly freeDiskBytes: number;
   /** Whether a Trino of ours stands in the pool. */
   readonly residentTrinos: number;
+  /** Servers of this host that nobody configured elsewhere. */
+  readonly here: ServersHere;
 }
 
 interface Rule {
@@ -19,6 +22,8 @@ interface Rule {
   /** Answers the rest of the line after the key when the rule is broken. */
   readonly broken: (facts: RuleFacts) => { must: string; mend: string } | undefined;
 }
+
+const sum = (parts: readonly { bytes: number }[]): number => parts.reduce((total, { bytes }) => total + bytes, 0);
 
 const profileMend = 'Lower it or choose another hardware profile.';
 
@@ -35,13 +40,29 @@ const RULES: readonly Rule[] = [
   {
     key: 'pool.limit',
     value: (hardware) => hardware.poolBytes,
-    broken: ({ hardware, residentTrinos }) => {
+    broken: ({ hardware, here }) => {
+      const share = systemShare(hardware, here);
+      const room = hardware.ramBytes - sum(share);
+      return hardware.poolBytes <= hardware.ramBytes && hardware.poolBytes > room
+        ? {
+            must: `be at most ${formatBytes(Math.max(0, room))} (the RAM without ${share.map(({ what, bytes }) => `${what} ${formatBytes(bytes)}`).join(', ')})`,
+            mend: 'Lower it, or charge a server to the pool with chargeTo.',
+          }
+        : undefined;
+    },
+  },
+  {
+    key: 'pool.limit',
+    value: (hardware) => hardware.poolBytes,
+    broken: ({ hardware, residentTrinos, here }) => {
       const worker = hardware.workerBaselineBytes + hardware.lightSlots * hardware.lightStepBytes;
-      const standing = worker + residentTrinos * hardware.trino.floorBytes;
+      const charged = chargedServers(hardware, here);
+      const standing = worker + residentTrinos * hardware.trino.floorBytes + sum(charged);
       const parts = [
         `worker ${formatBytes(hardware.workerBaselineBytes)}`,
         `${hardware.lightSlots} light slots of ${formatBytes(hardware.lightStepBytes)}`,
         ...(residentTrinos > 0 ? [`Trino ${formatBytes(hardware.trino.floorBytes)}`] : []),
+        ...charged.map(({ what, bytes }) => `${what} ${formatBytes(bytes)}`),
       ];
       return hardware.poolBytes <= standing
         ? {
@@ -54,15 +75,15 @@ const RULES: readonly Rule[] = [
   {
     key: 'engines.trino.container',
     value: (hardware) => hardware.trino.containerBytes,
-    broken: ({ hardware, residentTrinos }) => {
+    broken: ({ hardware, residentTrinos, here }) => {
       const worker = hardware.workerBaselineBytes + hardware.lightSlots * hardware.lightStepBytes;
-      const room = hardware.poolBytes - worker;
+      const room = hardware.poolBytes - worker - sum(chargedServers(hardware, here));
       return residentTrinos > 0 &&
         hardware.poolBytes <= hardware.ramBytes &&
         room > 0 &&
         hardware.trino.containerBytes > room
         ? {
-            must: `be at most ${formatBytes(room)} (pool.limit without the worker's share)`,
+            must: `be at most ${formatBytes(room)} (pool.limit without the worker's share and what else is charged to it)`,
             mend: 'Lower it with engines.trino.heap, or raise pool.limit.',
           }
         : undefined;
@@ -125,6 +146,17 @@ const RULES: readonly Rule[] = [
     },
   },
   {
+    key: 'engines.datafusion.partitions',
+    value: (hardware) => hardware.datafusion.partitions,
+    broken: ({ hardware }) =>
+      hardware.datafusion.partitions > hardware.physicalCores
+        ? {
+            must: `be at most ${hardware.physicalCores} (the physical cores of this host, to which containers are bound)`,
+            mend: 'Lower it or choose another hardware profile.',
+          }
+        : undefined,
+  },
+  {
     key: 'pool.scratchLimit',
     value: (hardware) => hardware.scratchBytes,
     broken: ({ hardware, freeDiskBytes }) =>
@@ -151,6 +183,12 @@ const RULES: readonly Rule[] = [
   })),
 ];
 
+/** Who may be charged to the pool, by the key that says it runs elsewhere. */
+const CONFIGURED_ELSEWHERE = [
+  ['engines.postgres.chargeTo', 'postgres.default.url', 'PostgreSQL'],
+  ['temporal.chargeTo', 'temporal.address', 'Temporal'],
+] as const;
+
 /** Longest and shortest time that a worker may drain. */
 const DRAIN_MS = { least: 1_000, most: 3_600_000 };
 
@@ -162,9 +200,17 @@ export function ruleProblems(facts: RuleFacts): string[] {
     const set = facts.set.get(key);
     const got = set
       ? `${show(set.value)} (${set.source})`
-      : `${formatBytes(value(facts.hardware))} (hardware profile ${facts.hardware.profile})`;
+      : `${key.endsWith('partitions') ? value(facts.hardware) : formatBytes(value(facts.hardware))} (hardware profile ${facts.hardware.profile})`;
     return [`${key} must ${found.must}, got ${got}. ${found.mend}`];
   });
+  for (const [key, address, what] of CONFIGURED_ELSEWHERE) {
+    const set = facts.set.get(key);
+    if (set?.value === 'pool' && facts.set.has(address)) {
+      lines.push(
+        `${key} must be 'system' with ${address} set, got 'pool' (${set.source}). The pool pays for a ${what} that \`spillway up\` started, as it can see it end.`,
+      );
+    }
+  }
   const drain = facts.set.get('worker.drain');
   const drainMs = drain ? (parseDurationMs(drain.value as string | number) ?? 0) : DRAIN_MS.least;
   if (drain && (drainMs < DRAIN_MS.least || drainMs > DRAIN_MS.most)) {

@@ -40,6 +40,7 @@ export function scaleProfile(numbers: HardwareNumbers, divisor: number, facts: H
       rungs:
         rungs.kind === 'share' ? rungs : { kind: 'bytes', S: divide(rungs.S), M: divide(rungs.M), L: divide(rungs.L) },
       lightSlots: numbers.lightSlots,
+      batchRows: numbers.batchRows,
       lightStepBytes: floor('light.stepBytes', numbers.lightStepBytes, FLOORS.lightStepBytes),
       workerBaselineBytes: floor('worker.baseline', numbers.workerBaselineBytes, FLOORS.workerBaselineBytes),
       trino: {
@@ -59,6 +60,7 @@ export function scaleProfile(numbers: HardwareNumbers, divisor: number, facts: H
         autovacuumWorkMemBytes: divide(postgres.autovacuumWorkMemBytes),
         maxWalSizeBytes: floor('engines.postgres.maxWal', postgres.maxWalSizeBytes, FLOORS.postgresMaxWalBytes),
       },
+      temporal: numbers.temporal,
       datafusion: { partitions, spillBytes: divide(datafusion.spillBytes) },
     },
   };

@@ -44,6 +44,8 @@ const secret = z.strictObject(
 const oneOf = <const Names extends readonly [string, ...string[]]>(names: Names) =>
   z.enum(names, { error: `must be ${names.map((name) => `'${name}'`).join(' or ')}` });
 
+const CHARGE_TO = ['system', 'pool'] as const;
+
 const trino = z.strictObject({
   url: withoutPassword(url(['http:', 'https:'])),
   user: text.optional(),
@@ -86,6 +88,7 @@ export const SCHEMA = z.strictObject({
         .optional(),
       namespace: text.optional(),
       ui: url(['http:', 'https:']).optional(),
+      chargeTo: oneOf(CHARGE_TO).optional(),
     })
     .optional(),
   trino: z.record(z.string(), trino).optional(),
@@ -98,7 +101,13 @@ export const SCHEMA = z.strictObject({
     })
     .optional(),
   workflows: text.optional(),
-  light: z.strictObject({ slots: count(1, 1000).optional(), stepBytes: size.optional() }).optional(),
+  light: z
+    .strictObject({
+      slots: count(1, 1000).optional(),
+      stepBytes: size.optional(),
+      batchRows: count(1, 10_000_000).optional(),
+    })
+    .optional(),
   worker: z.strictObject({ baseline: size.optional(), drain: duration.optional() }).optional(),
   engines: z
     .strictObject({
@@ -121,6 +130,7 @@ export const SCHEMA = z.strictObject({
           autovacuumWorkMem: size.optional(),
           maxWal: size.optional(),
           checkpointTimeoutMinutes: count(1, 1440).optional(),
+          chargeTo: oneOf(CHARGE_TO).optional(),
         })
         .optional(),
       datafusion: z.strictObject({ partitions: count(1, 1024).optional(), spill: size.optional() }).optional(),

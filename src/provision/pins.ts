@@ -14,6 +14,8 @@ export const PINS = {
   oldestJava: 24,
   /** Oldest PostgreSQL whose server-side features the loads use. */
   oldestPostgres: 14,
+  /** Major version of the image in rendered compose and Quadlet files. */
+  postgresImage: 18,
   embeddedPostgres: '18.4.0-beta.17',
   datafusion: '55.0.0',
   /** Counts up when the recipe of the base image changes. */

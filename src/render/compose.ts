@@ -1,158 +1,157 @@
 import type { ResolvedHardware } from '../config/resolved.ts';
 import { formatBytes, MiB } from '../policy/sizes.ts';
-import { postgresSettings } from './postgres.ts';
+import { services, type Service, type ServicePins } from './services.ts';
 import { comment } from './settings-text.ts';
-import { renderTrino } from './trino.ts';
 
-/** Versions that the images carry, and names that the server must know. */
-export interface ComposePins {
-  readonly temporalCli: string;
-  readonly trino: number;
-  readonly postgres: number;
-  readonly searchAttributes: readonly string[];
+/** What a compose file is made for. */
+export interface ComposeOptions {
+  /** Folder of Trino's files beside the compose file, for example `./trino`. */
+  readonly trinoFiles: string;
+  /** Folder with the sources of the runner's image; absent: the file has no service that builds it. */
+  readonly buildContext?: string;
 }
-
-/** Where Trino's files lie, relative to the compose file. */
-const TRINO_FILES = './provision/compose/trino';
 
 /**
- * A compose file with the servers of one hardware profile, and the files that it mounts, as relative path → text.
- * Works with `docker compose` and `podman-compose`. All ports are published on loopback; the heavy engines stand behind the
- * profile `heavy`, so that `up` alone starts the light parts.
+ * `docker-compose.yml` with the servers of one hardware profile. All ports are published on loopback; heavy engines stand behind
+ * the profile `heavy`, so that `up` alone starts the light parts. The same input gives the same text.
  */
-export function renderCompose(hardware: ResolvedHardware, pins: ComposePins): Record<string, string> {
-  const trinoFiles = renderTrino(hardware, {
-    version: pins.trino,
-    httpPort: 8080,
-    nodeId: 'spillway-1',
-    etcDir: '/etc/trino',
-    dataDir: '/data/trino',
-    pluginDir: '/usr/lib/trino/plugin',
-    scratch: '/scratch',
-    tmpDir: '/tmp',
-    network: 'container',
-  });
-  const files = Object.entries(trinoFiles).map(([name, text]) => [`${TRINO_FILES.slice(2)}/${name}`, text]);
-  return {
-    'docker-compose.yml': composeText(hardware, pins),
-    ...(Object.fromEntries(files) as Record<string, string>),
-  };
+export function renderCompose(hardware: ResolvedHardware, pins: ServicePins, options: ComposeOptions): string {
+  const header = comment(
+    `${title(hardware)}\n` +
+      'Light parts: docker compose up --wait. With the engines: docker compose --profile heavy up --wait.\n' +
+      `${SCRATCH_LINE} Rendered; a test holds it to the profile.`,
+  );
+  const blocks = services(hardware, pins, options.trinoFiles).map((service) =>
+    serviceText(service, [
+      `mem_limit: ${mebibytes(service.memoryBytes)}`,
+      `memswap_limit: ${mebibytes(service.memoryBytes)}`,
+    ]),
+  );
+  return file(header, blocks, options);
 }
 
-function composeText(hardware: ResolvedHardware, pins: ComposePins): string {
-  const cores = hardware.physicalCores;
-  // Beside its shared buffers a PostgreSQL needs sorts of some sessions and one index build.
-  const postgresBytes =
-    hardware.postgres.sharedBuffersBytes +
-    2 * hardware.postgres.maintenanceWorkMemBytes +
-    16 * hardware.postgres.workMemBytes +
-    128 * MiB;
-  const settings = postgresSettings(hardware).flatMap(({ key, value }) => ['-c', `${key}=${value}`]);
-  const temporalCommand = [
-    ...[
-      'server',
-      'start-dev',
-      '--ip',
-      '0.0.0.0',
-      '--db-filename',
-      `/data/temporal-${pins.temporalCli}.db`,
-      '--log-level',
-      'warn',
-    ],
-    ...pins.searchAttributes.flatMap((name) => ['--search-attribute', `${name}=Keyword`]),
-    ...['--dynamic-config-value', 'history.transferProcessorMaxPollRPS=2000'],
-    ...['--dynamic-config-value', 'history.timerProcessorMaxPollRPS=2000'],
-  ];
+/** Flags without which containers do not start on a host, by the compose keys that podman-compose hands on. */
+export interface PodmanNeeds {
+  /** Flags of `podman run`, for example `--runtime runc --ulimit nofile=20000:20000`, each its own item. */
+  readonly flags: readonly string[];
+}
+
+/**
+ * `podman-compose.yml`: the same servers for podman-compose 1.6 or newer, which hands on `runtime`, `ulimits`, `cpuset` and `mem_limit` but drops
+ * `memswap_limit`; that limit goes through `--podman-run-args`, a command for each service, written in the header.
+ */
+export function renderPodmanCompose(
+  hardware: ResolvedHardware,
+  pins: ServicePins,
+  options: ComposeOptions & { readonly needs: PodmanNeeds },
+): string {
+  const all = services(hardware, pins, options.trinoFiles);
+  const extra = needLines(options.needs.flags);
   const header = comment(
-    `The servers Spillway works with, sized for the hardware profile ${hardware.profile} with ${formatBytes(hardware.ramBytes)} of RAM and ${cores} cores.\n` +
-      'Light parts: docker compose up --wait. With the engines: docker compose --profile heavy up --wait.\n' +
-      'Set SPILLWAY_SCRATCH to the scratch root; Trino and the containers of steps share it. Rendered; a test holds it to the profile.',
+    `${title(hardware)}\n` +
+      'For podman-compose 1.6 or newer, which drops memswap_limit: each service comes up by a command of its own, so that its limit has no swap beyond it.\n' +
+      `${SCRATCH_LINE} Rendered; a test holds it to the profile.`,
   );
-  return `${header}
-name: spillway
+  const commands = upCommands(all)
+    .map((command) => `#   ${command}\n`)
+    .join('');
+  const blocks = all.map((service) => serviceText(service, [`mem_limit: ${mebibytes(service.memoryBytes)}`, ...extra]));
+  return file(`${header}${commands}`, blocks, options);
+}
 
-services:
-  temporal:
-    image: temporalio/temporal:${pins.temporalCli}
-    command:${list(temporalCommand)}
-    ports:
-      - '127.0.0.1:\${SPILLWAY_TEMPORAL_PORT:-7233}:7233'
-      - '127.0.0.1:\${SPILLWAY_TEMPORAL_UI_PORT:-8233}:8233'
-    volumes:
-      - temporal:/data
-    mem_limit: 1g
-    healthcheck:
-      test: ['CMD', 'temporal', 'operator', 'cluster', 'health']
-      interval: 5s
-      timeout: 5s
-      retries: 12
-    restart: unless-stopped
+/** The commands that bring the services of `podman-compose.yml` up, one for each. */
+export const upCommands = (all: readonly Service[]): string[] =>
+  all.map(
+    ({ name, memoryBytes, heavy }) =>
+      `podman-compose -f podman-compose.yml ${heavy ? '--profile heavy ' : ''}--podman-run-args=--memory-swap=${mebibytes(memoryBytes)} up -d ${name}`,
+  );
 
-  postgres:
-    image: postgres:${pins.postgres}
-    command:${list(['postgres', ...settings])}
-    environment:
-      POSTGRES_USER: spillway
-      POSTGRES_DB: spillway
-      # Asked for, never defaulted: an account with a known password does not belong on any host.
-      POSTGRES_PASSWORD: \${SPILLWAY_POSTGRES_PASSWORD:?set SPILLWAY_POSTGRES_PASSWORD}
-      POSTGRES_INITDB_ARGS: --encoding=UTF8 --locale=C
-    ports:
-      - '127.0.0.1:\${SPILLWAY_POSTGRES_PORT:-5432}:5432'
-    volumes:
-      - postgres:/var/lib/postgresql
-    # ${formatBytes(hardware.postgres.sharedBuffersBytes)} of shared buffers, two index builds, and sorts of sixteen sessions.
-    mem_limit: ${mebibytes(postgresBytes)}
-    shm_size: 256m
-    healthcheck:
-      test: ['CMD', 'pg_isready', '-U', 'spillway']
-      interval: 5s
-      timeout: 5s
-      retries: 12
-    restart: unless-stopped
+const title = (hardware: ResolvedHardware): string =>
+  `The servers Spillway works with, sized for the hardware profile ${hardware.profile} with ${formatBytes(hardware.ramBytes)} of RAM and ${hardware.physicalCores} cores.`;
+const SCRATCH_LINE = 'Set SPILLWAY_SCRATCH to the scratch root; Trino and the containers of steps share it.';
 
-  trino:
-    profiles: [heavy]
-    image: trinodb/trino:${pins.trino}
-    ports:
-      - '127.0.0.1:\${SPILLWAY_TRINO_PORT:-8080}:8080'
-    volumes:
-      - ${TRINO_FILES}:/etc/trino:ro
-      - \${SPILLWAY_SCRATCH:-/opt/tmp/spillway}:/scratch
-    # Heap ${formatBytes(hardware.trino.heapBytes)} and what is not heap; without swap, so that the limit is one.
-    mem_limit: ${mebibytes(hardware.trino.containerBytes)}
-    memswap_limit: ${mebibytes(hardware.trino.containerBytes)}
-    cpus: ${cores}
-    stop_grace_period: 20s
-    healthcheck:
-      # A scan, not a look at the front page: a coordinator answers seconds before it has a node.
-      test: ['CMD', 'trino', '--execute', 'select count(*) from tpch.tiny.region']
-      interval: 10s
-      timeout: 20s
-      start_period: 120s
-      retries: 6
-    restart: unless-stopped
-
+function file(header: string, blocks: readonly string[], { buildContext }: ComposeOptions): string {
+  const build =
+    buildContext === undefined
+      ? ''
+      : `
   # The runner of DataFusion steps: Spillway starts a container of it for each step; here it is only built:
   # docker compose build datafusion
   datafusion:
     profiles: [image]
     image: spillway-datafusion
     build:
-      context: .
+      context: ${buildContext}
       dockerfile: containers/datafusion/Containerfile
     network_mode: none
     read_only: true
     entrypoint: ['/usr/bin/env', 'true']
-
-volumes:
-  temporal:
-  postgres:
 `;
+  return `${header}\nname: spillway\n\nservices:\n${blocks.join('\n')}${build}\nvolumes:\n  temporal:\n  postgres:\n`;
 }
 
-/** A list, one item a line, quoted so that YAML takes nothing in it for its own. */
-const list = (items: readonly string[]): string =>
-  items.map((item) => `\n      - '${item.replaceAll("'", "''")}'`).join('');
+/** One service; `limits` are the lines whose keys differ between the tools. */
+function serviceText(service: Service, limits: readonly string[]): string {
+  const { name, image, command, environment, ports, volumes, health } = service;
+  const lines = [
+    ...(service.heavy ? ['profiles: [heavy]'] : []),
+    `image: \${${image.variable}:-${image.registry}/${image.name}}`,
+    ...(command ? ['command:', ...command.map(item)] : []),
+    ...(environment
+      ? [
+          'environment:',
+          ...environment.flatMap(({ name: variable, value, why }) => [
+            ...(why === undefined ? [] : [`  # ${why}`]),
+            `  ${variable}: ${value}`,
+          ]),
+        ]
+      : []),
+    'ports:',
+    ...ports.map(({ variable, host, container }) => item(`127.0.0.1:\${${variable}:-${host}}:${container}`)),
+    'volumes:',
+    ...volumes.map((volume) => `  - ${volume}`),
+    `# ${service.memoryWhy}`,
+    ...limits,
+    ...(service.cpuset === undefined ? [] : [`cpuset: '${service.cpuset}'`]),
+    ...(service.shmBytes === undefined ? [] : [`shm_size: ${mebibytes(service.shmBytes)}`]),
+    ...(service.stopSeconds === undefined ? [] : [`stop_grace_period: ${service.stopSeconds}s`]),
+    'healthcheck:',
+    ...(health.why === undefined ? [] : [`  # ${health.why}`]),
+    `  test: [${health.test.map((part) => `'${part}'`).join(', ')}]`,
+    `  interval: ${health.interval}`,
+    `  timeout: ${health.timeout}`,
+    ...(health.startPeriod === undefined ? [] : [`  start_period: ${health.startPeriod}`]),
+    `  retries: ${health.retries}`,
+    'restart: unless-stopped',
+  ];
+  return `  ${name}:\n${lines.map((line) => `    ${line}\n`).join('')}`;
+}
 
-const mebibytes = (bytes: number): string => `${Math.ceil(bytes / MiB)}m`;
+/** Compose keys for the flags that this host's containers need. @throws Error for a flag that podman-compose has no key for */
+function needLines(flags: readonly string[]): string[] {
+  const lines: string[] = [];
+  const ulimits: string[] = [];
+  const words = flags.flatMap((flag) => (flag.startsWith('--') && flag.includes('=') ? splitFlag(flag) : [flag]));
+  for (let at = 0; at < words.length; at += 2) {
+    const [flag, value = ''] = [words[at], words[at + 1]];
+    if (flag === '--runtime') lines.push(`runtime: ${value}`);
+    else if (flag === '--ulimit') ulimits.push(value);
+    else throw new Error(`podman-compose hands no key on as ${flag}. Remove it from runtime.flags`);
+  }
+  if (ulimits.length > 0) lines.push('ulimits:', ...ulimits.map(ulimitLines).flat());
+  return lines;
+}
+
+const splitFlag = (flag: string): string[] => [flag.slice(0, flag.indexOf('=')), flag.slice(flag.indexOf('=') + 1)];
+
+function ulimitLines(ulimit: string): string[] {
+  const [name, range = ''] = ulimit.split('=');
+  const [soft, hard = soft] = range.split(':');
+  return [`  ${name}:`, `    soft: ${soft}`, `    hard: ${hard}`];
+}
+
+/** An item of a list, quoted so that YAML takes nothing in it for its own. */
+const item = (text: string): string => `  - '${text.replaceAll("'", "''")}'`;
+
+/** Rounded up to whole MiB. */
+export const mebibytes = (bytes: number): string => `${Math.ceil(bytes / MiB)}m`;

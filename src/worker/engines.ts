@@ -34,7 +34,7 @@ export async function openEngines(config: ResolvedConfig, readSecret: SecretRead
     containers,
     datafusion: { runtime: containers, image, machine: readMachine() },
     trino: (name) => trinos.get(name) ?? unknownConnection('trino', name, [...trinos.keys()]),
-    trinoPid: (name) => (config.trino[name]?.residence === 'resident' ? residentPid(config) : undefined),
+    trinoPid: (name) => (config.trino[name]?.residence === 'resident' ? startedPid(config, 'trino') : undefined),
     postgres(name) {
       const found = config.postgres[name] ?? unknownConnection('postgres', name, Object.keys(config.postgres));
       return { connect: () => connectPostgres(found.url, found.password && readSecret(found.password)) };
@@ -57,11 +57,12 @@ export async function openEngines(config: ResolvedConfig, readSecret: SecretRead
 }
 
 /** Process of the Trino that `spillway up` started; it may have been started anew since, so it is read each time. */
-function residentPid(config: ResolvedConfig): number | undefined {
-  const trino = readParts(config.home)?.trino;
-  if (trino?.pid === undefined) return undefined;
-  const alive = readProcessId(trino.pid);
-  return alive && (trino.startedAt === undefined || alive.startedAt === trino.startedAt) ? trino.pid : undefined;
+/** Process of a server that `spillway up` started, as long as it lives. */
+export function startedPid(config: ResolvedConfig, part: 'trino' | 'postgres' | 'temporal'): number | undefined {
+  const server = readParts(config.home)?.[part];
+  if (server?.pid === undefined) return undefined;
+  const alive = readProcessId(server.pid);
+  return alive && (server.startedAt === undefined || alive.startedAt === server.startedAt) ? server.pid : undefined;
 }
 
 function unknownConnection(part: string, name: string, known: string[]): never {

@@ -2,11 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { PoolClient } from '../../activities/pool-client.ts';
 import { workerStandingBytes } from '../config/plan-facts.ts';
 import type { ResolvedConfig } from '../config/resolved.ts';
+import { chargedServers } from '../config/system-share.ts';
 import { SpillwayError } from '../contracts/errors.ts';
 import type { Holder, ProcessId } from '../contracts/pool.ts';
 import { readProcessId } from '../host/process-id.ts';
 import type { PoolState } from '../policy/pool/state.ts';
-import type { Engines } from './engines.ts';
+import { startedPid, type Engines } from './engines.ts';
 import type { WorkerHost } from './worker-host.ts';
 import type { WorkerLog } from './worker-log.ts';
 
@@ -93,19 +94,23 @@ export class StandingCharges {
   }
 
   async take(): Promise<void> {
-    const { name, process } = this.#host;
+    const { process } = this.#host;
     await this.#ask(this.#workerId, `worker ${process.pid}`, workerStandingBytes(this.#config.hardware), process);
     for (const [trino, { residence }] of Object.entries(this.#config.trino)) {
       const pid = residence === 'resident' ? this.#engines.trinoPid(trino) : undefined;
-      const server = pid === undefined ? undefined : readProcessId(pid);
-      if (server)
-        await this.#ask(
-          `standing/${name}/trino.${trino}-${server.pid}-${server.startedAt}`,
-          `Trino ${trino}`,
-          this.#config.hardware.trino.floorBytes,
-          server,
-        );
+      await this.#askForServer(`trino.${trino}`, `Trino ${trino}`, this.#config.hardware.trino.floorBytes, pid);
     }
+    const { hardware, serversHere } = this.#config;
+    for (const { part, what, bytes } of chargedServers(hardware, serversHere)) {
+      await this.#askForServer(part, what, bytes, startedPid(this.#config, part));
+    }
+  }
+
+  /** A server's charge stands for its process: it ends when that is seen gone. Without a process there is nothing to pay for. */
+  async #askForServer(id: string, step: string, bytes: number, pid: number | undefined): Promise<void> {
+    const server = pid === undefined ? undefined : readProcessId(pid);
+    if (!server) return;
+    await this.#ask(`standing/${this.#host.name}/${id}-${server.pid}-${server.startedAt}`, step, bytes, server);
   }
 
   /** A pool that was opened anew knows neither limits nor charges: says them again. */

@@ -19,6 +19,7 @@ const HARDWARE: ResolvedHardware = {
   rungs: { kind: 'bytes', S: 2 * GiB, M: 6 * GiB, L: 12 * GiB },
   lightSlots: 4,
   lightStepBytes: 512 * MiB,
+  batchRows: 50_000,
   workerBaselineBytes: 2 * GiB,
   trino: {
     containerBytes: 20 * GiB,
@@ -37,7 +38,9 @@ const HARDWARE: ResolvedHardware = {
     maxWalSizeBytes: 4 * GiB,
     checkpointTimeoutMinutes: 20,
     walCompression: 'lz4',
+    chargeTo: 'system',
   },
+  temporal: { chargeTo: 'system' },
   datafusion: { partitions: 4, spillBytes: 100 * GiB },
 };
 
@@ -62,6 +65,7 @@ export function stageConfig(
     pool: { name: pool, hostLock: `test-${pool}` },
     temporal: { address, namespace: 'default' },
     hardware: { ...HARDWARE, ...hardware },
+    serversHere: { postgres: false, temporal: false },
     scratch: home,
     runtime: { kind: 'podman', flags: [], image: 'none' },
     trino: {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { FLOORS } from '../../../src/config/hardware-profiles.ts';
+import { FLOORS, type HardwareProfile } from '../../../src/config/hardware-profiles.ts';
 import { resolveHardware } from '../../../src/config/resolve-hardware.ts';
 import type { ResolvedHardware } from '../../../src/config/resolved.ts';
 import { rungs } from '../../../src/policy/rungs.ts';
@@ -66,6 +66,44 @@ describe('a rehearsal at 1/64', () => {
   test('a scale of 1 changes nothing', () => {
     expect(resolveHardware('auto', 1, SMALL_HOST).because).toEqual({});
   });
+});
+
+describe('presets by RAM', () => {
+  test.each<[HardwareProfile, number, number]>([
+    ['ram-8', 4 * GiB, 1_000],
+    ['ram-16', 8 * GiB, 25_000],
+    ['ram-32', 16 * GiB, 50_000],
+    ['ram-64', 32 * GiB, 100_000],
+    ['ram-128', 64 * GiB, 200_000],
+  ])('%s lends half of its RAM, whatever the host has', (profile, poolBytes, batchRows) => {
+    const { hardware } = resolveHardware(profile, 1, SMALL_HOST);
+    expect([hardware.poolBytes, hardware.batchRows]).toEqual([poolBytes, batchRows]);
+    expect(hardware.rungs.kind).toBe(profile === 'ram-8' ? 'bytes' : 'share');
+  });
+
+  test('ram-8 starts no step with more than 1 GiB', () => {
+    const { hardware } = resolveHardware('ram-8', 1, SMALL_HOST);
+    const lendable =
+      hardware.poolBytes -
+      hardware.workerBaselineBytes -
+      hardware.lightSlots * hardware.lightStepBytes -
+      hardware.trino.floorBytes;
+    expect(rungs(hardware.rungs, lendable).map(({ name, bytes }) => [name, bytes])).toEqual([
+      ['S', 600_000_000],
+      ['M', 768 * MiB],
+      ['L', 1 * GiB],
+      ['whole', lendable],
+    ]);
+  });
+
+  test.each<[number, number]>([
+    [4, 1_000],
+    [24, 25_000],
+    [48, 50_000],
+    [2048, 200_000],
+  ])('auto at %d GiB takes the rows of the nearest lower preset', (gib, batchRows) =>
+    expect(resolveHardware('auto', 1, { ...SMALL_HOST, ramBytes: gib * GiB }).hardware.batchRows).toBe(batchRows),
+  );
 });
 
 describe('auto', () => {

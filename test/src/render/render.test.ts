@@ -1,9 +1,18 @@
 import { describe, expect, test } from '@jest/globals';
+import { execa } from 'execa';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { resolveHardware } from '../../../src/config/resolve-hardware.ts';
 import type { ResolvedHardware } from '../../../src/config/resolved.ts';
 import { PINS, SEARCH_ATTRIBUTES } from '../../../src/provision/pins.ts';
-import { renderCompose } from '../../../src/render/compose.ts';
+import { GiB, MiB } from '../../../src/policy/sizes.ts';
+import { mebibytes, renderCompose } from '../../../src/render/compose.ts';
 import { renderPostgres } from '../../../src/render/postgres.ts';
+import { renderQuadlet } from '../../../src/render/quadlet.ts';
+import { renderAll } from '../../../src/render/render-all.ts';
+import { containerTrino, services } from '../../../src/render/services.ts';
+import { renderSystemd } from '../../../src/render/systemd.ts';
 import type { TrinoPlace } from '../../../src/render/trino.ts';
 import { jvmOptions, renderTrino } from '../../../src/render/trino.ts';
 import { REFERENCE_HOST, SMALL_HOST } from '../config/facts.ts';
@@ -19,6 +28,9 @@ const PLACE: TrinoPlace = {
   scratch: '/opt/tmp/spillway',
   tmpDir: '/home/tmp/trino',
 };
+const SIXTEEN = { ramBytes: 16 * GiB, physicalCores: 4, freeDiskBytes: 500 * GiB };
+const IMAGES = { temporalCli: PINS.temporalCli, trino: PINS.trino, postgres: 18, searchAttributes: SEARCH_ATTRIBUTES };
+const RUNTIME = { kind: 'podman', image: '', flags: ['--runtime', 'runc', '--ulimit', 'nofile=20000:20000'] } as const;
 const epyc = resolveHardware('epyc-768', 1, REFERENCE_HOST).hardware;
 const rehearsal = resolveHardware('epyc-768', 64, SMALL_HOST).hardware;
 const small = resolveHardware('auto', 1, SMALL_HOST).hardware;
@@ -129,10 +141,58 @@ test('a PostgreSQL built without lz4 compresses its log another way', () => {
 });
 
 test('the compose file of the repository is the one of a 24 GiB host', () => {
-  const pins = { temporalCli: PINS.temporalCli, trino: PINS.trino, postgres: 18, searchAttributes: SEARCH_ATTRIBUTES };
-  const files = renderCompose(small, pins);
-  expectGolden(files, '.');
-  const text = files['docker-compose.yml'] ?? '';
+  const text = renderCompose(small, IMAGES, { trinoFiles: './provision/compose/trino', buildContext: '.' });
+  expectGolden({ 'docker-compose.yml': text }, '.');
+  expectGolden(containerTrino(small, IMAGES), 'provision/compose/trino');
   for (const [published] of text.matchAll(/- '[^']*:\d+'/g)) expect(published).toMatch(/^- '127\.0\.0\.1:/);
   expect(text).toContain('mem_limit: 2548m');
+});
+
+describe.each<[string, ResolvedHardware]>([
+  ['epyc-768', epyc],
+  ['ram-16', resolveHardware('ram-16', 1, SIXTEEN).hardware],
+])('what `spillway render` writes for %s', (name, hardware) => {
+  const files = renderAll({ hardware, runtime: RUNTIME, drainMs: 30_000 }, IMAGES);
+
+  test('is what the repository has', () => expectGolden(files, `test/src/render/golden/rendered-${name}`));
+
+  test('holds each container to its memory, without swap, in every kind of file', () => {
+    for (const { name: service, memoryBytes } of services(hardware, IMAGES, './trino')) {
+      const limit = mebibytes(memoryBytes);
+      expect(files['docker-compose.yml']).toContain(`mem_limit: ${limit}\n    memswap_limit: ${limit}\n`);
+      expect(files['podman-compose.yml']).toContain(`--podman-run-args=--memory-swap=${limit} up -d ${service}\n`);
+      expect(files[`quadlet/spillway-${service}.container`]).toContain(`--memory=${limit} --memory-swap=${limit}`);
+    }
+    expect(files['systemd/spillway.slice']).toContain(`\nMemoryMax=${hardware.poolBytes / MiB}M\n`);
+  });
+
+  test('hands flags that a host needs on by the keys that podman-compose knows', () => {
+    expect(files['podman-compose.yml']).toContain(
+      `    runtime: runc\n    ulimits:\n      nofile:\n        soft: 20000\n        hard: 20000\n`,
+    );
+    const unknown = { ...RUNTIME, flags: ['--privileged', 'x'] };
+    expect(() => renderAll({ hardware, runtime: unknown, drainMs: 1 }, IMAGES)).toThrow(
+      'podman-compose hands no key on as --privileged. Remove it from runtime.flags',
+    );
+  });
+});
+
+test('a server that the pool pays for is rendered into its slice', () => {
+  const charged = { ...small, postgres: { ...small.postgres, chargeTo: 'pool' as const } };
+  const slice = (hardware: ResolvedHardware): string =>
+    /Slice=.*/.exec(renderQuadlet(hardware, IMAGES)['spillway-postgres.container'] ?? '')?.[0] ?? '';
+  expect([slice(small), slice(charged)]).toEqual(['Slice=system.slice', 'Slice=spillway.slice']);
+});
+
+test('systemd takes the units as they are', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'spillway-units-'));
+  const units = renderSystemd(epyc, { drainMs: 30_000, workerBytes: 17 * GiB });
+  for (const [name, text] of Object.entries(units)) writeFileSync(join(folder, name), text);
+  const paths = Object.keys(units).map((name) => join(folder, name));
+  const verified = await execa('systemd-analyze', ['verify', ...paths], { reject: false });
+  rmSync(folder, { recursive: true });
+  // Without systemd-analyze on this host the files themselves say what they promise.
+  if (verified.code === 'ENOENT') {
+    expect(units['spillway-worker.service']).toMatch(/Slice=spillway.slice[^]*Delegate=yes[^]*OOMPolicy=continue/);
+  } else expect({ exitCode: verified.exitCode, said: verified.stderr }).toEqual({ exitCode: 0, said: '' });
 });
