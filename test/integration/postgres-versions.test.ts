@@ -1,0 +1,64 @@
+import { afterAll, expect, test } from '@jest/globals';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { resolveHardware } from '../../src/config/resolve-hardware.ts';
+import { connectPostgres } from '../../src/engines/postgres/connection.ts';
+import { GiB } from '../../src/policy/sizes.ts';
+import { homePlaces, makePlaces } from '../../src/provision/places.ts';
+import { passwordFile, postgresPlan } from '../../src/provision/postgres.ts';
+import { postgresBinaries } from '../../src/provision/postgres-binaries.ts';
+import { bringUpServer } from '../../src/provision/server-part.ts';
+import { serverUser } from '../../src/provision/server-user.ts';
+import { takeDown } from '../../src/provision/take-down.ts';
+import { cacheDir } from './provision-home.ts';
+
+const quiet = (): void => undefined;
+const homes: string[] = [];
+afterAll(async () => {
+  for (const home of homes) {
+    await takeDown({ home });
+    rmSync(home, { recursive: true, force: true });
+  }
+}, 60_000);
+
+test.each<[string, string | undefined]>([
+  ['the one of this host', undefined],
+  ['18, from npm', '/nowhere'],
+])(
+  'PostgreSQL (%s) starts with the rendered settings of a profile and has them in force',
+  async (_title, installed) => {
+    const home = mkdtempSync(join(tmpdir(), 'spillway-postgres-'));
+    homes.push(home);
+    const places = homePlaces(home, cacheDir);
+    makePlaces(places);
+    const facts = { ramBytes: 24 * GiB, physicalCores: 2, freeDiskBytes: 500 * GiB };
+    const { hardware } = resolveHardware('epyc-768', 64, facts);
+    // Without those on PATH and in Debian's folder the one from npm is taken.
+    const path = (process.env['PATH'] ?? '').split(':').filter((folder) => !existsSync(join(folder, 'postgres')));
+    const env = installed === undefined ? process.env : { ...process.env, PATH: path.join(':') };
+    const binaries = await postgresBinaries(cacheDir, env, quiet, installed);
+    if (installed !== undefined) expect(binaries.major).toBe(18);
+    const plan = postgresPlan(places, { binaries, hardware, user: serverUser(), env: process.env });
+    const server = await bringUpServer(places, plan, quiet, new Set());
+    const url = `postgres://spillway@127.0.0.1:${server.ports['sql']}/spillway`;
+    const client = await connectPostgres(url, readFileSync(passwordFile(places), 'utf8').trim());
+    const { rows } = await client.query<{ name: string; value: string }>(
+      `select name, case when unit is null or unit = 's' then setting else pg_size_bytes(current_setting(name))::text end as value
+     from pg_settings where name in ('shared_buffers', 'work_mem', 'maintenance_work_mem', 'max_wal_size', 'wal_compression', 'checkpoint_timeout')`,
+    );
+    await client.end();
+    const { postgres } = hardware;
+    expect(server.version.startsWith(String(binaries.major))).toBe(true);
+    expect(Object.fromEntries(rows.map(({ name, value }) => [name, value]))).toEqual({
+      shared_buffers: String(postgres.sharedBuffersBytes),
+      work_mem: String(postgres.workMemBytes),
+      maintenance_work_mem: String(postgres.maintenanceWorkMemBytes),
+      max_wal_size: String(postgres.maxWalSizeBytes),
+      checkpoint_timeout: String(postgres.checkpointTimeoutMinutes * 60),
+      // A server that was built without lz4 is told another way to compress.
+      wal_compression: expect.stringMatching(/^(lz4|on|pglz)$/),
+    });
+  },
+  240_000,
+);
