@@ -6,7 +6,10 @@ import type { ResolvedConfig } from '../config/resolved.ts';
 import { readSecret } from '../config/secrets.ts';
 import { SpillwayError } from '../contracts/errors.ts';
 import { packageVersion } from '../provision/package-root.ts';
+import { devCommand } from './commands/dev.ts';
 import { downCommand } from './commands/down.ts';
+import { initCommand } from './commands/init.ts';
+import { planCommand } from './commands/plan.ts';
 import { poolCommand } from './commands/pool.ts';
 import { renderCommand } from './commands/render.ts';
 import { runCommand } from './commands/run.ts';
@@ -23,7 +26,7 @@ type Flags = Record<string, string | boolean | undefined>;
 export async function main(argv: readonly string[], output: Output = terminal): Promise<Exit> {
   let exit: Exit = Exit.OK;
   const interrupt = new AbortController();
-  const program = buildProgram(output, interrupt, (code) => (exit = code));
+  const program = buildProgram(argv, output, interrupt, (code) => (exit = code));
   try {
     await program.parseAsync(argv, { from: 'user' });
     return exit;
@@ -39,7 +42,12 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
-function buildProgram(output: Output, interrupt: AbortController, done: (exit: Exit) => void): Command {
+function buildProgram(
+  argv: readonly string[],
+  output: Output,
+  interrupt: AbortController,
+  done: (exit: Exit) => void,
+): Command {
   const program = new Command('spillway')
     .description('ELT workflows as code on Temporal, with a server’s memory lent step by step.')
     .version(packageVersion())
@@ -104,6 +112,22 @@ function buildProgram(output: Output, interrupt: AbortController, done: (exit: E
     .option('--input <json>', 'input of a workflow')
     .option('--workflow-id <id>', 'workflow id (default: the name and a random part)')
     .option('--json', 'answer as JSON');
+  command(
+    'plan <what>',
+    'what a job file or a workflow would be lent and why, with its statements; nothing runs',
+    (config, flags, [what]) =>
+      planCommand(
+        config,
+        {
+          what: what!,
+          ...(typeof flags['input'] === 'string' ? { input: flags['input'] } : {}),
+          json: flags['json'] === true,
+        },
+        output,
+      ),
+  )
+    .option('--input <json>', 'input of a workflow')
+    .option('--json', 'answer as JSON');
   command('pool', 'who holds and who waits, in bytes', (config, flags) =>
     poolCommand(config, { json: flags['json'] === true }, output),
   ).option('--json', 'answer as JSON');
@@ -116,11 +140,37 @@ function buildProgram(output: Output, interrupt: AbortController, done: (exit: E
     .requiredOption('--out <dir>', 'folder to write to')
     .option('--json', 'answer as JSON');
   command(
-    'start',
-    'bring everything up, run the example through the Temporal command line, and show what came of it',
-    (config, flags) =>
-      startCommand(config, secretReader(config), { systemPackages: flags['systemPackages'] !== false }, output),
-  ).option('--no-system-packages', 'never install system packages');
+    'start [workflow]',
+    'bring everything up, run a workflow (the example by default) through the Temporal command line, and show what came of it',
+    (config, flags, [workflow]) =>
+      startCommand(
+        config,
+        secretReader(config),
+        {
+          systemPackages: flags['systemPackages'] !== false,
+          ...(workflow === undefined
+            ? {}
+            : {
+                workflow: {
+                  name: workflow,
+                  ...(typeof flags['input'] === 'string' ? { input: flags['input'] } : {}),
+                },
+              }),
+          reload: () => configOf(flags, 'here'),
+        },
+        output,
+      ),
+  )
+    .option('--input <json>', 'input of the workflow')
+    .option('--no-system-packages', 'never install system packages');
+  command('dev', 'run a worker, and another one after each edit of the project', (config) =>
+    devCommand(config, argv.slice(1), output),
+  );
+  program
+    .command('init [directory]')
+    .description('write a project that runs: configuration, one workflow, a test')
+    .exitOverride()
+    .action((directory: string | undefined) => done(initCommand({ directory: directory ?? '.' }, output)));
   return program;
 }
 

@@ -19,6 +19,11 @@ export function enterRun(run: Run): void {
   (globalThis as Holder)[RUN] = run;
 }
 
+/** Ends what {@link enterRun} began, where a process outlives its runs. */
+export function leaveRun(run: Run): void {
+  if ((globalThis as Holder)[RUN] === run) delete (globalThis as Holder)[RUN];
+}
+
 /** @throws `PluginMissing` when the workflow runs without our interceptor */
 export function currentRun(verb: string): Run {
   const run = (globalThis as Holder)[RUN];

@@ -4,6 +4,9 @@ import type { PipelineSpec } from '../contracts/pipeline.ts';
 import type { RunPlan } from '../contracts/plan.ts';
 import { type PlanFacts, planSteps } from '../policy/plan.ts';
 import { GiB, MiB } from '../policy/sizes.ts';
+import { type GivenResults, type RecordedRun, recordWorkflow } from './recorded-run.ts';
+
+export type { GivenResults, RecordedRun } from './recorded-run.ts';
 
 /** A pool of 16 GiB with one Trino and one PostgreSQL. */
 const FACTS: PlanFacts = {
@@ -27,3 +30,17 @@ const FACTS: PlanFacts = {
  */
 export const planPipeline = (pipeline: PipelineSpec, facts: Partial<PlanFacts> = {}): RunPlan =>
   planSteps(readPipeline({ kind: 'job', job: pipeline }), { ...FACTS, ...facts });
+
+/**
+ * Runs a workflow function without any server or engine: its steps are checked and planned, and its sinks give back `results`.
+ *
+ * @example
+ * const run = await runRecorded(dailyRevenue, [{ since: '1998-01-01' }], { results: { publish: { rows: 7 } } });
+ * expect(run.steps.map(({ step }) => step)).toEqual(['lines', 'daily', 'publish']);
+ * expect(run.result.rows).toBe(7);
+ */
+export const runRecorded = <Args extends unknown[], T>(
+  workflow: (...args: Args) => Promise<T>,
+  args: Args,
+  { results = {}, facts = {} }: { results?: GivenResults; facts?: Partial<PlanFacts> } = {},
+): Promise<RecordedRun<T>> => recordWorkflow(workflow, args, { results, facts: { ...FACTS, ...facts } });

@@ -8,6 +8,7 @@ import { connect } from '../../worker/connect.ts';
 import { Exit } from '../exit.ts';
 import { followRun, reportTable, uiAddress } from '../follow-run.ts';
 import type { Output } from '../output.ts';
+import { readJson } from '../read-json.ts';
 
 export interface RunOptions {
   /** A job file, or the name of a registered workflow. */
@@ -32,19 +33,6 @@ function readWhat(options: RunOptions): { type: string; args: unknown[]; name: s
   }
   const args = options.input === undefined ? [] : [readJson('--input', options.input)];
   return { type: options.what, args, name: options.what };
-}
-
-function readJson(from: string, text: string | undefined): unknown {
-  if (text === undefined)
-    throw new SpillwayError(
-      'InvalidInput',
-      `${from} is not there. Give the path of a job file, or the name of a workflow.`,
-    );
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (error) {
-    throw new SpillwayError('InvalidInput', `${from} is not JSON: ${(error as Error).message}.`, { cause: error });
-  }
 }
 
 /** Starts a pipeline or workflow and follows it to its end. Interrupting stops the following, not the run. */

@@ -1,0 +1,132 @@
+import { readPipeline } from '../config/pipeline-schema.ts';
+import { SpillwayError } from '../contracts/errors.ts';
+import type { HandoffChoice } from '../contracts/handoff.ts';
+import type { SinkResult, StepSpec } from '../contracts/pipeline.ts';
+import type { PlannedStep, RunPlan } from '../contracts/plan.ts';
+import { stepsFor } from '../policy/graph.ts';
+import { type PlanFacts, planSteps } from '../policy/plan.ts';
+import { enterRun, leaveRun, type Run } from '../sdk/run.ts';
+
+/** What a sink is to give back instead of loading anything; what is left out is 0, `recorded` or the step's own. */
+export type GivenResults = Readonly<Record<string, Partial<SinkResult>>>;
+
+export interface RecordOptions {
+  /** Name of the pipeline in plans and messages. @defaultValue the function's name */
+  readonly name?: string;
+  /** Results of sinks, by step. */
+  readonly results?: GivenResults;
+  readonly facts: PlanFacts;
+}
+
+/** What a workflow did, without any engine or server. */
+export interface RecordedRun<T> {
+  /** What the workflow returned. */
+  readonly result: T;
+  /** Steps that sinks needed, sources before readers, as they were planned. */
+  readonly steps: readonly PlannedStep[];
+  /** One plan for each group of sinks that were called together. */
+  readonly plans: readonly RunPlan[];
+  readonly warnings: readonly string[];
+}
+
+class RecordingRun implements Run {
+  readonly plans: RunPlan[] = [];
+  readonly #options: RecordOptions & { name: string };
+  readonly #steps: StepSpec[] = [];
+  readonly #decided: Record<string, HandoffChoice> = {};
+  #pending: { step: string; resolve: (result: SinkResult) => void; reject: (error: unknown) => void }[] = [];
+
+  constructor(options: RecordOptions & { name: string }) {
+    this.#options = options;
+  }
+
+  add(step: StepSpec): void {
+    if (this.#steps.some((known) => known.step === step.step)) {
+      throw new SpillwayError(
+        'InvalidInput',
+        `two steps are named '${step.step}'. Names are unique within a run; rename one.`,
+      );
+    }
+    this.#steps.push(step);
+  }
+
+  sink(step: StepSpec): Promise<SinkResult> {
+    this.add(step);
+    const result = new Promise<SinkResult>((resolve, reject) =>
+      this.#pending.push({ step: step.step, resolve, reject }),
+    );
+    if (this.#pending.length === 1) void Promise.resolve().then(() => this.#flush());
+    result.catch(() => undefined); // whoever awaits it hears of it; a sink that nobody awaits ends the run at finish()
+    return result;
+  }
+
+  async pipeline(job: unknown): Promise<SinkResult[]> {
+    const pipeline = readPipeline({ kind: 'job', job });
+    this.#planned(planSteps(pipeline, this.#options.facts));
+    return pipeline.sinks.map((sink) => this.#resultOf(pipeline.steps.find((step) => step.step === sink)!));
+  }
+
+  /** Steps that no sink read. */
+  get unread(): string[] {
+    const planned = new Set(this.plans.flatMap((plan) => plan.steps.map(({ step }) => step)));
+    return this.#steps
+      .filter(({ step }) => !planned.has(step))
+      .map(({ step, verb }) => `${verb}('${step}') was never read: no sink needs its rows, so they are not computed.`);
+  }
+
+  #flush(): void {
+    const sinks = this.#pending;
+    this.#pending = [];
+    const names = sinks.map(({ step }) => step);
+    try {
+      const pipeline = readPipeline({
+        kind: 'steps',
+        pipeline: this.#options.name,
+        steps: stepsFor(names, this.#steps),
+        sinks: names,
+        decided: this.#decided,
+      });
+      this.#planned(planSteps(pipeline, this.#options.facts));
+      for (const sink of sinks) sink.resolve(this.#resultOf(this.#steps.find(({ step }) => step === sink.step)!));
+    } catch (error) {
+      for (const sink of sinks) sink.reject(error);
+    }
+  }
+
+  #planned(plan: RunPlan): void {
+    this.plans.push(plan);
+    for (const { step, handoff } of plan.steps) if (handoff) this.#decided[step] = handoff;
+  }
+
+  #resultOf(step: StepSpec): SinkResult {
+    const table = step.verb === 'postgres.load' ? { table: step.into } : {};
+    const given = this.#options.results?.[step.step];
+    return { step: step.step, rows: 0, bytes: 0, mode: 'recorded', because: 'no engine ran', ...table, ...given };
+  }
+}
+
+/**
+ * Runs a workflow function with verbs that record: steps are checked and planned as a worker would, nothing is computed, and sinks
+ * give back what `results` says. One run at a time in a process. Temporal's own calls (timers, signals, activities) are not there.
+ *
+ * @throws SpillwayError `InvalidInput` for steps that cannot be had; what the workflow itself throws
+ */
+export async function recordWorkflow<Args extends unknown[], T>(
+  workflow: (...args: Args) => Promise<T>,
+  args: Args,
+  options: RecordOptions,
+): Promise<RecordedRun<T>> {
+  const run = new RecordingRun({ ...options, name: options.name ?? workflow.name });
+  enterRun(run);
+  try {
+    const result = await workflow(...args);
+    // Sinks that were called last and not awaited.
+    await new Promise((resolve) => setImmediate(resolve));
+    const warnings = [...run.plans.flatMap((plan) => plan.warnings), ...run.unread];
+    // A step that two sinks read was planned with each.
+    const steps = new Map(run.plans.flatMap((plan) => plan.steps.map((step) => [step.step, step] as const)));
+    return { result, steps: [...steps.values()], plans: run.plans, warnings };
+  } finally {
+    leaveRun(run);
+  }
+}

@@ -1,0 +1,98 @@
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { type Options, execa } from 'execa';
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { sharedHome } from './provision-home.ts';
+import { root, Stack } from './stack.ts';
+import { eventually } from './stack-waiting.ts';
+
+/** A project as `spillway init` writes it, with the tarball installed, as somebody has it five minutes after they heard of Spillway. */
+let stack: Stack;
+let project: string;
+let env: Record<string, string>;
+beforeAll(async () => {
+  stack = await Stack.open('scaffold');
+  project = join(stack.directory, 'my-elt');
+  env = {
+    ...stack.env,
+    SPILLWAY_HOME: sharedHome,
+    SPILLWAY_POOL_NAME: stack.pool,
+    SPILLWAY_POOL_HOST_LOCK: stack.pool,
+  };
+  const { stdout } = await execa('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', stack.directory], {
+    cwd: root,
+  });
+  const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
+  await execa(process.execPath, [join(root, 'bin', 'spillway.js'), 'init', project], { env, extendEnv: false });
+  const quiet = ['--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error'];
+  await execa('npm', ['install', ...quiet, join('..', filename)], { cwd: project });
+}, 600_000);
+afterEach(() => stack?.clean(), 90_000);
+afterAll(() => stack?.close(), 90_000);
+
+const run = (program: string, args: string[], options: Options = {}) =>
+  execa(program, args, { cwd: project, env, extendEnv: false, reject: false, stdin: 'ignore', all: true, ...options });
+const edit = (change: (text: string) => string): void => {
+  const file = join(project, 'workflows.ts');
+  writeFileSync(file, change(readFileSync(file, 'utf8')));
+};
+
+test('its test passes without a server, it compiles, and a wrong option of a verb does not', async () => {
+  expect(existsSync(join(project, '.gitignore'))).toBe(true);
+  expect(await run('npm', ['test'])).toMatchObject({ exitCode: 0 });
+  expect(await run('npm', ['run', 'typecheck'])).toMatchObject({ exitCode: 0 });
+  edit((text) => text.replace(`profile: 'S'`, `profil: 'S'`));
+  const wrong = await run('npm', ['run', 'typecheck']);
+  edit((text) => text.replace(`profil: 'S'`, `profile: 'S'`));
+  expect(wrong.exitCode).not.toBe(0);
+  expect(wrong.all).toMatch(/workflows\.ts.*'profil' does not exist/);
+}, 120_000);
+
+test('`spillway plan` says what it would be lent, and names a step that can never fit with both numbers', async () => {
+  const input = ['ordersByDay', '--input', '{"since":"1998-01-01"}'];
+  const plan = await run('npx', ['spillway', 'plan', ...input]);
+  expect(plan).toMatchObject({ exitCode: 0 });
+  expect(plan.all).toMatch(/feasible in pool[^]*orders +Trino[^]*daily +DataFusion[^]*publish +PostgreSQL/);
+  edit((text) => text.replace(`profile: 'S'`, `memory: '4 TiB'`));
+  const tooLarge = await run('npx', ['spillway', 'plan', ...input]);
+  edit((text) => text.replace(`memory: '4 TiB'`, `profile: 'S'`));
+  expect(tooLarge).toMatchObject({ exitCode: 2 });
+  expect(tooLarge.all).toMatch(/daily\.memory must be at most [\d.]+ GiB \(what pool .* can lend\), got 4 TiB/);
+}, 60_000);
+
+test('`npm start` runs it; `spillway dev` runs it again after an edit', async () => {
+  await stack.sql('drop table if exists mart.orders_by_day');
+  const started = await run('npm', ['start'], { timeout: 200_000 });
+  expect(started).toMatchObject({ exitCode: 0 });
+  expect(started.all).toMatch(/publish +\S+\.light[^]*The run in the Temporal UI: http/);
+  const [{ days } = { days: 0 }] = await stack.sql<{ days: number }>(
+    'select count(*)::int as days from mart.orders_by_day',
+  );
+  expect(days).toBeGreaterThan(200);
+
+  let said = '';
+  const dev = spawn('npx', ['spillway', 'dev'], {
+    cwd: project,
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  });
+  const ended = new Promise((resolve) => dev.once('close', resolve));
+  for (const stream of [dev.stdout, dev.stderr]) stream.on('data', (text: Buffer) => (said += text.toString()));
+  const polls = (times: number) =>
+    eventually(async () => (said.match(/polls pool/g) ?? []).length >= times || undefined, { what: `worker ${times}` });
+  try {
+    await polls(1);
+    edit((text) => text.replaceAll('mart.orders_by_day', `${stack.schema}.edited`));
+    await polls(2);
+    const ran = await run('npx', ['spillway', 'run', 'ordersByDay', '--input', '{"since":"1998-08-01"}']);
+    expect(ran).toMatchObject({ exitCode: 0 });
+    expect((await stack.sql(`select from ${stack.schema}.edited`)).length).toBeGreaterThan(0);
+  } finally {
+    process.kill(-dev.pid!, 'SIGTERM');
+    await ended;
+    await stack.sql('drop table if exists mart.orders_by_day');
+  }
+  expect(said).toMatch(/workflows\.ts changed: another worker/);
+}, 400_000);

@@ -1,0 +1,93 @@
+import { describe, expect, test } from '@jest/globals';
+import { dailyRevenue } from '../../../examples/daily-revenue/workflows.ts';
+import { datafusion, postgres, runPipeline, trino } from '../../../src/sdk/index.ts';
+import { GiB } from '../../../src/policy/sizes.ts';
+import { runRecorded } from '../../../src/testing/index.ts';
+
+describe('a workflow that is run without any engine', () => {
+  test('is planned as a worker would, and its sinks give back what the test says', async () => {
+    const run = await runRecorded(dailyRevenue, [{ since: '1998-01-01' }], { results: { publish: { rows: 7 } } });
+    expect(run.steps.map(({ step, taskQueue, rungs }) => [step, taskQueue, rungs[0]?.name])).toEqual([
+      ['lines', 'test.heavy', 'server'],
+      ['daily', 'test.heavy', 'M'],
+      ['publish', 'test.light', 'allowance'],
+    ]);
+    expect(run.result).toEqual({
+      step: 'publish',
+      rows: 7,
+      bytes: 0,
+      mode: 'recorded',
+      because: 'no engine ran',
+      table: 'mart.daily_revenue',
+    });
+    expect(run.warnings).toEqual([]);
+  });
+
+  test('goes the way that the given results lead', async () => {
+    async function twoWays() {
+      const from = trino.query('rows', { sql: 'select 1 as a' });
+      const first = await postgres.load('first', { from, into: 'a.first' });
+      if (first.rows > 10) await postgres.load('second', { from, into: 'a.second' });
+      return first.rows;
+    }
+    const few = await runRecorded(twoWays, []);
+    const many = await runRecorded(twoWays, [], { results: { first: { rows: 11 } } });
+    expect(few.steps.map(({ step }) => step)).toEqual(['rows', 'first']);
+    expect(many.steps.map(({ step }) => step)).toEqual(['rows', 'first', 'second']);
+    expect([many.plans.length, many.result]).toEqual([2, 11]);
+  });
+
+  test('warns of rows that nobody reads', async () => {
+    const run = await runRecorded(async () => {
+      trino.query('unread', { sql: 'select 1' });
+    }, []);
+    expect(run.warnings).toEqual([
+      "trino.query('unread') was never read: no sink needs its rows, so they are not computed.",
+    ]);
+  });
+
+  test('runs a pipeline that is data', async () => {
+    const job = {
+      name: 'job',
+      steps: [
+        { step: 'a', verb: 'trino.query', sql: 'select 1 as a' },
+        { step: 'b', verb: 'postgres.load', from: 'a', into: 'x.y' },
+      ],
+    };
+    const run = await runRecorded(() => runPipeline(job), [], { results: { b: { rows: 1 } } });
+    expect(run.result).toMatchObject([{ step: 'b', rows: 1, table: 'x.y' }]);
+  });
+
+  test.each<[string, Parameters<typeof datafusion.sql>[1], RegExp]>([
+    ['a step that reads nothing', { from: {}, sql: 'select 1' }, /big\.from must name at least one dataset/],
+    [
+      'a wrong option',
+      { from: {}, sql: 'select 1', profile: 'XL' as 'S' },
+      /big\.profile must be one of S, M, L, whole/,
+    ],
+  ])('fails for %s', async (_title, options, message) => {
+    const run = runRecorded(async () => {
+      const from = datafusion.sql('big', options);
+      return postgres.load('out', { from, into: 'a.b' });
+    }, []);
+    await expect(run).rejects.toMatchObject({ code: 'InvalidInput', message: expect.stringMatching(message) });
+  });
+
+  test('names the step that can never fit, and both numbers', async () => {
+    const run = runRecorded(
+      async () => {
+        const rows = trino.query('rows', { sql: 'select 1 as a' });
+        const big = datafusion.sql('big', { from: { rows }, sql: 'select a from rows', memory: '20 GiB' });
+        return postgres.load('out', { from: big, into: 'a.b' });
+      },
+      [],
+      { facts: { lendableBytes: 9 * GiB } },
+    );
+    await expect(run).rejects.toThrow(/big\.memory must be at most 9 GiB \(what pool test can lend\), got 20 GiB/);
+  });
+
+  test('leaves no run behind: a verb outside of one says what is missing', async () => {
+    await runRecorded(dailyRevenue, [{ since: '1998-01-01' }]);
+    expect(() => trino.query('late', { sql: 'select 1' })).toThrow(/lacks the Spillway interceptor/);
+  });
+});
