@@ -7,6 +7,7 @@ import { readSecret } from '../config/secrets.ts';
 import { SpillwayError } from '../contracts/errors.ts';
 import { packageVersion } from '../provision/package-root.ts';
 import { devCommand } from './commands/dev.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { downCommand } from './commands/down.ts';
 import { initCommand } from './commands/init.ts';
 import { planCommand } from './commands/plan.ts';
@@ -91,6 +92,9 @@ function buildProgram(
   command('down', 'stop what `spillway up` started', (config) => downCommand(config, output));
   command('status', 'where everything is, and whether it answers', (config, flags) =>
     statusCommand(config, { json: flags['json'] === true }, output),
+  ).option('--json', 'answer as JSON');
+  command('doctor', 'check this host and every part, and say what mends what is wrong', (config, flags) =>
+    doctorCommand(config, secretReader(config), { json: flags['json'] === true }, output),
   ).option('--json', 'answer as JSON');
   command('worker', 'run steps and workflows of this host', (config) =>
     workerCommand(config, secretReader(config), output),

@@ -20,6 +20,11 @@ const PRESETS: readonly { readonly profile: HardwareProfile; readonly ramBytes: 
     { profile: 'epyc-768', ramBytes: 768 * GiB, batchRows: 200_000 },
   ];
 
+/** RAM of the machine that a profile is made for, bytes; `auto` is made for any. */
+export const PROFILE_RAM: Readonly<Partial<Record<HardwareProfile, number>>> = Object.fromEntries(
+  PRESETS.map(({ profile, ramBytes }) => [profile, ramBytes]),
+);
+
 /** Rows of the nearest preset that is not larger than a host; below the smallest its rows. */
 const batchRowsFor = (ramBytes: number): number =>
   PRESETS.filter((preset) => preset.ramBytes <= ramBytes).at(-1)?.batchRows ?? 1_000;
@@ -141,18 +146,15 @@ const SMALL_RUNGS = { kind: 'bytes', S: 600_000_000, M: 768 * MiB, L: 1 * GiB } 
 export function profileNumbers(profile: HardwareProfile, facts: HostFacts): HardwareNumbers {
   if (profile === 'auto') return forRam(facts.ramBytes, facts);
   if (profile === 'epyc-768') return EPYC_768;
-  const numbers = forRam(ramOf(profile), facts);
+  const numbers = forRam(PROFILE_RAM[profile] ?? facts.ramBytes, facts);
   return profile === 'ram-8' ? { ...numbers, rungs: SMALL_RUNGS } : numbers;
 }
-
-const ramOf = (profile: HardwareProfile): number => PRESETS.find((preset) => preset.profile === profile)?.ramBytes ?? 0;
 
 /**
  * Facts of the machine that a profile is named after, to render its files on another one. Cores and disk that a profile does not
  * name are those of `here`.
  */
 export function machineOf(profile: HardwareProfile, here: HostFacts): HostFacts {
-  if (profile === 'auto') return here;
   if (profile === 'epyc-768') return { ramBytes: 768 * GiB, physicalCores: 16, freeDiskBytes: 3_840_000_000_000 };
-  return { ...here, ramBytes: ramOf(profile) };
+  return { ...here, ramBytes: PROFILE_RAM[profile] ?? here.ramBytes };
 }

@@ -221,4 +221,12 @@ export const TaskQueue = {
   heavy: (pool: string): string => `${pool}.heavy`,
   light: (pool: string): string => `${pool}.light`,
   control: (pool: string): string => `${pool}.control`,
+  /** Every queue that a working pool has polled. */
+  all: (pool: string): { queue: string; kind: 'workflow' | 'activity' }[] => [
+    { queue: TaskQueue.WORKFLOWS, kind: 'workflow' },
+    { queue: TaskQueue.POOL, kind: 'workflow' },
+    ...[TaskQueue.heavy(pool), TaskQueue.light(pool), TaskQueue.control(pool)].map(
+      (queue) => ({ queue, kind: 'activity' }) as const,
+    ),
+  ],
 } as const;

@@ -1,26 +1,34 @@
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type Options, execa } from 'execa';
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { sharedHome } from './provision-home.ts';
-import { root, Stack } from './stack.ts';
+import { readParts } from '../../src/config/parts-file.ts';
+import { connectPostgres } from '../../src/engines/postgres/connection.ts';
+import { takeDown } from '../../src/provision/take-down.ts';
+import { cacheDir } from './provision-home.ts';
+import { root } from './stack.ts';
 import { eventually } from './stack-waiting.ts';
 
 /** A project as `spillway init` writes it, with the tarball installed, as somebody has it five minutes after they heard of Spillway. */
-let stack: Stack;
+let folder: string;
+let home: string;
 let project: string;
 let env: Record<string, string>;
 beforeAll(async () => {
-  stack = await Stack.open('scaffold');
-  project = join(stack.directory, 'my-elt');
+  folder = mkdtempSync(join(tmpdir(), 'spillway-scaffold-'));
+  home = join(folder, 'home');
+  project = join(folder, 'my-elt');
+  mkdirSync(home);
+  mkdirSync(cacheDir, { recursive: true });
+  symlinkSync(cacheDir, join(home, 'cache'));
   env = {
-    ...stack.env,
-    SPILLWAY_HOME: sharedHome,
-    SPILLWAY_POOL_NAME: stack.pool,
-    SPILLWAY_POOL_HOST_LOCK: stack.pool,
+    ...{ PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '/', LANG: 'C.UTF-8', SPILLWAY_HOME: home },
+    ...{ SPILLWAY_POOL_NAME: 'scaffold', SPILLWAY_POOL_HOST_LOCK: `scaffold-${process.pid}` },
   };
-  const { stdout } = await execa('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', stack.directory], {
+  await execa(process.execPath, ['-e', `import('./scripts/bootstrap.mjs').then((all) => all.build())`], { cwd: root });
+  const { stdout } = await execa('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], {
     cwd: root,
   });
   const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
@@ -28,8 +36,21 @@ beforeAll(async () => {
   const quiet = ['--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error'];
   await execa('npm', ['install', ...quiet, join('..', filename)], { cwd: project });
 }, 600_000);
-afterEach(() => stack?.clean(), 90_000);
-afterAll(() => stack?.close(), 90_000);
+afterAll(async () => {
+  await takeDown({ home });
+  rmSync(folder, { recursive: true, force: true });
+}, 90_000);
+
+/** Rows of a table that the project loaded. */
+async function countOf(table: string): Promise<number> {
+  const { url, passwordFile } = readParts(home)!.postgres!;
+  const client = await connectPostgres(url, readFileSync(passwordFile!, 'utf8').trim());
+  try {
+    return (await client.query<{ rows: number }>(`select count(*)::int as rows from ${table}`)).rows[0]!.rows;
+  } finally {
+    await client.end();
+  }
+}
 
 const run = (program: string, args: string[], options: Options = {}) =>
   execa(program, args, { cwd: project, env, extendEnv: false, reject: false, stdin: 'ignore', all: true, ...options });
@@ -62,14 +83,10 @@ test('`spillway plan` says what it would be lent, and names a step that can neve
 }, 60_000);
 
 test('`npm start` runs it; `spillway dev` runs it again after an edit', async () => {
-  await stack.sql('drop table if exists mart.orders_by_day');
-  const started = await run('npm', ['start'], { timeout: 200_000 });
+  const started = await run('npm', ['start'], { timeout: 300_000 });
   expect(started).toMatchObject({ exitCode: 0 });
   expect(started.all).toMatch(/publish +\S+\.light[^]*The run in the Temporal UI: http/);
-  const [{ days } = { days: 0 }] = await stack.sql<{ days: number }>(
-    'select count(*)::int as days from mart.orders_by_day',
-  );
-  expect(days).toBeGreaterThan(200);
+  expect(await countOf('mart.orders_by_day')).toBeGreaterThan(200);
 
   let said = '';
   const dev = spawn('npx', ['spillway', 'dev'], {
@@ -84,15 +101,14 @@ test('`npm start` runs it; `spillway dev` runs it again after an edit', async ()
     eventually(async () => (said.match(/polls pool/g) ?? []).length >= times || undefined, { what: `worker ${times}` });
   try {
     await polls(1);
-    edit((text) => text.replaceAll('mart.orders_by_day', `${stack.schema}.edited`));
+    edit((text) => text.replaceAll('mart.orders_by_day', 'mart.edited'));
     await polls(2);
     const ran = await run('npx', ['spillway', 'run', 'ordersByDay', '--input', '{"since":"1998-08-01"}']);
     expect(ran).toMatchObject({ exitCode: 0 });
-    expect((await stack.sql(`select from ${stack.schema}.edited`)).length).toBeGreaterThan(0);
+    expect(await countOf('mart.edited')).toBeGreaterThan(0);
   } finally {
     process.kill(-dev.pid!, 'SIGTERM');
     await ended;
-    await stack.sql('drop table if exists mart.orders_by_day');
   }
   expect(said).toMatch(/workflows\.ts changed: another worker/);
-}, 400_000);
+}, 500_000);

@@ -228,7 +228,7 @@ export class Stage {
   }
 
   /** The pool once it lends nothing but standing charges and keeps no data; fails when something stays. */
-  idle(withinMs = 10_000): Promise<PoolStatus> {
+  idle(withinMs = 30_000): Promise<PoolStatus> {
     const atRest = ({ leases, queue }: PoolStatus): boolean =>
       queue.length === 0 && leases.every(({ kind }) => kind === 'standing');
     return eventually('the pool is at its standing charges', () => this.status(), atRest, withinMs);
@@ -256,7 +256,7 @@ export async function eventually<T>(
   what: string,
   look: () => Promise<T>,
   right: (seen: T) => boolean,
-  withinMs = 10_000,
+  withinMs = 30_000,
 ): Promise<T> {
   for (const until = Date.now() + withinMs; ;) {
     const seen = await look();

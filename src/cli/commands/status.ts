@@ -4,21 +4,9 @@ import { TaskQueue, type PoolStatus } from '../../contracts/pool.ts';
 import { formatBytes } from '../../policy/sizes.ts';
 import { partsStatus } from '../../provision/parts-status.ts';
 import { connect } from '../../worker/connect.ts';
+import { type QueuePollers, recentPollers } from '../../worker/recent-pollers.ts';
 import { Exit } from '../exit.ts';
 import { type Output, table } from '../output.ts';
-
-interface QueueStatus {
-  queue: string;
-  /** Processes that poll it. */
-  pollers: string[];
-}
-
-/** A poll waits up to a minute; the server lists pollers for five after their last one. */
-const POLLED_WITHIN_MS = 70_000;
-
-/** Kinds of tasks, as the server numbers them (temporal.api.enums.v1.TaskQueueType). */
-const WORKFLOW_TASKS = 1;
-const ACTIVITY_TASKS = 2;
 
 /** Shows every part and whether it answers, the pool, and queues that nobody polls. Exit code 3 when a part does not answer. */
 export async function statusCommand(config: ResolvedConfig, options: { json: boolean }, output: Output): Promise<Exit> {
@@ -67,30 +55,13 @@ export async function statusCommand(config: ResolvedConfig, options: { json: boo
 const isConfigured = (config: ResolvedConfig, part: string): boolean =>
   config.origins[`${part}.default.url`] === 'file' || config.origins[`${part}.address`] === 'file';
 
-async function poolAndQueues(config: ResolvedConfig): Promise<{ pool: PoolStatus | undefined; queues: QueueStatus[] }> {
+async function poolAndQueues(
+  config: ResolvedConfig,
+): Promise<{ pool: PoolStatus | undefined; queues: QueuePollers[] }> {
   const { client, connection } = await connect(config.temporal);
   try {
     const { name } = config.pool;
-    const kinds: [string, number][] = [
-      [TaskQueue.WORKFLOWS, WORKFLOW_TASKS],
-      [TaskQueue.POOL, WORKFLOW_TASKS],
-      [TaskQueue.heavy(name), ACTIVITY_TASKS],
-      [TaskQueue.light(name), ACTIVITY_TASKS],
-      [TaskQueue.control(name), ACTIVITY_TASKS],
-    ];
-    const queues = await Promise.all(
-      kinds.map(async ([queue, taskQueueType]) => {
-        const { pollers } = await connection.workflowService.describeTaskQueue({
-          namespace: config.temporal.namespace,
-          taskQueue: { name: queue },
-          taskQueueType,
-        });
-        const recent = (pollers ?? []).filter(
-          ({ lastAccessTime }) => Number(lastAccessTime?.seconds ?? 0) * 1000 > Date.now() - POLLED_WITHIN_MS,
-        );
-        return { queue, pollers: recent.map(({ identity }) => identity ?? '') };
-      }),
-    );
+    const queues = await recentPollers(connection, config.temporal.namespace, TaskQueue.all(name));
     return { pool: await new PoolClient(client).status(name), queues };
   } finally {
     await connection.close();

@@ -8,10 +8,11 @@ import { rssAnon, shrinkHeap } from '../../../../src/engines/trino/heap.ts';
 
 test('the anonymous memory of a process is read in bytes', async () => {
   const before = await rssAnon(process.pid);
-  const ballast = Buffer.alloc(64 * 2 ** 20, 1);
+  const ballast = Buffer.alloc(256 * 2 ** 20, 1);
   const after = await rssAnon(process.pid);
-  expect(after - before).toBeGreaterThan(48 * 2 ** 20);
-  expect(ballast.length).toBe(64 * 2 ** 20);
+  // Other buffers may be collected meanwhile.
+  expect(after - before).toBeGreaterThan(128 * 2 ** 20);
+  expect(ballast.length).toBe(256 * 2 ** 20);
 });
 
 // The question begins with a signal that ends what is no JVM: this test would not survive it.

@@ -1,0 +1,187 @@
+import { describe, expect, test } from '@jest/globals';
+import type { Finding } from '../../../../src/contracts/doctor.ts';
+import { examineHost, type HostReading, type HostWants } from '../../../../src/policy/doctor/host.ts';
+import { examineScratch, type ScratchReading } from '../../../../src/policy/doctor/scratch.ts';
+import { examinePostgres, examineTemporal, examineTrino } from '../../../../src/policy/doctor/servers.ts';
+import { GiB, MiB } from '../../../../src/policy/sizes.ts';
+
+const HOST: HostReading = {
+  ramBytes: 24 * GiB,
+  physicalCores: 2,
+  cgroups: { version: 'v2' },
+  controllers: { memory: true, cpuset: true },
+  runtime: { kind: 'podman', version: '5.0', flags: [], limits: { memory: true, cpuset: true } },
+  openFiles: 20_000,
+  selinux: 'absent',
+  otherUsers: [],
+};
+const WANTS: HostWants = { profile: 'auto', profileRamBytes: 24 * GiB, poolBytes: 12 * GiB, partitions: 2 };
+
+/** Findings that are not ok; each of them says what to do about it, unless nobody can. */
+const troubles = (findings: Finding[]): string[] =>
+  findings
+    .filter(({ verdict }) => verdict !== 'ok')
+    .map(({ check, verdict, because, mend }) => `${check}: ${verdict}: ${because} → ${mend ?? '–'}`);
+
+describe('a host', () => {
+  test('that has what the profile wants is ok', () => expect(troubles(examineHost(HOST, WANTS))).toEqual([]));
+
+  test.each<[string, Partial<HostReading>, Partial<HostWants>, RegExp]>([
+    [
+      'a pool beyond the RAM',
+      {},
+      { poolBytes: 512 * GiB },
+      /^RAM: fail: the pool lends 512 GiB of 24 GiB → lower pool.limit/,
+    ],
+    [
+      'a profile of a larger machine',
+      {},
+      { profile: 'ram-64', profileRamBytes: 64 * GiB },
+      /^RAM: warn: .* profile ram-64 is made for 64 GiB → hardware: 'auto'/,
+    ],
+    ['more partitions than cores', {}, { partitions: 16 }, /^cores: warn: 2 physical cores, engines run 16 partitions/],
+    [
+      'a hierarchy without the memory controller',
+      { controllers: { memory: false, cpuset: true } },
+      {},
+      /^memory groups: warn: cgroup v2 without the memory controller/,
+    ],
+    [
+      'a cpuset that is not delegated',
+      { controllers: { memory: true, cpuset: false } },
+      {},
+      /^cpuset: warn: .*not delegated.* → systemctl edit/,
+    ],
+    [
+      'no runtime',
+      { runtime: { kind: 'none', because: 'podman: not on PATH' } },
+      {},
+      /^container runtime: fail: podman: not on PATH → install podman/,
+    ],
+    [
+      'a runtime whose limits do not hold',
+      { runtime: { kind: 'docker', version: '1', flags: ['--x'], limits: { memory: false, cpuset: true } } },
+      {},
+      /^container runtime: fail: docker 1 starts containers, with --x, but its memory limit did not hold/,
+    ],
+    ['few open files', { openFiles: 1024 }, {}, /^open files: warn: 1024 may be open at once → ulimit -n/],
+    ['SELinux, which was never tried', { selinux: 'enforcing' }, {}, /^SELinux: unverified: /],
+    ['people who log in', { otherUsers: ['ann', 'bob'] }, {}, /^other users: warn: ann, bob can log in here/],
+  ])('with %s is told so', (_title, host, wants, expected) => {
+    const found = troubles(examineHost({ ...HOST, ...host }, { ...WANTS, ...wants }));
+    expect(found).toHaveLength(1);
+    expect(found[0]).toMatch(expected);
+  });
+
+  test('without any groups says what that weakens, and what it could not look at', () => {
+    const found = troubles(examineHost({ ...HOST, cgroups: { version: 'none', because: 'read-only' } }, WANTS));
+    expect(found.map((line) => line.split(':').slice(0, 2).join(':'))).toEqual([
+      'memory groups: warn',
+      'cpuset: unverified',
+    ]);
+  });
+});
+
+describe('the scratch root', () => {
+  const GOOD: ScratchReading = {
+    there: true,
+    path: '/s',
+    freeBytes: 100 * GiB,
+    isTmpfs: false,
+    isLink: false,
+    own: true,
+    writeBytesPerSecond: 2e9,
+  };
+  test.each<[string, Partial<typeof GOOD>, RegExp[]]>([
+    ['as it should be', {}, []],
+    ['in memory', { isTmpfs: true }, [/^scratch: fail: \/s lies in memory/]],
+    [
+      'behind a link that others may turn',
+      { isLink: true, own: false },
+      [/^scratch: fail: \/s is a symbolic link; others may write to \/s → set scratch/],
+    ],
+    [
+      'with less than is lent',
+      { freeBytes: GiB },
+      [/^scratch space: fail: 1 GiB free at \/s, of which 32 GiB are lent/],
+    ],
+    ['on a slow disk', { writeBytesPerSecond: 50e6 }, [/^scratch speed: warn: 50 MB\/s/]],
+  ])('%s', (_title, scratch, expected) => {
+    const found = troubles(examineScratch({ ...GOOD, ...scratch }, 32 * GiB));
+    expect(found).toEqual(expected.map((line) => expect.stringMatching(line)));
+  });
+  test('that nobody made yet', () =>
+    expect(troubles(examineScratch({ there: false, path: '/s' }, 1))).toEqual([
+      'scratch: warn: /s is not there yet → spillway up',
+    ]));
+});
+
+describe('servers', () => {
+  const TEMPORAL = {
+    answers: true,
+    version: '1.31',
+    address: '127.0.0.1:7233',
+    tls: false,
+    missingAttributes: [],
+    addAttributes: 'temporal operator …',
+    unpolled: [],
+  } as const;
+  test.each<[string, Parameters<typeof examineTemporal>[0], RegExp[]]>([
+    ['Temporal as it should be', TEMPORAL, []],
+    [
+      'a silent Temporal',
+      { answers: false, because: 'nobody listens' },
+      [/^Temporal: fail: nobody listens → spillway up/],
+    ],
+    [
+      'a Temporal on the network',
+      { ...TEMPORAL, address: 'temporal.internal:7233' },
+      [/^Temporal exposure: warn: temporal.internal:7233 is spoken to without TLS/],
+    ],
+    [
+      'missing search attributes',
+      { ...TEMPORAL, missingAttributes: ['SpillwayPool'] },
+      [/^search attributes: warn: SpillwayPool missing.* → temporal operator/],
+    ],
+    [
+      'queues that nobody polls',
+      { ...TEMPORAL, unpolled: ['default.heavy'] },
+      [/^queues: warn: nobody polls default.heavy → spillway worker/],
+    ],
+  ])('%s', (_title, temporal, expected) =>
+    expect(troubles(examineTemporal(temporal))).toEqual(expected.map((line) => expect.stringMatching(line))),
+  );
+
+  const TRINO = {
+    answers: true,
+    version: '476',
+    url: 'http://t',
+    found: { heapBytes: 2 * GiB, poolBytes: GiB },
+  } as const;
+  test.each<[string, Parameters<typeof examineTrino>[1], RegExp[]]>([
+    ['a Trino of the profile', { ...TRINO, wanted: { heapBytes: 2 * GiB, poolBytes: GiB } }, []],
+    [
+      'one with another heap',
+      { ...TRINO, wanted: { heapBytes: 3 * GiB, poolBytes: GiB } },
+      [/^Trino default memory: fail: heap 2 GiB instead of 3 GiB → spillway down && spillway up/],
+    ],
+    ['somebody else’s', TRINO, [/^Trino default memory: unverified: heap 2 GiB; the server is somebody else's/]],
+  ])('%s', (_title, trino, expected) =>
+    expect(troubles(examineTrino('default', trino))).toEqual(expected.map((line) => expect.stringMatching(line))),
+  );
+
+  const settings = [{ name: 'work_mem', wanted: String(4 * MiB), found: String(MiB) }];
+  test.each<[string, boolean, RegExp]>([
+    [
+      'of ours',
+      true,
+      /^PostgreSQL default settings: fail: work_mem is 1048576, the profile wants 4194304 → spillway down/,
+    ],
+    ['of somebody else', false, /settings: warn: .* → alter system set work_mem = '4194304'; then restart it/],
+  ])('a PostgreSQL %s with another setting', (_title, ours, expected) => {
+    const found = troubles(
+      examinePostgres('default', { answers: true, version: '15', ours, settings, walLevel: 'replica' }),
+    );
+    expect(found).toEqual([expect.stringMatching(expected)]);
+  });
+});
