@@ -83,8 +83,6 @@ export interface SpillwayOptions {
     slots?: number;
     /** What one light step may use without a lease. @defaultValue 1/96 of the RAM, 128 MiB to 2 GiB */
     stepBytes?: Size;
-    /** Rows of a batch that a transform gets at most. @defaultValue that of the nearest profile which is not larger: 1,000 at 8 GiB, 50,000 at 32, 100,000 at 64, 200,000 at 128 */
-    batchRows?: number;
   };
   worker?: {
     /** Worker process without any step. @defaultValue 400 MiB; `epyc-768`: 1 GiB */

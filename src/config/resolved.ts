@@ -25,8 +25,6 @@ export interface ResolvedHardware {
   readonly lightSlots: number;
   /** What one light step may use without a lease. */
   readonly lightStepBytes: number;
-  /** Rows of a batch that a transform gets at most. */
-  readonly batchRows: number;
   /** Worker process without any step. */
   readonly workerBaselineBytes: number;
   readonly trino: {

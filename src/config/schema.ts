@@ -105,7 +105,6 @@ export const SCHEMA = z.strictObject({
     .strictObject({
       slots: count(1, 1000).optional(),
       stepBytes: size.optional(),
-      batchRows: count(1, 10_000_000).optional(),
     })
     .optional(),
   worker: z.strictObject({ baseline: size.optional(), drain: duration.optional() }).optional(),
