@@ -1,6 +1,6 @@
 // A little past 250 lines: both versions of the kernel's interface stand side by side, since they differ in names far more than in shape.
 import { mkdir, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SpillwayError } from '../contracts/errors.ts';
 
@@ -119,19 +119,14 @@ class Tree implements CgroupTree {
     const at = this.#at(path);
     const v1 = this.version === 'v1';
     const groups = await subtree(at);
-    // Linux (seen on 6.18) brings a group's statistics up to date only when its own count of changes says so, and stops counting for it while a
-    // group below is due: those below are read first, or this one's may stand still for two seconds. Usage and peak are always exact.
-    for (const group of groups.slice(1).reverse()) await readText(join(group, 'memory.stat'));
-    const [usage, peak, limit, memoryStat] = await Promise.all([
+    const [usage, peak, limit, held] = await Promise.all([
       readText(join(at, v1 ? 'memory.usage_in_bytes' : 'memory.current')),
       readText(join(at, v1 ? 'memory.max_usage_in_bytes' : 'memory.peak')),
       readText(join(at, v1 ? 'memory.limit_in_bytes' : 'memory.max')),
-      readText(join(at, 'memory.stat')),
+      heldBelow(groups, v1),
     ]);
-    if (usage === undefined || memoryStat === undefined) return undefined;
+    if (usage === undefined || held === undefined) return undefined;
     const limitBytes = Number(limit);
-    const anon = v1 ? field(memoryStat, 'total_rss') : field(memoryStat, 'anon');
-    const shmem = v1 ? field(memoryStat, 'total_shmem') : field(memoryStat, 'shmem');
     const oomKills: Record<string, number> = {};
     let processes = 0;
     for (const group of groups) {
@@ -147,7 +142,7 @@ class Tree implements CgroupTree {
       peakBytes: Number(peak ?? usage),
       ...(Number.isFinite(limitBytes) && limitBytes < UNLIMITED && { limitBytes }),
       // What the statistics have not heard of yet may be freed already.
-      heldBytes: Math.min(anon + shmem, Number(usage)),
+      heldBytes: Math.min(held, Number(usage)),
       oomKills,
       processes,
     };
@@ -223,6 +218,30 @@ async function delegate(path: string): Promise<void> {
   if (missing.length > 0) {
     await writeFile(join(path, 'cgroup.subtree_control'), missing.map((name) => `+${name}`).join(' '));
   }
+}
+
+/**
+ * Anonymous and tmpfs bytes of the first group with all below it; undefined when it is gone.
+ *
+ * Linux (seen on 6.18) brings a group's statistics up to date only when its own count of changes says so, and stops counting for it while a group below is
+ * due: a parent may stand still for two seconds while its children are right. So no group is believed to hold less than its children do together.
+ * They are read deepest first, which mostly makes the parents' due as well.
+ */
+async function heldBelow(groups: readonly string[], v1: boolean): Promise<number | undefined> {
+  const below = new Map<string, number>();
+  let held: number | undefined;
+  for (const group of [...groups].reverse()) {
+    const text = await readText(join(group, 'memory.stat'));
+    if (text === undefined) {
+      held = undefined;
+      continue;
+    }
+    const own = field(text, v1 ? 'total_rss' : 'anon') + field(text, v1 ? 'total_shmem' : 'shmem');
+    held = Math.max(own, below.get(group) ?? 0);
+    const parent = dirname(group);
+    below.set(parent, (below.get(parent) ?? 0) + held);
+  }
+  return held;
 }
 
 /** The group and all below it, parents first. */

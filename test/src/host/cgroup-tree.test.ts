@@ -88,6 +88,17 @@ describe('version 1, hybrid', () => {
     expect(await (await open()).read(`/${STEP}`)).toMatchObject({ usageBytes: 4096, heldBytes: 4096 });
   });
 
+  test('a group holds no less than those below it together, however late its own statistics are', async () => {
+    record({
+      [`memory/${STEP}/memory.usage_in_bytes`]: '1000\n',
+      [`memory/${STEP}/memory.stat`]: 'total_rss 100\ntotal_shmem 0\n',
+      [`memory/${STEP}/libpod-ab/memory.stat`]: 'total_rss 50\ntotal_shmem 0\n',
+      [`memory/${STEP}/libpod-ab/inner/memory.stat`]: 'total_rss 200\ntotal_shmem 100\n',
+      [`memory/${STEP}/libpod-cd/memory.stat`]: 'total_rss 60\ntotal_shmem 20\n',
+    });
+    expect(await (await open()).read(`/${STEP}`)).toMatchObject({ heldBytes: 380 });
+  });
+
   test('a group is removed from every hierarchy, with all below it', async () => {
     record({
       [`memory/${STEP}/conmon/cgroup.procs`]: '',
@@ -122,6 +133,15 @@ describe('version 2', () => {
     expect(text('spillway-dev/memory.max')).toBe('2000');
     expect(text('spillway-dev/memory.swap.max')).toBe('0');
     expect(text('spillway-dev/cgroup.subtree_control')).toBe('+memory +cpu +cpuset +pids');
+  });
+
+  test('a group holds no less than those below it together', async () => {
+    record({
+      [`${STEP}/memory.current`]: '1000\n',
+      [`${STEP}/memory.stat`]: 'anon 300\nshmem 50\n',
+      [`${STEP}/libpod-ab/memory.stat`]: 'anon 400\nshmem 50\n',
+    });
+    expect(await (await open()).read(`/${STEP}`)).toMatchObject({ heldBytes: 450 });
   });
 
   test('a reading takes the kills of the whole subtree, which outlive the container', async () => {
