@@ -105,7 +105,7 @@ function buildProgram(
       config,
       {
         what: what!,
-        ...(typeof flags['input'] === 'string' ? { input: flags['input'] } : {}),
+        ...inputOf(flags),
         ...(typeof flags['workflowId'] === 'string' ? { workflowId: flags['workflowId'] } : {}),
         json: flags['json'] === true,
       },
@@ -124,7 +124,7 @@ function buildProgram(
         config,
         {
           what: what!,
-          ...(typeof flags['input'] === 'string' ? { input: flags['input'] } : {}),
+          ...inputOf(flags),
           json: flags['json'] === true,
         },
         output,
@@ -155,10 +155,7 @@ function buildProgram(
           ...(workflow === undefined
             ? {}
             : {
-                workflow: {
-                  name: workflow,
-                  ...(typeof flags['input'] === 'string' ? { input: flags['input'] } : {}),
-                },
+                workflow: { name: workflow, ...inputOf(flags) },
               }),
           reload: () => configOf(flags, 'here'),
         },
@@ -177,6 +174,10 @@ function buildProgram(
     .action((directory: string | undefined) => done(initCommand({ directory: directory ?? '.' }, output)));
   return program;
 }
+
+/** `--input` of a workflow, where it was given. */
+const inputOf = (flags: Flags): { input?: string } =>
+  typeof flags['input'] === 'string' ? { input: flags['input'] } : {};
 
 async function configOf(flags: Flags, machine: NonNullable<LoadOptions['machine']>): Promise<ResolvedConfig> {
   const texts: Record<string, string | undefined> = {};

@@ -75,8 +75,8 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
       ['default', join(home, 'scratch')],
     ),
   );
-  const here = options.facts ?? readHostFacts(scratch);
-  const facts = options.machine === 'profile' && divisor === 1 ? machineOf(profile, here) : here;
+  const host = options.facts ?? readHostFacts(scratch);
+  const facts = options.machine === 'profile' && divisor === 1 ? machineOf(profile, host) : host;
   const profiled = resolveHardware(profile, divisor, facts);
   const hardware = overrideHardware(profiled.hardware, set);
   for (const key of Object.keys(HARDWARE_KEYS)) origins[key] ??= 'hardware';

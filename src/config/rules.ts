@@ -1,5 +1,6 @@
 import { formatBytes, parseDurationMs } from '../policy/sizes.ts';
 import { show, type Layer } from './layers.ts';
+import { workerStandingBytes } from './plan-facts.ts';
 import type { ResolvedHardware } from './resolved.ts';
 import { chargedServers, systemShare, type ServersHere } from './system-share.ts';
 
@@ -55,7 +56,7 @@ const RULES: readonly Rule[] = [
     key: 'pool.limit',
     value: (hardware) => hardware.poolBytes,
     broken: ({ hardware, residentTrinos, here }) => {
-      const worker = hardware.workerBaselineBytes + hardware.lightSlots * hardware.lightStepBytes;
+      const worker = workerStandingBytes(hardware);
       const charged = chargedServers(hardware, here);
       const standing = worker + residentTrinos * hardware.trino.floorBytes + sum(charged);
       const parts = [
@@ -76,7 +77,7 @@ const RULES: readonly Rule[] = [
     key: 'engines.trino.container',
     value: (hardware) => hardware.trino.containerBytes,
     broken: ({ hardware, residentTrinos, here }) => {
-      const worker = hardware.workerBaselineBytes + hardware.lightSlots * hardware.lightStepBytes;
+      const worker = workerStandingBytes(hardware);
       const room = hardware.poolBytes - worker - sum(chargedServers(hardware, here));
       return residentTrinos > 0 &&
         hardware.poolBytes <= hardware.ramBytes &&

@@ -1,8 +1,8 @@
-import { createConnection } from 'node:net';
 import type { PartName } from '../contracts/parts.ts';
 import { PART_NAMES } from '../contracts/parts.ts';
 import type { SomeParts } from '../config/parts-file.ts';
 import { readParts } from '../config/parts-file.ts';
+import { probeTcp } from '../host/tcp-probe.ts';
 import { homePlaces } from './places.ts';
 
 /** One part as it is now. */
@@ -35,24 +35,12 @@ async function statusOf(part: PartName, parts: SomeParts | undefined): Promise<P
   const found = parts?.[part];
   if (!found) return absent;
   const address = 'address' in found ? found.address : new URL(found.url).host;
-  const answers = await connects(address);
+  const answers = await probeTcp(address, 2_000).then(
+    () => true,
+    () => false,
+  );
   const text = `${address}, version ${found.version}, ${found.found}`;
   return answers
     ? { part, state: 'answers', text }
     : { part, state: 'silent', text: `${text}: nobody listens; run \`spillway up\`` };
-}
-
-function connects(address: string): Promise<boolean> {
-  const { hostname, port } = new URL(`tcp://${address}`);
-  return new Promise((resolve) => {
-    const socket = createConnection({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port), timeout: 2_000 });
-    const end = (answers: boolean): void => {
-      socket.destroy();
-      resolve(answers);
-    };
-    socket
-      .once('connect', () => end(true))
-      .once('error', () => end(false))
-      .once('timeout', () => end(false));
-  });
 }

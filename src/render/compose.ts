@@ -1,7 +1,7 @@
 import type { ResolvedHardware } from '../config/resolved.ts';
-import { formatBytes, MiB } from '../policy/sizes.ts';
+import { formatBytes } from '../policy/sizes.ts';
 import { services, type Service, type ServicePins } from './services.ts';
-import { comment } from './settings-text.ts';
+import { comment, containerSize } from './settings-text.ts';
 
 /** What a compose file is made for. */
 export interface ComposeOptions {
@@ -23,17 +23,11 @@ export function renderCompose(hardware: ResolvedHardware, pins: ServicePins, opt
   );
   const blocks = services(hardware, pins, options.trinoFiles).map((service) =>
     serviceText(service, [
-      `mem_limit: ${mebibytes(service.memoryBytes)}`,
-      `memswap_limit: ${mebibytes(service.memoryBytes)}`,
+      `mem_limit: ${containerSize(service.memoryBytes)}`,
+      `memswap_limit: ${containerSize(service.memoryBytes)}`,
     ]),
   );
   return file(header, blocks, options);
-}
-
-/** Flags without which containers do not start on a host, by the compose keys that podman-compose hands on. */
-export interface PodmanNeeds {
-  /** Flags of `podman run`, for example `--runtime runc --ulimit nofile=20000:20000`, each its own item. */
-  readonly flags: readonly string[];
 }
 
 /**
@@ -43,10 +37,13 @@ export interface PodmanNeeds {
 export function renderPodmanCompose(
   hardware: ResolvedHardware,
   pins: ServicePins,
-  options: ComposeOptions & { readonly needs: PodmanNeeds },
+  options: ComposeOptions & {
+    /** Flags of `podman run` that this host needs, for example `--runtime`, `runc`, `--ulimit`, `nofile=20000:20000`. */
+    readonly runFlags: readonly string[];
+  },
 ): string {
   const all = services(hardware, pins, options.trinoFiles);
-  const extra = needLines(options.needs.flags);
+  const extra = keysOf(options.runFlags);
   const header = comment(
     `${title(hardware)}\n` +
       'For podman-compose 1.6 or newer, which drops memswap_limit: each service comes up by a command of its own, so that its limit has no swap beyond it.\n' +
@@ -55,7 +52,9 @@ export function renderPodmanCompose(
   const commands = upCommands(all)
     .map((command) => `#   ${command}\n`)
     .join('');
-  const blocks = all.map((service) => serviceText(service, [`mem_limit: ${mebibytes(service.memoryBytes)}`, ...extra]));
+  const blocks = all.map((service) =>
+    serviceText(service, [`mem_limit: ${containerSize(service.memoryBytes)}`, ...extra]),
+  );
   return file(`${header}${commands}`, blocks, options);
 }
 
@@ -63,7 +62,7 @@ export function renderPodmanCompose(
 export const upCommands = (all: readonly Service[]): string[] =>
   all.map(
     ({ name, memoryBytes, heavy }) =>
-      `podman-compose -f podman-compose.yml ${heavy ? '--profile heavy ' : ''}--podman-run-args=--memory-swap=${mebibytes(memoryBytes)} up -d ${name}`,
+      `podman-compose -f podman-compose.yml ${heavy ? '--profile heavy ' : ''}--podman-run-args=--memory-swap=${containerSize(memoryBytes)} up -d ${name}`,
   );
 
 const title = (hardware: ResolvedHardware): string =>
@@ -113,7 +112,7 @@ function serviceText(service: Service, limits: readonly string[]): string {
     `# ${service.memoryWhy}`,
     ...limits,
     ...(service.cpuset === undefined ? [] : [`cpuset: '${service.cpuset}'`]),
-    ...(service.shmBytes === undefined ? [] : [`shm_size: ${mebibytes(service.shmBytes)}`]),
+    ...(service.shmBytes === undefined ? [] : [`shm_size: ${containerSize(service.shmBytes)}`]),
     ...(service.stopSeconds === undefined ? [] : [`stop_grace_period: ${service.stopSeconds}s`]),
     'healthcheck:',
     ...(health.why === undefined ? [] : [`  # ${health.why}`]),
@@ -128,7 +127,7 @@ function serviceText(service: Service, limits: readonly string[]): string {
 }
 
 /** Compose keys for the flags that this host's containers need. @throws Error for a flag that podman-compose has no key for */
-function needLines(flags: readonly string[]): string[] {
+function keysOf(flags: readonly string[]): string[] {
   const lines: string[] = [];
   const ulimits: string[] = [];
   const words = flags.flatMap((flag) => (flag.startsWith('--') && flag.includes('=') ? splitFlag(flag) : [flag]));
@@ -152,6 +151,3 @@ function ulimitLines(ulimit: string): string[] {
 
 /** An item of a list, quoted so that YAML takes nothing in it for its own. */
 const item = (text: string): string => `  - '${text.replaceAll("'", "''")}'`;
-
-/** Rounded up to whole MiB. */
-export const mebibytes = (bytes: number): string => `${Math.ceil(bytes / MiB)}m`;

@@ -1,7 +1,6 @@
 import type { ResolvedHardware } from '../config/resolved.ts';
-import { mebibytes } from './compose.ts';
 import { services, type Service, type ServicePins } from './services.ts';
-import { comment } from './settings-text.ts';
+import { comment, containerSize } from './settings-text.ts';
 
 /** Where the rendered folder lies on the host that runs the units. */
 const INSTALLED = '/etc/spillway';
@@ -22,11 +21,11 @@ export function renderQuadlet(hardware: ResolvedHardware, pins: ServicePins): Re
 function container(service: Service, { postgres, temporal }: ResolvedHardware): string {
   const charged = { temporal: temporal.chargeTo, postgres: postgres.chargeTo, trino: 'pool' }[service.name];
   const { image, command, environment = [], ports, volumes, health } = service;
-  const limit = mebibytes(service.memoryBytes);
+  const limit = containerSize(service.memoryBytes);
   // What Quadlet of podman 4.4 has no key for.
   const flags = [`--memory=${limit}`, `--memory-swap=${limit}`];
   if (service.cpuset !== undefined) flags.push(`--cpuset-cpus=${service.cpuset}`);
-  if (service.shmBytes !== undefined) flags.push(`--shm-size=${mebibytes(service.shmBytes)}`);
+  if (service.shmBytes !== undefined) flags.push(`--shm-size=${containerSize(service.shmBytes)}`);
   const secrets = environment.filter(({ value }) => value.startsWith('${'));
   const lines = [
     comment(`${service.name} for Spillway. Rendered from the hardware profile.`).trimEnd(),

@@ -17,10 +17,10 @@ export function renderAll(
   pins: ServicePins,
 ): Record<string, string> {
   const { hardware, runtime, drainMs } = config;
-  const needs = { flags: runtime.kind === 'podman' ? runtime.flags : [] };
+  const runFlags = runtime.kind === 'podman' ? runtime.flags : [];
   return {
     'docker-compose.yml': renderCompose(hardware, pins, { trinoFiles: TRINO_FILES }),
-    'podman-compose.yml': renderPodmanCompose(hardware, pins, { trinoFiles: TRINO_FILES, needs }),
+    'podman-compose.yml': renderPodmanCompose(hardware, pins, { trinoFiles: TRINO_FILES, runFlags }),
     ...under('trino', containerTrino(hardware, pins)),
     'postgres/spillway.conf': renderPostgres(hardware, { port: 5432 }),
     ...under('systemd', renderSystemd(hardware, { drainMs, workerBytes: workerStandingBytes(hardware) })),

@@ -49,3 +49,8 @@ export function engineSize(bytes: number, bytesUnit: 'B' | 'kB' = 'B'): string {
 export function jvmSize(bytes: number): string {
   return `${Math.floor(bytes / MiB)}m`;
 }
+
+/** A size as podman and docker read it, rounded up to whole MiB: `1334m`. */
+export function containerSize(bytes: number): string {
+  return `${Math.ceil(bytes / MiB)}m`;
+}

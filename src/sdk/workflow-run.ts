@@ -2,17 +2,10 @@ import { CancellationScope, proxyActivities, workflowInfo } from '@temporalio/wo
 import { TaskQueue } from '../contracts/pool.ts';
 import type { SinkResult, StepSpec } from '../contracts/pipeline.ts';
 import type { ControlActivities } from '../contracts/steps.ts';
-import { stepsFor } from '../policy/graph.ts';
 import { Board } from './board.ts';
-import { failure } from './failures.ts';
 import type { Run } from './run.ts';
+import { StepGraph } from './step-graph.ts';
 import { StepRunner } from './step-runner.ts';
-
-interface PendingSink {
-  step: string;
-  resolve: (result: SinkResult) => void;
-  reject: (error: unknown) => void;
-}
 
 /** Cleaning up may take this long after the run's code has ended; what remains then is the janitor's. */
 const CLEANUP = '2 minutes';
@@ -27,32 +20,23 @@ const dropping = {
 export class WorkflowRun implements Run {
   readonly board = new Board();
   readonly #runner: StepRunner;
-  readonly #steps: StepSpec[] = [];
-  #pending: PendingSink[] = [];
+  readonly #graph: StepGraph;
   /** Sinks that are under way. */
   readonly #started = new Set<Promise<unknown>>();
 
-  readonly #name: string;
-
   constructor(name: string) {
-    this.#name = name;
     this.#runner = new StepRunner(this.board);
+    this.#graph = new StepGraph((sinks, steps) =>
+      this.#runner.start({ kind: 'steps', pipeline: name, steps, sinks, decided: this.#runner.handoffs }),
+    );
   }
 
   add(step: StepSpec): void {
-    if (this.#steps.some((known) => known.step === step.step)) {
-      throw failure('InvalidInput', `two steps are named '${step.step}'. Names are unique within a run; rename one.`);
-    }
-    this.#steps.push(step);
+    this.#graph.add(step);
   }
 
   sink(step: StepSpec): Promise<SinkResult> {
-    this.add(step);
-    const result = new Promise<SinkResult>((resolve, reject) => {
-      this.#pending.push({ step: step.step, resolve, reject });
-    });
-    if (this.#pending.length === 1) void Promise.resolve().then(() => this.#flush());
-    return this.#track(result);
+    return this.#track(this.#graph.sink(step));
   }
 
   pipeline(job: unknown): Promise<SinkResult[]> {
@@ -71,29 +55,10 @@ export class WorkflowRun implements Run {
     return sink;
   }
 
-  /** Plans and starts all sinks that were called in one synchronous turn. */
-  async #flush(): Promise<void> {
-    const sinks = this.#pending;
-    this.#pending = [];
-    const names = sinks.map((sink) => sink.step);
-    try {
-      const results = await this.#runner.start({
-        kind: 'steps',
-        pipeline: this.#name,
-        steps: stepsFor(names, this.#steps), // the others may be read by a later sink
-        sinks: names,
-        decided: this.#runner.handoffs,
-      });
-      sinks.forEach((sink, i) => void results[i]!.then(sink.resolve, sink.reject));
-    } catch (error) {
-      for (const sink of sinks) sink.reject(error);
-    }
-  }
-
   /** Warns of rows that nobody wanted. */
   warnOfUnread(): void {
     const planned = this.#runner.plannedSteps;
-    for (const { step, verb } of this.#steps) {
+    for (const { step, verb } of this.#graph.steps) {
       if (!planned.has(step))
         this.board.warn(`${verb}('${step}') was never read: no sink needs its rows, so they were not computed.`);
     }

@@ -1,11 +1,10 @@
 import { readPipeline } from '../config/pipeline-schema.ts';
-import { SpillwayError } from '../contracts/errors.ts';
 import type { HandoffChoice } from '../contracts/handoff.ts';
 import type { SinkResult, StepSpec } from '../contracts/pipeline.ts';
-import type { PlannedStep, RunPlan } from '../contracts/plan.ts';
-import { stepsFor } from '../policy/graph.ts';
-import { type PlanFacts, planSteps } from '../policy/plan.ts';
+import type { PlannedStep, PlanRequest, RunPlan } from '../contracts/plan.ts';
+import { type PlanFacts, planSteps, type ReadPipeline } from '../policy/plan.ts';
 import { enterRun, leaveRun, type Run } from '../sdk/run.ts';
+import { StepGraph } from '../sdk/step-graph.ts';
 
 /** What a sink is to give back instead of loading anything; what is left out is 0, `recorded` or the step's own. */
 export type GivenResults = Readonly<Record<string, Partial<SinkResult>>>;
@@ -31,71 +30,47 @@ export interface RecordedRun<T> {
 
 class RecordingRun implements Run {
   readonly plans: RunPlan[] = [];
-  readonly #options: RecordOptions & { name: string };
-  readonly #steps: StepSpec[] = [];
+  readonly #options: RecordOptions;
+  readonly #graph: StepGraph;
   readonly #decided: Record<string, HandoffChoice> = {};
-  #pending: { step: string; resolve: (result: SinkResult) => void; reject: (error: unknown) => void }[] = [];
 
-  constructor(options: RecordOptions & { name: string }) {
+  constructor(name: string, options: RecordOptions) {
     this.#options = options;
+    this.#graph = new StepGraph(async (sinks, steps) => {
+      this.#plan({ kind: 'steps', pipeline: name, steps, sinks, decided: this.#decided });
+      return sinks.map(async (sink) => this.#resultOf(steps.find(({ step }) => step === sink)!));
+    });
   }
 
   add(step: StepSpec): void {
-    if (this.#steps.some((known) => known.step === step.step)) {
-      throw new SpillwayError(
-        'InvalidInput',
-        `two steps are named '${step.step}'. Names are unique within a run; rename one.`,
-      );
-    }
-    this.#steps.push(step);
+    this.#graph.add(step);
   }
 
   sink(step: StepSpec): Promise<SinkResult> {
-    this.add(step);
-    const result = new Promise<SinkResult>((resolve, reject) =>
-      this.#pending.push({ step: step.step, resolve, reject }),
-    );
-    if (this.#pending.length === 1) void Promise.resolve().then(() => this.#flush());
-    result.catch(() => undefined); // whoever awaits it hears of it; a sink that nobody awaits ends the run at finish()
+    const result = this.#graph.sink(step);
+    result.catch(() => undefined); // whoever awaits it hears of it
     return result;
   }
 
   async pipeline(job: unknown): Promise<SinkResult[]> {
-    const pipeline = readPipeline({ kind: 'job', job });
-    this.#planned(planSteps(pipeline, this.#options.facts));
-    return pipeline.sinks.map((sink) => this.#resultOf(pipeline.steps.find((step) => step.step === sink)!));
+    const { sinks, steps } = this.#plan({ kind: 'job', job });
+    return sinks.map((sink) => this.#resultOf(steps.find(({ step }) => step === sink)!));
   }
 
   /** Steps that no sink read. */
   get unread(): string[] {
     const planned = new Set(this.plans.flatMap((plan) => plan.steps.map(({ step }) => step)));
-    return this.#steps
+    return this.#graph.steps
       .filter(({ step }) => !planned.has(step))
       .map(({ step, verb }) => `${verb}('${step}') was never read: no sink needs its rows, so they are not computed.`);
   }
 
-  #flush(): void {
-    const sinks = this.#pending;
-    this.#pending = [];
-    const names = sinks.map(({ step }) => step);
-    try {
-      const pipeline = readPipeline({
-        kind: 'steps',
-        pipeline: this.#options.name,
-        steps: stepsFor(names, this.#steps),
-        sinks: names,
-        decided: this.#decided,
-      });
-      this.#planned(planSteps(pipeline, this.#options.facts));
-      for (const sink of sinks) sink.resolve(this.#resultOf(this.#steps.find(({ step }) => step === sink.step)!));
-    } catch (error) {
-      for (const sink of sinks) sink.reject(error);
-    }
-  }
-
-  #planned(plan: RunPlan): void {
+  #plan(request: PlanRequest): ReadPipeline {
+    const pipeline = readPipeline(request);
+    const plan = planSteps(pipeline, this.#options.facts);
     this.plans.push(plan);
     for (const { step, handoff } of plan.steps) if (handoff) this.#decided[step] = handoff;
+    return pipeline;
   }
 
   #resultOf(step: StepSpec): SinkResult {
@@ -116,7 +91,7 @@ export async function recordWorkflow<Args extends unknown[], T>(
   args: Args,
   options: RecordOptions,
 ): Promise<RecordedRun<T>> {
-  const run = new RecordingRun({ ...options, name: options.name ?? workflow.name });
+  const run = new RecordingRun(options.name ?? workflow.name, options);
   enterRun(run);
   try {
     const result = await workflow(...args);

@@ -59,7 +59,7 @@ function withScripts(manifest: Manifest): Manifest {
     scripts: { ...SCRIPTS, ...withoutPlaceholder(manifest.scripts) },
     dependencies: { spillway: `^${packageVersion()}`, ...manifest.dependencies },
     devDependencies: {
-      ...Object.fromEntries(TOOLS.map((name) => [name, versions[name] ?? '*'])),
+      ...Object.fromEntries(TOOLS.map((name) => [name, versions[name]!])),
       ...manifest.devDependencies,
     },
   };

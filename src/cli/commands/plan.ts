@@ -1,3 +1,4 @@
+import { ApplicationFailure } from '@temporalio/common';
 import { existsSync, readFileSync } from 'node:fs';
 import { PoolClient } from '../../../activities/pool-client.ts';
 import { planFacts, trinoQueryBytes } from '../../config/plan-facts.ts';
@@ -107,6 +108,9 @@ function withServersOfUp(facts: PlanFacts, { hardware, trino, postgres }: Resolv
 /** A workflow's own error, with what a plan cannot give it. */
 function threw(name: string, args: readonly unknown[], error: unknown): SpillwayError {
   const { message } = error instanceof Error ? error : new Error(String(error));
+  // What our verbs refuse says itself what to do.
+  if (error instanceof ApplicationFailure && error.type === 'InvalidInput')
+    return new SpillwayError('InvalidInput', `${name}: ${message}`, { cause: error });
   return new SpillwayError(
     'InvalidInput',
     args.length === 0

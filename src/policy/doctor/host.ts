@@ -81,9 +81,11 @@ function groups({ cgroups, controllers }: HostReading): Finding {
     : { check, verdict: 'warn', because: `cgroup ${cgroups.version} without the memory controller; ${only}`, mend: 'boot with cgroup_enable=memory' }; // prettier-ignore
 }
 
-function cpuset({ cgroups, controllers }: HostReading): Finding {
+function cpuset({ cgroups, controllers, runtime: found }: HostReading): Finding {
   const check = 'cpuset';
   if (cgroups.version === 'none') return { check, verdict: 'unverified', because: 'no groups can be made here' };
+  if (controllers.cpuset && found.kind !== 'none' && !found.limits.cpuset)
+    return { check, verdict: 'warn', because: `${found.kind} did not bind a container to a core in a trial: containers use all cores`, mend: 'run it as root, or on a host with cpuset delegated to this user' }; // prettier-ignore
   return controllers.cpuset
     ? { check, verdict: 'ok', because: 'containers can be bound to cores' }
     : { check, verdict: 'warn', because: 'the cpuset controller is not delegated: containers use all cores', mend: 'systemctl edit user@.service: [Service] Delegate=cpu cpuset io memory pids' }; // prettier-ignore

@@ -20,7 +20,6 @@ export type TemporalReading =
       answers: true;
       version: string;
       address: string;
-      tls: boolean;
       missingAttributes: readonly string[];
       addAttributes: string;
       unpolled: readonly string[];
@@ -44,11 +43,11 @@ const isLoopback = (host: string): boolean => /^(localhost|127\.|\[?::1)/.test(h
 export function examineTemporal(temporal: TemporalReading): Finding[] {
   if (!temporal.answers)
     return [{ check: 'Temporal', verdict: 'fail', because: temporal.because, mend: 'spillway up' }];
-  const { version, address, tls, missingAttributes, unpolled } = temporal;
+  const { version, address, missingAttributes, unpolled } = temporal;
   return [
     { check: 'Temporal', verdict: 'ok', because: `${version} at ${address}` },
-    tls || isLoopback(address)
-      ? { check: 'Temporal exposure', verdict: 'ok', because: tls ? 'TLS' : 'loopback only' }
+    isLoopback(address)
+      ? { check: 'Temporal exposure', verdict: 'ok', because: 'loopback only' }
       : { check: 'Temporal exposure', verdict: 'warn', because: `${address} is spoken to without TLS or an API key`, mend: 'reach it by a tunnel on loopback, or keep it in a network of its own' }, // prettier-ignore
     missingAttributes.length === 0
       ? { check: 'search attributes', verdict: 'ok', because: 'runs are found by pool, state and step' }

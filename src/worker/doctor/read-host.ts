@@ -8,34 +8,22 @@ import { probeRuntime } from '../../host/container-runtime.ts';
 import { readMachine } from '../../host/machine.ts';
 import type { HostReading } from '../../policy/doctor/host.ts';
 
-/** Where the kernel shows itself; recorded trees stand in for it in tests. */
-export interface KernelRoots {
-  /** @defaultValue '/proc' */
-  proc?: string;
-  /** @defaultValue '/sys' */
-  sys?: string;
-  /** @defaultValue '/etc/passwd' */
-  passwd?: string;
-}
-
 /** Reads what a host has; starts one container that only exits. */
-export async function readHost(config: ResolvedConfig, roots: KernelRoots = {}): Promise<HostReading> {
-  const { proc = '/proc', sys = '/sys', passwd = '/etc/passwd' } = roots;
-  const machine = readMachine({ proc, sys });
-  const cgroup = join(sys, 'fs', 'cgroup');
+export async function readHost(config: ResolvedConfig): Promise<HostReading> {
+  const machine = readMachine();
   const [cgroups, runtime] = await Promise.all([
-    openCgroupTree({ root: cgroup }),
+    openCgroupTree(),
     probeRuntime({ kinds: [config.runtime.kind, config.runtime.kind === 'podman' ? 'docker' : 'podman'] }),
   ]);
   return {
     ramBytes: machine.ramBytes,
     physicalCores: machine.physicalCores,
     cgroups: cgroups.version === 'none' ? cgroups : { version: cgroups.version },
-    controllers: await readControllers(cgroup),
+    controllers: await readControllers('/sys/fs/cgroup'),
     runtime,
-    openFiles: openFiles(proc),
-    selinux: await readSelinux(sys),
-    otherUsers: otherUsers(readOr(passwd, '')),
+    openFiles: openFiles(),
+    selinux: await readSelinux(),
+    otherUsers: otherUsers(readOr('/etc/passwd', '')),
   };
 }
 
@@ -48,13 +36,13 @@ export async function readControllers(cgroup: string): Promise<{ memory: boolean
   return { memory: has('memory'), cpuset: has('cpuset') };
 }
 
-function openFiles(proc: string): number {
-  const found = /^Max open files\s+(\d+|unlimited)/m.exec(readOr(join(proc, 'self', 'limits'), ''))?.[1];
+function openFiles(): number {
+  const found = /^Max open files\s+(\d+|unlimited)/m.exec(readOr('/proc/self/limits', ''))?.[1];
   return found === undefined || found === 'unlimited' ? Number.MAX_SAFE_INTEGER : Number(found);
 }
 
-async function readSelinux(sys: string): Promise<HostReading['selinux']> {
-  const text = await readFile(join(sys, 'fs', 'selinux', 'enforce'), 'utf8').catch(() => undefined);
+async function readSelinux(): Promise<HostReading['selinux']> {
+  const text = await readFile('/sys/fs/selinux/enforce', 'utf8').catch(() => undefined);
   return text === undefined ? 'absent' : text.trim() === '1' ? 'enforcing' : 'permissive';
 }
 

@@ -29,7 +29,6 @@ export async function readTemporal({ temporal, pool }: ResolvedConfig): Promise<
         answers: true,
         version: serverVersion ?? 'unknown',
         address: temporal.address,
-        tls: false,
         missingAttributes: missing,
         addAttributes: addSearchAttributes(missing, temporal.namespace),
         unpolled: queues.filter(({ pollers }) => pollers.length === 0).map(({ queue }) => queue),

@@ -7,11 +7,12 @@ import { resolveHardware } from '../../../src/config/resolve-hardware.ts';
 import type { ResolvedHardware } from '../../../src/config/resolved.ts';
 import { PINS, SEARCH_ATTRIBUTES } from '../../../src/provision/pins.ts';
 import { GiB, MiB } from '../../../src/policy/sizes.ts';
-import { mebibytes, renderCompose } from '../../../src/render/compose.ts';
+import { renderCompose } from '../../../src/render/compose.ts';
 import { renderPostgres } from '../../../src/render/postgres.ts';
 import { renderQuadlet } from '../../../src/render/quadlet.ts';
 import { renderAll } from '../../../src/render/render-all.ts';
 import { containerTrino, services } from '../../../src/render/services.ts';
+import { containerSize } from '../../../src/render/settings-text.ts';
 import { renderSystemd } from '../../../src/render/systemd.ts';
 import type { TrinoPlace } from '../../../src/render/trino.ts';
 import { jvmOptions, renderTrino } from '../../../src/render/trino.ts';
@@ -158,7 +159,7 @@ describe.each<[string, ResolvedHardware]>([
 
   test('holds each container to its memory, without swap, in every kind of file', () => {
     for (const { name: service, memoryBytes } of services(hardware, IMAGES, './trino')) {
-      const limit = mebibytes(memoryBytes);
+      const limit = containerSize(memoryBytes);
       expect(files['docker-compose.yml']).toContain(`mem_limit: ${limit}\n    memswap_limit: ${limit}\n`);
       expect(files['podman-compose.yml']).toContain(`--podman-run-args=--memory-swap=${limit} up -d ${service}\n`);
       expect(files[`quadlet/spillway-${service}.container`]).toContain(`--memory=${limit} --memory-swap=${limit}`);
