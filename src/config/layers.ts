@@ -27,13 +27,15 @@ export function fileLayer(content: unknown, source: string): CheckedLayer {
   return checkLayer(content, () => ({ origin: 'file', source }));
 }
 
-/** Reads `SPILLWAY_…`, and `TEMPORAL_ADDRESS` and `TEMPORAL_NAMESPACE` as Temporal's own tools do. */
+/** Reads `SPILLWAY_…`, and of `TEMPORAL_…` what names a server and a profile, as Temporal's own tools do. */
 export function environmentLayer(env: Readonly<Record<string, string | undefined>>): CheckedLayer {
   const sources = new Map<string, string>();
   const set = new Map<string, string>();
   const names = new Map([
     ['TEMPORAL_ADDRESS', 'temporal.address'],
     ['TEMPORAL_NAMESPACE', 'temporal.namespace'],
+    ['TEMPORAL_PROFILE', 'temporal.profile'],
+    ['TEMPORAL_CONFIG_FILE', 'temporal.configFile'],
     ...settable().map(({ key }): [string, string] => [environmentName(key), key.replace('*', 'default')]),
   ]);
   for (const [name, key] of names) {

@@ -7,7 +7,7 @@ import { findConfigFile, loadConfigFile } from './find-file.ts';
 import { machineOf, type HardwareProfile } from './hardware-profiles.ts';
 import type { HostFacts } from './host-facts.ts';
 import { readHostFacts } from './host-facts.ts';
-import type { CheckedLayer, Layer } from './layers.ts';
+import type { CheckedLayer, Layer, SetValue } from './layers.ts';
 import { environmentLayer, fileLayer, flagLayer, mergeLayers } from './layers.ts';
 import { HARDWARE_KEYS, overrideHardware } from './override-hardware.ts';
 import type { SomeParts } from './parts-file.ts';
@@ -16,6 +16,7 @@ import { resolveHardware } from './resolve-hardware.ts';
 import type { Origin, ResolvedConfig, ResolvedPostgres, ResolvedSecret, ResolvedTrino } from './resolved.ts';
 import { ruleProblems } from './rules.ts';
 import { parseScale } from './schema.ts';
+import { readTemporalProfile, type TemporalAccess } from './temporal-access.ts';
 
 export interface LoadOptions {
   /** Where the search for a file starts. */
@@ -47,8 +48,12 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
     environmentLayer(env),
     flagLayer(flagged),
   ];
-  const set = mergeLayers(checked.map(({ values }) => values));
+  const asSet = mergeLayers(checked.map(({ values }) => values));
   const problems = checked.flatMap((layer) => layer.problems);
+  // A relative path of the file stands against the file; of the environment or a flag, against the working directory.
+  const pathOf = (key: string, value: string): string => resolve(asSet.get(key)?.origin === 'file' ? root : cwd, value);
+  const temporal = temporalProfile(asSet, pathOf, env, problems);
+  const set = mergeLayers([temporal.layer, asSet]);
   const origins: Record<string, Origin> = {};
   for (const [key, { origin }] of set) origins[key] = origin;
   const textOf = (key: string): string | undefined => set.get(key)?.value as string | undefined;
@@ -59,8 +64,6 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
     origins[key] = found?.[0] ?? 'default';
     return found?.[1] ?? '';
   };
-  // A relative path of the file stands against the file; of the environment or a flag, against the working directory.
-  const pathOf = (key: string, value: string): string => resolve(set.get(key)?.origin === 'file' ? root : cwd, value);
 
   const profile = orElse('hardware', ['default', 'auto']) as HardwareProfile;
   const divisor = parseScale(orElse('scale', ['default', '1/1'])) ?? 1;
@@ -114,6 +117,9 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
       address: orElse('temporal.address', ['provisioned', parts?.temporal?.address], ['default', '127.0.0.1:7233']),
       namespace: orElse('temporal.namespace', ['provisioned', parts?.temporal?.namespace], ['default', 'default']),
       ...(ui === undefined || ui === '' ? {} : { ui }),
+      ...temporal.asked,
+      // Keys and certificates are for the server that somebody named, not for the one that `spillway up` started.
+      ...(temporal.access !== undefined && set.has('temporal.address') && { access: temporal.access }),
     },
     hardware,
     serversHere,
@@ -136,6 +142,55 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
 /** Where caches of this user lie, by the usual convention. */
 function cacheHome(env: LoadOptions['env']): string {
   return env['XDG_CACHE_HOME'] ?? join(env['HOME'] ?? '/', '.cache');
+}
+
+interface AskedProfile {
+  layer: Layer;
+  asked: Pick<ResolvedConfig['temporal'], 'profile' | 'configFile'>;
+  access?: TemporalAccess;
+}
+
+/** What the Temporal profile sets, as the lowest of the layers that people write. */
+function temporalProfile(
+  set: Layer,
+  pathOf: (key: string, value: string) => string,
+  env: LoadOptions['env'],
+  problems: string[],
+): AskedProfile {
+  const profile = set.get('temporal.profile');
+  const file = set.get('temporal.configFile');
+  const configFile = file && pathOf('temporal.configFile', file.value as string);
+  const asked = {
+    ...(profile && { profile: profile.value as string }),
+    ...(configFile !== undefined && { configFile }),
+  };
+  const nothing: AskedProfile = { layer: new Map(), asked };
+  if (configFile !== undefined && !existsSync(configFile)) {
+    problems.push(
+      `temporal.configFile must be a file that exists, got ${file?.value as string} (${file?.source}). Looked for ${configFile}.`,
+    );
+    return nothing;
+  }
+  try {
+    const read = readTemporalProfile({ ...asked, env });
+    const name = asked.profile ?? 'default';
+    if ((profile ?? file) && read.address === undefined && !set.has('temporal.address')) {
+      problems.push(
+        `temporal.profile must name a server, got ${name} without address (${(profile ?? file)?.source}). Give the profile an address, or set temporal.address.`,
+      );
+    }
+    const origin = { origin: 'file', source: `Temporal profile ${name}` } as const;
+    const layer = new Map<string, SetValue>();
+    if (read.address !== undefined) layer.set('temporal.address', { value: read.address, ...origin });
+    if (read.namespace !== undefined) layer.set('temporal.namespace', { value: read.namespace, ...origin });
+    return { layer, asked, ...(read.access && { access: read.access }) };
+  } catch (error) {
+    const key = profile ? 'temporal.profile' : file ? 'temporal.configFile' : 'TEMPORAL_TLS_…';
+    problems.push(
+      `${key} cannot be used${profile ? `, got ${profile.value as string} (${profile.source})` : ''}: ${(error as Error).message}.`,
+    );
+    return nothing;
+  }
 }
 
 function trinos(

@@ -59,6 +59,13 @@ export interface SpillwayOptions {
     address?: string;
     /** @defaultValue 'default' */
     namespace?: string;
+    /**
+     * Profile of `temporal.toml`, as Temporal's own tools know it: address, namespace, TLS, API key. Address and namespace set here stand above it.
+     * @defaultValue none; `default` when `configFile` is set
+     */
+    profile?: string;
+    /** That file. @defaultValue where Temporal's own tools look for it, such as `~/.config/temporalio/temporal.toml` */
+    configFile?: string;
     /** Address of the UI, for links. */
     ui?: string;
     /** `pool`: the memory of the Temporal that `spillway up` started is a standing charge of the pool. @defaultValue 'system' */

@@ -1,3 +1,4 @@
+import type { TLSConfig } from '@temporalio/client';
 import type { HardwareProfile } from './hardware-profiles.ts';
 import type { ServersHere } from './system-share.ts';
 
@@ -77,6 +78,21 @@ export interface ResolvedPostgres {
   readonly password?: ResolvedSecret;
 }
 
+export interface ResolvedTemporal {
+  readonly address: string;
+  readonly namespace: string;
+  readonly ui?: string;
+  /** Profile and file that were asked for. */
+  readonly profile?: string;
+  readonly configFile?: string;
+  /** What the server asks of its clients. Holds secrets: never printed, never in a history. Absent for a server that asks for nothing. */
+  readonly access?: {
+    readonly apiKey?: string;
+    readonly tls?: boolean | TLSConfig;
+    readonly metadata?: Readonly<Record<string, string>>;
+  };
+}
+
 /** The configuration in force. Nothing past `src/config` reads `process.env`. */
 export interface ResolvedConfig {
   /** Directory that relative paths of the file stand against. */
@@ -85,7 +101,7 @@ export interface ResolvedConfig {
   readonly file?: string;
   readonly home: string;
   readonly pool: { readonly name: string; readonly hostLock: string };
-  readonly temporal: { readonly address: string; readonly namespace: string; readonly ui?: string };
+  readonly temporal: ResolvedTemporal;
   readonly hardware: ResolvedHardware;
   /** Servers that are this host's, as nobody configured them elsewhere. */
   readonly serversHere: ServersHere;

@@ -87,6 +87,8 @@ export const SCHEMA = z.strictObject({
         .regex(/^[^\s/:]+:\d{1,5}$|^\[[0-9a-f:]+\]:\d{1,5}$/i, { error: 'must be host:port' })
         .optional(),
       namespace: text.optional(),
+      profile: text.optional(),
+      configFile: text.optional(),
       ui: url(['http:', 'https:']).optional(),
       chargeTo: oneOf(CHARGE_TO).optional(),
     })

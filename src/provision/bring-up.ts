@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { ResolvedHardware } from '../config/resolved.ts';
+import type { ResolvedHardware, ResolvedTemporal } from '../config/resolved.ts';
 import { SpillwayError } from '../contracts/errors.ts';
 import type { PartName, Parts } from '../contracts/parts.ts';
 import { PART_NAMES } from '../contracts/parts.ts';
@@ -30,7 +30,7 @@ import { trinoServer } from './trino-server.ts';
 
 /** Parts that somebody else runs; they are looked at, never started. */
 export interface ConfiguredParts {
-  readonly temporal?: { readonly address: string; readonly ui?: string; readonly namespace: string };
+  readonly temporal?: Pick<ResolvedTemporal, 'address' | 'namespace' | 'ui' | 'access'>;
   readonly trino?: { readonly url: string; readonly lakeRoot: string };
   readonly postgres?: { readonly url: string; readonly password?: string };
   readonly image?: Omit<Parts['image'], 'found'>;
@@ -139,9 +139,9 @@ async function temporal({
   configured,
   namespace = 'default',
 }: PartOrder): Promise<Parts['temporal']> {
-  const given = configured?.temporal;
-  if (given) {
-    const version = await probeTemporal(given.address, given.namespace);
+  if (configured?.temporal) {
+    const { access, ...given } = configured.temporal; // the parts file must not hold a key
+    const version = await probeTemporal(given.address, given.namespace, access);
     report({ part: 'temporal', what: 'found', text: `Temporal ${version} at ${given.address}, as configured` });
     return { ui: '', ...given, version, found: 'configured' };
   }

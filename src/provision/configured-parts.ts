@@ -11,9 +11,11 @@ export function configuredParts(config: ResolvedConfig, read: (secret: ResolvedS
   };
   const trino = config.trino['default'];
   const postgres = config.postgres['default'];
-  const { address, namespace, ui } = config.temporal;
+  const { address, namespace, ui, access } = config.temporal;
   return {
-    ...(named('temporal.address') ? { temporal: { address, namespace, ...(ui === undefined ? {} : { ui }) } } : {}),
+    ...(named('temporal.address')
+      ? { temporal: { address, namespace, ...(ui === undefined ? {} : { ui }), ...(access && { access }) } }
+      : {}),
     ...(trino && named('trino.default.url') ? { trino: { url: trino.url, lakeRoot: trino.lakeRoot } } : {}),
     ...(postgres && named('postgres.default.url')
       ? { postgres: { url: postgres.url, ...(postgres.password ? { password: read(postgres.password) } : {}) } }

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { ResolvedTemporal } from '../config/resolved.ts';
 import type { Environment } from './command.ts';
 import { PINS, SEARCH_ATTRIBUTES } from './pins.ts';
 import type { Places } from './places.ts';
@@ -51,10 +52,14 @@ export function temporalPlan(places: Places, cli: TemporalCli, namespace: string
 }
 
 /** Version of the server when it knows the namespace; rejects otherwise. */
-export async function probeTemporal(address: string, namespace: string): Promise<string> {
+export async function probeTemporal(
+  address: string,
+  namespace: string,
+  access: ResolvedTemporal['access'] = {},
+): Promise<string> {
   // Loaded when needed: gRPC takes a third of a second to load, and `spillway down` has no use for it.
   const { Connection } = await import('@temporalio/client');
-  const connection = await Connection.connect({ address, connectTimeout: '3 seconds' });
+  const connection = await Connection.connect({ address, connectTimeout: '3 seconds', ...access });
   try {
     return await connection.withDeadline(Date.now() + 3_000, async () => {
       const [info] = await Promise.all([

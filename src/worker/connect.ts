@@ -1,41 +1,57 @@
 import { Client, Connection } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
-import type { ResolvedConfig } from '../config/resolved.ts';
+import type { ResolvedTemporal } from '../config/resolved.ts';
 import { SpillwayError } from '../contracts/errors.ts';
 import { probeTcp } from '../host/tcp-probe.ts';
 
 const CONNECT_MS = 4_000;
 
-/** gRPC goes on trying a refused address until its time is over; this one hears of it at once. */
-const listens = ({ address }: ResolvedConfig['temporal']): Promise<void> => probeTcp(address, CONNECT_MS);
-
-/** One line that says that Temporal is not there, and what to do. */
-const unreachable = (address: string, cause: unknown): SpillwayError =>
-  new SpillwayError(
-    'EngineUnreachable',
-    `Temporal at ${address} does not answer. Start it with \`spillway up\`, or set temporal.address.`,
-    { cause },
-  );
-
 /** A client for starting and watching runs. @throws SpillwayError `EngineUnreachable` */
-export async function connect(
-  temporal: ResolvedConfig['temporal'],
-): Promise<{ client: Client; connection: Connection }> {
-  try {
-    await listens(temporal);
-    const connection = await Connection.connect({ address: temporal.address, connectTimeout: CONNECT_MS });
-    return { connection, client: new Client({ connection, namespace: temporal.namespace }) };
-  } catch (error) {
-    throw unreachable(temporal.address, error);
-  }
+export async function connect(temporal: ResolvedTemporal): Promise<{ client: Client; connection: Connection }> {
+  const connection = await reach(temporal, () =>
+    Connection.connect({ address: temporal.address, connectTimeout: CONNECT_MS, ...temporal.access }),
+  );
+  return { connection, client: new Client({ connection, namespace: temporal.namespace }) };
 }
 
 /** The connection that Workers poll on. @throws SpillwayError `EngineUnreachable` */
-export async function connectWorkers(temporal: ResolvedConfig['temporal']): Promise<NativeConnection> {
+export const connectWorkers = (temporal: ResolvedTemporal): Promise<NativeConnection> =>
+  reach(temporal, () => NativeConnection.connect({ address: temporal.address, ...temporal.access }));
+
+/** gRPC goes on trying a refused address until its time is over; the probe hears of it at once, and tells a silent server from a strict one. */
+async function reach<T>(temporal: ResolvedTemporal, open: () => Promise<T>): Promise<T> {
+  const { address } = temporal;
   try {
-    await listens(temporal);
-    return await NativeConnection.connect({ address: temporal.address });
-  } catch (error) {
-    throw unreachable(temporal.address, error);
+    await probeTcp(address, CONNECT_MS);
+  } catch (cause) {
+    throw new SpillwayError(
+      'EngineUnreachable',
+      `Temporal at ${address} does not answer. Start it with \`spillway up\`, or set temporal.address.`,
+      { cause },
+    );
   }
+  try {
+    return await open();
+  } catch (cause) {
+    throw new SpillwayError(
+      'EngineUnreachable',
+      `Temporal at ${address} listens, but does not let us in ${using(temporal)}: ${reasonOf(cause)}. Check temporal.profile: TLS, certificates and API key.`,
+      { cause },
+    );
+  }
+}
+
+/** gRPC wraps what the server said. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? reasonOf(error.cause) : error.message.split('\n')[0]!.replace(/\.$/, '');
+}
+
+function using({ profile, access }: ResolvedTemporal): string {
+  const means = [
+    access?.tls ? 'TLS' : 'plain text',
+    ...(typeof access?.tls === 'object' && access.tls.clientCertPair ? ['a client certificate'] : []),
+    ...(access?.apiKey === undefined ? [] : ['an API key']),
+  ];
+  return `with ${means.join(', ')}${profile === undefined ? '' : ` (profile ${profile})`}`;
 }

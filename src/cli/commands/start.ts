@@ -90,10 +90,17 @@ async function startThroughCli(
     ...(input === undefined ? [] : ['--input', input]),
     ...['--static-summary', summary],
     ...['--address', config.temporal.address, '--namespace', config.temporal.namespace],
+    ...profileFlags(config),
   ];
   output.err(`$ temporal ${args.map((arg) => (/[\s{}"]/.test(arg) ? `'${arg}'` : arg)).join(' ')}`);
   await execa(cli.path, args);
 }
+
+/** Temporal's own command line reads certificates and keys where we do. */
+const profileFlags = ({ temporal: { profile, configFile } }: ResolvedConfig): string[] => [
+  ...(profile === undefined ? [] : ['--profile', profile]),
+  ...(configFile === undefined ? [] : ['--config-file', configFile]),
+];
 
 async function firstRows(config: ResolvedConfig, readSecret: SecretReader): Promise<string> {
   const { url, password } = config.postgres['default']!;

@@ -20,6 +20,8 @@ export type TemporalReading =
       answers: true;
       version: string;
       address: string;
+      /** Whether it is spoken to over TLS. */
+      tls: boolean;
       missingAttributes: readonly string[];
       addAttributes: string;
       unpolled: readonly string[];
@@ -43,12 +45,14 @@ const isLoopback = (host: string): boolean => /^(localhost|127\.|\[?::1)/.test(h
 export function examineTemporal(temporal: TemporalReading): Finding[] {
   if (!temporal.answers)
     return [{ check: 'Temporal', verdict: 'fail', because: temporal.because, mend: 'spillway up' }];
-  const { version, address, missingAttributes, unpolled } = temporal;
+  const { version, address, tls, missingAttributes, unpolled } = temporal;
   return [
     { check: 'Temporal', verdict: 'ok', because: `${version} at ${address}` },
-    isLoopback(address)
+    tls
+      ? { check: 'Temporal exposure', verdict: 'ok', because: 'TLS' }
+      : isLoopback(address)
       ? { check: 'Temporal exposure', verdict: 'ok', because: 'loopback only' }
-      : { check: 'Temporal exposure', verdict: 'warn', because: `${address} is spoken to without TLS or an API key`, mend: 'reach it by a tunnel on loopback, or keep it in a network of its own' }, // prettier-ignore
+      : { check: 'Temporal exposure', verdict: 'warn', because: `${address} is spoken to without TLS or an API key`, mend: 'name a Temporal profile with TLS in temporal.profile' }, // prettier-ignore
     missingAttributes.length === 0
       ? { check: 'search attributes', verdict: 'ok', because: 'runs are found by pool, state and step' }
       : { check: 'search attributes', verdict: 'warn', because: `${missingAttributes.join(', ')} missing: runs carry none`, mend: temporal.addAttributes }, // prettier-ignore

@@ -29,6 +29,7 @@ export async function readTemporal({ temporal, pool }: ResolvedConfig): Promise<
         answers: true,
         version: serverVersion ?? 'unknown',
         address: temporal.address,
+        tls: Boolean(temporal.access?.tls),
         missingAttributes: missing,
         addAttributes: addSearchAttributes(missing, temporal.namespace),
         unpolled: queues.filter(({ pollers }) => pollers.length === 0).map(({ queue }) => queue),

@@ -127,6 +127,7 @@ describe('servers', () => {
     answers: true,
     version: '1.31',
     address: '127.0.0.1:7233',
+    tls: false,
     missingAttributes: [],
     addAttributes: 'temporal operator …',
     unpolled: [],
@@ -143,6 +144,7 @@ describe('servers', () => {
       { ...TEMPORAL, address: 'temporal.internal:7233' },
       [/^Temporal exposure: warn: temporal.internal:7233 is spoken to without TLS/],
     ],
+    ['a Temporal on the network with TLS', { ...TEMPORAL, address: 'temporal.internal:7233', tls: true }, []],
     [
       'missing search attributes',
       { ...TEMPORAL, missingAttributes: ['SpillwayPool'] },
