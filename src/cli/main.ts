@@ -6,21 +6,10 @@ import type { ResolvedConfig } from '../config/resolved.ts';
 import { readSecret } from '../config/secrets.ts';
 import { SpillwayError } from '../contracts/errors.ts';
 import { packageVersion } from '../provision/package-root.ts';
-import { devCommand } from './commands/dev.ts';
-import { doctorCommand } from './commands/doctor.ts';
-import { downCommand } from './commands/down.ts';
-import { initCommand } from './commands/init.ts';
-import { planCommand } from './commands/plan.ts';
-import { poolCommand } from './commands/pool.ts';
-import { renderCommand } from './commands/render.ts';
-import { runCommand } from './commands/run.ts';
-import { startCommand } from './commands/start.ts';
-import { statusCommand } from './commands/status.ts';
-import { upCommand } from './commands/up.ts';
-import { workerCommand } from './commands/worker.ts';
 import { Exit, exitCodeOf } from './exit.ts';
 import { type Output, terminal } from './output.ts';
 
+// Commands are loaded when they are called: gRPC and engines take a second to load.
 type Flags = Record<string, string | boolean | undefined>;
 
 /** Runs one command line; answers its exit code. */
@@ -62,7 +51,7 @@ function buildProgram(
     name: string,
     description: string,
     act: (config: ResolvedConfig, flags: Flags, args: string[]) => Promise<Exit> | Exit,
-    machine: NonNullable<LoadOptions['machine']> = 'here',
+    load: Pick<LoadOptions, 'machine' | 'fromSources'> = {},
   ): Command => {
     const built = program.command(name).description(description).exitOverride();
     built.option('--config <file>', 'configuration file (default: the nearest spillway.config.*)');
@@ -75,12 +64,18 @@ function buildProgram(
     return built.action(async (...given: unknown[]) => {
       const self = given.at(-1) as Command;
       const flags = self.opts<Flags>();
-      done(await act(await configOf(flags, machine), flags, self.args));
+      done(
+        await act(
+          await configOf(flags, { ...load, fromSources: load.fromSources === true || flags['fromSources'] === true }),
+          flags,
+          self.args,
+        ),
+      );
     });
   };
 
-  command('up', 'find, fetch and start Temporal, Trino, PostgreSQL and the DataFusion image', (config, flags) =>
-    upCommand(
+  command('up', 'find, fetch and start Temporal, Trino, PostgreSQL and the DataFusion image', async (config, flags) =>
+    (await import('./commands/up.ts')).upCommand(
       config,
       secretReader(config),
       { systemPackages: flags['systemPackages'] !== false, json: flags['json'] === true },
@@ -89,19 +84,26 @@ function buildProgram(
   )
     .option('--no-system-packages', 'never install system packages')
     .option('--json', 'answer as JSON');
-  command('down', 'stop what `spillway up` started', (config) => downCommand(config, output));
-  command('status', 'where everything is, and whether it answers', (config, flags) =>
-    statusCommand(config, { json: flags['json'] === true }, output),
-  ).option('--json', 'answer as JSON');
-  command('doctor', 'check this host and every part, and say what mends what is wrong', (config, flags) =>
-    doctorCommand(config, secretReader(config), { json: flags['json'] === true }, output),
-  ).option('--json', 'answer as JSON');
-  command('worker', 'run steps and workflows of this host', (config) =>
-    workerCommand(config, secretReader(config), output),
+  command('down', 'stop what `spillway up` started', async (config) =>
+    (await import('./commands/down.ts')).downCommand(config, output),
   );
-  command('run <what>', 'start a job file or a workflow, and follow it to its end', (config, flags, [what]) => {
+  command('status', 'where everything is, and whether it answers', async (config, flags) =>
+    (await import('./commands/status.ts')).statusCommand(config, { json: flags['json'] === true }, output),
+  ).option('--json', 'answer as JSON');
+  command('doctor', 'check this host and every part, and say what mends what is wrong', async (config, flags) =>
+    (await import('./commands/doctor.ts')).doctorCommand(
+      config,
+      secretReader(config),
+      { json: flags['json'] === true },
+      output,
+    ),
+  ).option('--json', 'answer as JSON');
+  command('worker', 'run steps and workflows of this host', async (config) =>
+    (await import('./commands/worker.ts')).workerCommand(config, secretReader(config), output),
+  ).option('--from-sources', 'build the workflows even where a `bundle` is configured');
+  command('run <what>', 'start a job file or a workflow, and follow it to its end', async (config, flags, [what]) => {
     process.once('SIGINT', () => interrupt.abort());
-    return runCommand(
+    return (await import('./commands/run.ts')).runCommand(
       config,
       {
         what: what!,
@@ -119,8 +121,8 @@ function buildProgram(
   command(
     'plan <what>',
     'what a job file or a workflow would be lent and why, with its statements; nothing runs',
-    (config, flags, [what]) =>
-      planCommand(
+    async (config, flags, [what]) =>
+      (await import('./commands/plan.ts')).planCommand(
         config,
         {
           what: what!,
@@ -132,22 +134,27 @@ function buildProgram(
   )
     .option('--input <json>', 'input of a workflow')
     .option('--json', 'answer as JSON');
-  command('pool', 'who holds and who waits, in bytes', (config, flags) =>
-    poolCommand(config, { json: flags['json'] === true }, output),
+  command('pool', 'who holds and who waits, in bytes', async (config, flags) =>
+    (await import('./commands/pool.ts')).poolCommand(config, { json: flags['json'] === true }, output),
   ).option('--json', 'answer as JSON');
   command(
     'render',
     'write settings, compose files and units of a hardware profile, for its machine',
-    (config, flags) => renderCommand(config, { out: String(flags['out']), json: flags['json'] === true }, output),
-    'profile',
+    async (config, flags) =>
+      (await import('./commands/render.ts')).renderCommand(
+        config,
+        { out: String(flags['out']), json: flags['json'] === true },
+        output,
+      ),
+    { machine: 'profile' },
   )
     .requiredOption('--out <dir>', 'folder to write to')
     .option('--json', 'answer as JSON');
   command(
     'start [workflow]',
     'bring everything up, run a workflow (the example by default) through the Temporal command line, and show what came of it',
-    (config, flags, [workflow]) =>
-      startCommand(
+    async (config, flags, [workflow]) =>
+      (await import('./commands/start.ts')).startCommand(
         config,
         secretReader(config),
         {
@@ -157,21 +164,33 @@ function buildProgram(
             : {
                 workflow: { name: workflow, ...inputOf(flags) },
               }),
-          reload: () => configOf(flags, 'here'),
+          reload: () => configOf(flags, {}),
         },
         output,
       ),
   )
     .option('--input <json>', 'input of the workflow')
     .option('--no-system-packages', 'never install system packages');
-  command('dev', 'run a worker, and another one after each edit of the project', (config) =>
-    devCommand(config, argv.slice(1), output),
+  command(
+    'bundle',
+    'build the workflows ahead, for workers that start without a build',
+    async (config, flags) =>
+      (await import('./commands/bundle.ts')).bundleCommand(config, { out: String(flags['out']) }, output),
+    { fromSources: true },
+  ).requiredOption('--out <file>', 'file to write; name it in the configuration as `bundle`');
+  command(
+    'dev',
+    'run a worker, and another one after each edit of the project',
+    async (config) => (await import('./commands/dev.ts')).devCommand(config, argv.slice(1), output),
+    { fromSources: true },
   );
   program
     .command('init [directory]')
     .description('write a project that runs: configuration, one workflow, a test')
     .exitOverride()
-    .action((directory: string | undefined) => done(initCommand({ directory: directory ?? '.' }, output)));
+    .action(async (directory: string | undefined) =>
+      done((await import('./commands/init.ts')).initCommand({ directory: directory ?? '.' }, output)),
+    );
   return program;
 }
 
@@ -179,7 +198,7 @@ function buildProgram(
 const inputOf = (flags: Flags): { input?: string } =>
   typeof flags['input'] === 'string' ? { input: flags['input'] } : {};
 
-async function configOf(flags: Flags, machine: NonNullable<LoadOptions['machine']>): Promise<ResolvedConfig> {
+async function configOf(flags: Flags, load: Pick<LoadOptions, 'machine' | 'fromSources'>): Promise<ResolvedConfig> {
   const texts: Record<string, string | undefined> = {};
   if (typeof flags['config'] === 'string') texts['config'] = flags['config'];
   for (const { key } of KNOWN_KEYS) {
@@ -190,7 +209,7 @@ async function configOf(flags: Flags, machine: NonNullable<LoadOptions['machine'
     const value = flags[name];
     if (typeof value === 'string') texts[flag] = value;
   }
-  return loadConfig({ cwd: process.cwd(), env: process.env, flags: texts, machine });
+  return loadConfig({ cwd: process.cwd(), env: process.env, flags: texts, ...load });
 }
 
 const secretReader = (config: ResolvedConfig) => (secret: Parameters<typeof readSecret>[0]) =>

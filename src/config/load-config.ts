@@ -28,6 +28,8 @@ export interface LoadOptions {
   readonly facts?: HostFacts;
   /** `profile`: judge against the machine that the profile is named after, to render its files elsewhere. @defaultValue 'here' */
   readonly machine?: 'here' | 'profile';
+  /** Workflows are built from their sources: a bundle need not be there, and is not used. @defaultValue false */
+  readonly fromSources?: boolean;
 }
 
 /**
@@ -92,13 +94,20 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
   problems.push(
     ...ruleProblems({ hardware, set, freeDiskBytes: facts.freeDiskBytes, residentTrinos, here: serversHere }),
   );
-  const workflows = textOf('workflows');
-  const workflowsPath = workflows === undefined ? undefined : pathOf('workflows', workflows);
-  if (workflowsPath !== undefined && !existsSync(workflowsPath)) {
-    problems.push(
-      `workflows must be a file that exists, got ${workflows} (${set.get('workflows')?.source}). Looked for ${workflowsPath}.`,
-    );
-  }
+  const fileOf = (key: 'workflows' | 'bundle', otherwise: string): string | undefined => {
+    const value = textOf(key);
+    if (value === undefined) return undefined;
+    const path = pathOf(key, value);
+    if (!existsSync(path)) {
+      problems.push(
+        `${key} must be a file that exists, got ${value} (${set.get(key)?.source}). Looked for ${path}.${otherwise}`,
+      );
+    }
+    return path;
+  };
+  const workflows = fileOf('workflows', '');
+  const bundle =
+    options.fromSources === true ? undefined : fileOf('bundle', ' Write it with `spillway bundle --out FILE`.');
   if (problems.length > 0) throw new SpillwayError('InvalidInput', problems.join('\n'), { details: { problems } });
 
   const ui = textOf('temporal.ui') ?? (set.has('temporal.address') ? undefined : parts?.temporal?.ui);
@@ -132,7 +141,8 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
     },
     trino,
     postgres,
-    ...(workflowsPath === undefined ? {} : { workflows: workflowsPath }),
+    ...(workflows === undefined ? {} : { workflows }),
+    ...(bundle === undefined ? {} : { bundle }),
     drainMs: parseDurationMs(orElse('worker.drain', ['default', '30s'])) ?? 30_000,
     origins,
     because,

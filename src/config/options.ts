@@ -85,6 +85,8 @@ export interface SpillwayOptions {
   };
   /** Module that exports your workflows, relative to this file. */
   workflows?: string;
+  /** File that `spillway bundle` wrote of them: the worker starts from it and builds nothing. @defaultValue none: built at each start */
+  bundle?: string;
   light?: {
     /** Light steps at a time. @defaultValue 4; `epyc-768`: 8 */
     slots?: number;

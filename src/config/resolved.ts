@@ -111,6 +111,8 @@ export interface ResolvedConfig {
   readonly postgres: Readonly<Record<string, ResolvedPostgres>>;
   /** Module that exports the user's workflows; absent when only `eltPipeline` is used. */
   readonly workflows?: string;
+  /** Workflows that were built ahead; absent when the worker builds them. */
+  readonly bundle?: string;
   readonly drainMs: number;
   /** Dotted key → where its value came from. */
   readonly origins: Readonly<Record<string, Origin>>;

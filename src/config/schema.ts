@@ -103,6 +103,7 @@ export const SCHEMA = z.strictObject({
     })
     .optional(),
   workflows: text.optional(),
+  bundle: text.optional(),
   light: z.strictObject({ slots: count(1, 1000).optional(), stepBytes: size.optional() }).optional(),
   worker: z.strictObject({ baseline: size.optional(), drain: duration.optional() }).optional(),
   engines: z

@@ -6,8 +6,10 @@ import type { WorkflowBundle } from '@temporalio/worker';
 import { execa } from 'execa';
 import type { ResolvedConfig } from '../config/resolved.ts';
 import { SpillwayError } from '../contracts/errors.ts';
+import { packageVersion } from '../provision/package-root.ts';
 import type { BundleAnswer, BundleOrder } from './bundle-order.ts';
 import { writeBundleEntry } from './bundle-entry.ts';
+import { type BuiltWith, readBuilt, writeBuilt } from './built-bundle.ts';
 import { packageFiles } from './package-files.ts';
 
 /** The pool's own bundle: users' code never gets into it. Kept in the home, named by the content of all that goes into it. */
@@ -18,8 +20,27 @@ export async function bundlePool(config: ResolvedConfig): Promise<WorkflowBundle
   return { code: readFileSync(kept, 'utf8') };
 }
 
-/** The user's workflows with ours beside them. @throws SpillwayError `InvalidInput` when they cannot be bundled */
-export async function bundleWorkflows(config: ResolvedConfig): Promise<WorkflowBundle> {
+/**
+ * The user's workflows with ours beside them: what was built ahead, or built now.
+ * @throws SpillwayError `InvalidInput` when they cannot be bundled, or were built ahead by another release
+ */
+export const bundleWorkflows = async (config: ResolvedConfig): Promise<WorkflowBundle> =>
+  config.bundle === undefined ? buildWorkflows(config) : readBuilt(config.bundle, builtWith());
+
+/** Builds the workflows into a file for {@link bundleWorkflows} of other processes. */
+export async function buildAhead(config: ResolvedConfig, writeTo: string): Promise<void> {
+  const { code } = await buildWorkflows(config);
+  writeBuilt(writeTo, code, builtWith());
+}
+
+/** What both sides of a bundle must agree on. */
+function builtWith(): BuiltWith {
+  const { resolve } = createRequire(import.meta.url);
+  const manifest = JSON.parse(readFileSync(resolve('@temporalio/worker/package.json'), 'utf8')) as { version: string };
+  return { spillway: packageVersion(), temporal: manifest.version };
+}
+
+async function buildWorkflows(config: ResolvedConfig): Promise<{ code: string }> {
   const folder = bundleFolder(config);
   const entry = writeBundleEntry(folder, {
     ...(config.workflows === undefined ? {} : { workflows: config.workflows }),

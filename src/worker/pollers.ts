@@ -27,6 +27,11 @@ export class Pollers {
 
   /** Starts to poll a queue. */
   async poll(taskQueue: string, options: Omit<WorkerOptions, 'taskQueue'>): Promise<void> {
+    (await this.prepare(taskQueue, options))();
+  }
+
+  /** Loads what a queue's Worker needs, which may take a while; polls it when the answer is called. */
+  async prepare(taskQueue: string, options: Omit<WorkerOptions, 'taskQueue'>): Promise<() => void> {
     const worker = await Worker.create({
       connection: this.#connection,
       namespace: this.#config.temporal.namespace,
@@ -37,13 +42,17 @@ export class Pollers {
       defaultHeartbeatThrottleInterval: HEARTBEAT_THROTTLE,
       ...options,
     });
-    const ended = worker.run();
-    ended.catch((error: unknown) => this.fail(error));
     this.#workers.set(taskQueue, worker);
+    let ended: Promise<void> | undefined;
     this.#stack.push(taskQueue, async () => {
       this.drain(taskQueue);
-      await ended.catch(() => undefined); // told by `failed`
+      // One that never ran lets go of its connection only by running.
+      await (ended ?? worker.runUntil(async () => undefined)).catch(() => undefined); // told by `failed`
     });
+    return () => {
+      ended = worker.run();
+      ended.catch((error: unknown) => this.fail(error));
+    };
   }
 
   /** Stops taking work from queues; what runs goes on until the drain deadline. */

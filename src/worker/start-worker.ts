@@ -86,6 +86,13 @@ async function open(
   const pollers = new Pollers(config, native, stack);
 
   const [poolBundle, workflowBundle] = await bundles;
+  const attributes = await probeSearchAttributes(connection, config.temporal.namespace);
+  const runs = pollers.prepare(TaskQueue.WORKFLOWS, {
+    workflowBundle,
+    activities: createRunnerActivities({ config, pool, searchAttributes: attributes.present }),
+    enableNonLocalActivities: false,
+  });
+  runs.catch(() => undefined); // awaited once this process was charged
   // Control acts and the pool come first: what a dead process held is freed by them, and this one's own charge may wait for it.
   await pollers.poll(TaskQueue.control(config.pool.name), {
     activities: createControlActivities({ ...deps, lastSeenRun: () => lastSeen.runId() }),
@@ -123,17 +130,12 @@ async function open(
   });
   await standing.take();
 
-  const attributes = await probeSearchAttributes(connection, config.temporal.namespace);
   if (!attributes.present) {
     log.warn(
       `search attributes ${attributes.missing.join(', ')} are missing, so runs carry none; add them: ${addSearchAttributes(attributes.missing, config.temporal.namespace)}`,
     );
   }
-  await pollers.poll(TaskQueue.WORKFLOWS, {
-    workflowBundle,
-    activities: createRunnerActivities({ config, pool, searchAttributes: attributes.present }),
-    enableNonLocalActivities: false,
-  });
+  (await runs)();
   const activities = createActivities(deps);
   await pollers.poll(TaskQueue.light(config.pool.name), {
     activities,

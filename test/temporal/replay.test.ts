@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type ReplayWorkerOptions, Worker } from '@temporalio/worker';
-import { bundlePool, bundleWorkflows } from '../../src/worker/bundles.ts';
+import { buildAhead, bundlePool, bundleWorkflows } from '../../src/worker/bundles.ts';
 import * as registered from '../../workflows/index.ts';
 import { readHistory, type RecordedHistory } from './history.ts';
 import { recordHistories, writeHistories } from './record-histories.ts';
@@ -24,7 +24,10 @@ let stage: Stage;
 let options: { pool: ReplayWorkerOptions; runs: ReplayWorkerOptions };
 beforeAll(async () => {
   stage = await Stage.open({ pool: 'replay', workflows: 'none', poolContinuesAfterEvents: 120 });
-  const [pool, runs] = await Promise.all([bundlePool(stage.config), bundleWorkflows(stage.config)]);
+  // As in production: from a bundle that was built ahead.
+  const built = join(stage.config.home, 'built-ahead.js');
+  const [pool] = await Promise.all([bundlePool(stage.config), buildAhead(stage.config, built)]);
+  const runs = await bundleWorkflows({ ...stage.config, bundle: built });
   options = { pool: { workflowBundle: pool }, runs: { workflowBundle: runs } };
 }, 120_000);
 afterAll(() => stage.close());

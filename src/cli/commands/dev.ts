@@ -56,7 +56,7 @@ interface WorkerChild {
 function startWorkerProcess(argv: readonly string[]): WorkerChild {
   const bin = join(packageRoot(), 'bin', 'spillway.js');
   // A group of its own: Ctrl-C in the terminal is ours to hand on, once.
-  const child: ChildProcess = spawn(process.execPath, [bin, 'worker', ...argv], {
+  const child: ChildProcess = spawn(process.execPath, [bin, 'worker', '--from-sources', ...argv], {
     stdio: ['ignore', 'inherit', 'inherit'],
     detached: true,
   });
