@@ -38,7 +38,7 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
       const removed = request.token === 0 ? undefined : await removeAttempt(deps, of);
       const proof = await proveGone(deps, of);
       const what = removed
-        ? `; removed ${removed.containers} containers, ${removed.queries} queries, ${removed.loads} loads`
+        ? `; removed ${removed.containers} containers, ${removed.queries} queries, ${removed.loads} loads, ${removed.transforms} transforms`
         : '';
       return { kind: 'free', proof, because: `${because}${what}` };
     },

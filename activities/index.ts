@@ -2,6 +2,7 @@ import type { StepActivities } from '../src/contracts/steps.ts';
 import { createDatafusionActivities } from './datafusion.ts';
 import type { ActivityDeps } from './deps.ts';
 import { createPostgresActivities } from './postgres.ts';
+import { createTransformActivities } from './transform.ts';
 import { createTrinoActivities } from './trino.ts';
 
 export { createControlActivities, type ControlDeps } from './control.ts';
@@ -13,5 +14,6 @@ export type { ActivityDeps, StepEngines } from './deps.ts';
 export const createActivities = (deps: ActivityDeps): StepActivities => ({
   ...createTrinoActivities(deps),
   ...createDatafusionActivities(deps),
+  ...createTransformActivities(deps),
   ...createPostgresActivities(deps),
 });

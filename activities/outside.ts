@@ -4,6 +4,7 @@ import type { Trino } from '../src/engines/trino/client.ts';
 import { dropRunTables } from '../src/engines/trino/lake-tables.ts';
 import { killQueries } from '../src/engines/trino/kill.ts';
 import { removeAttempts, removeRun } from '../src/engines/postgres/janitor.ts';
+import { endTransforms } from '../src/engines/transform/transform-processes.ts';
 import type { ActivityDeps } from './deps.ts';
 
 /** What was found of a step or run and removed. */
@@ -11,6 +12,7 @@ export interface Removed {
   containers: number;
   queries: number;
   loads: number;
+  transforms: number;
 }
 
 type Deps = Pick<ActivityDeps, 'config' | 'engines'>;
@@ -27,6 +29,7 @@ export async function removeAttempt(deps: Deps, of: { run: string; step: string;
       'spillway.token': labels['spillway.token'] ?? '',
     });
   }
+  const transforms = await endTransforms({ run: of.run, step: of.step, upToToken: of.token });
   const queries = await eachTrino(deps, async (trino) => {
     const running = await trino.queriesBySource(stepSource(of));
     return killQueries(
@@ -38,12 +41,13 @@ export async function removeAttempt(deps: Deps, of: { run: string; step: string;
     removeAttempts(deps.engines.postgres(name), { run: of.run, step: of.step, belowToken: of.token + 1 }),
   );
   await deps.engines.scratch.dropLowerTokens({ ...of, token: of.token + 1 });
-  return { containers: ours.length, queries, loads };
+  return { containers: ours.length, queries, loads, transforms };
 }
 
 /** Removes everything outside that carries a run's name. */
 export async function removeWholeRun(deps: Deps, run: string): Promise<Removed & { bytes: number }> {
   const containers = await deps.engines.containers.removeByLabels({ 'spillway.run': run });
+  const transforms = await endTransforms({ run });
   const queries = await eachTrino(deps, (trino) => trino.killBySource(runSource(run)));
   await Promise.all(
     Object.entries(deps.config.trino).map(([name, { lakeCatalog }]) =>
@@ -52,7 +56,7 @@ export async function removeWholeRun(deps: Deps, run: string): Promise<Removed &
   );
   const loads = await eachPostgres(deps, (name) => removeRun(deps.engines.postgres(name), { run }));
   const { bytes } = await deps.engines.scratch.dropRun(run);
-  return { containers: containers.length, queries, loads, bytes };
+  return { containers: containers.length, queries, loads, transforms, bytes };
 }
 
 /** Proof that nothing carries a lease any more, taken after everything was removed and looked for again. */

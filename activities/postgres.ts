@@ -1,14 +1,13 @@
-import { join } from 'node:path';
 import type { HandoffRef } from '../src/contracts/handoff.ts';
 import type { PostgresLoadStep } from '../src/contracts/pipeline.ts';
 import type { Proof, StepUsage } from '../src/contracts/pool.ts';
 import type { StepActivities, StepRequest } from '../src/contracts/steps.ts';
-import { type DatafusionResult, prepareFifo, runDatafusion } from '../src/engines/datafusion/run-datafusion.ts';
 import { type ArrowSource, openArrowSource } from '../src/engines/postgres/arrow-source.ts';
 import { loadTable } from '../src/engines/postgres/load.ts';
 import { checkHandoff } from '../src/handoff/handoff-ref.ts';
 import type { ActivityDeps } from './deps.ts';
-import { type Attempt, attemptMs, leased, type Worked } from './leased.ts';
+import { type Attempt, leased, type Worked } from './leased.ts';
+import { parquetDecoder } from './parquet-decoder.ts';
 
 /** Loads a dataset into a table, exactly once. */
 export function createPostgresActivities(deps: ActivityDeps): Pick<StepActivities, 'postgresLoad'> {
@@ -100,48 +99,25 @@ const arrowRows = (ref: HandoffRef): Rows => ({
   end: async () => ({ proof: exited() }),
 });
 
-/** Parquet is decoded by a container under the load's own lease, which streams Arrow through a FIFO: not through this process. */
+/** Rows that a container decodes into a FIFO; see `parquetDecoder`. */
 async function decodedRows(
   deps: ActivityDeps,
   request: StepRequest<PostgresLoadStep>,
   ref: HandoffRef,
   attempt: Attempt,
 ): Promise<Rows> {
-  const { scratch, datafusion } = deps.engines;
+  const { scratch } = deps.engines;
   const name = { run: request.run, step: request.spec.step, token: attempt.token };
   await scratch.dropLowerTokens(name);
   const { directory } = await scratch.reserveAttempt(name, { scratchBytes: request.scratchBytes });
-  const fifo = join(directory, 'out', 'rows.fifo');
-  const stop = new AbortController();
-  let decoding: Promise<DatafusionResult> | undefined;
+  const { pool, leaseId, leaseBytes, scratchBytes } = request;
+  const lease = { ...name, pool, leaseBytes, scratchBytes, directory, ...(leaseId === undefined ? {} : { leaseId }) };
+  const decoder = parquetDecoder(deps, lease, ref);
   return {
-    async open(signal) {
-      await prepareFifo(fifo, datafusion.user);
-      const both = AbortSignal.any([signal, stop.signal]);
-      decoding = runDatafusion(datafusion, {
-        ...name,
-        pool: request.pool,
-        ...(request.leaseId === undefined ? {} : { leaseId: request.leaseId }),
-        leaseBytes: request.leaseBytes,
-        scratchBytes: request.scratchBytes,
-        cpus: 1,
-        inputs: { rows: ref },
-        sql: 'select * from rows',
-        output: { kind: 'fifo', path: fifo },
-        attemptDir: directory,
-        timeoutMs: attemptMs(),
-        signal: both,
-      });
-      // A decoder that never gets to write would leave the reader waiting for ever.
-      decoding.catch((error: unknown) => stop.abort(error));
-      return openArrowSource({ fifo }, AbortSignal.any([signal, stop.signal]));
-    },
+    open: async (signal) => openArrowSource({ fifo: decoder.fifo }, await decoder.start(signal)),
     async end(options) {
-      if (options?.stop) stop.abort(new Error('the load has ended'));
       try {
-        if (!decoding) return { proof: { ...exited(), kind: 'never-started' } }; // it was loaded before
-        const { proof, used } = await decoding;
-        return { proof, used };
+        return await decoder.end(options); // of a table that was loaded before it never started
       } finally {
         await scratch.dropAttempt(name);
       }

@@ -11,16 +11,19 @@ export interface RunnerDeps {
   pool: PoolClient;
   /** Whether the namespace has our search attributes. */
   searchAttributes: boolean;
+  /** Names of the registered transforms; absent where they are not known, and not checked before they run. */
+  transforms?: readonly string[];
 }
 
 /** Local activities of every run: the recorded decisions, and what is said to the pool. */
-export function createRunnerActivities({ config, pool, searchAttributes }: RunnerDeps): RunnerActivities {
+export function createRunnerActivities({ config, pool, searchAttributes, transforms }: RunnerDeps): RunnerActivities {
   return {
     async planRun(request) {
       try {
         const pipeline = readPipeline(request);
         const status = await pool.status(config.pool.name);
-        return planSteps(pipeline, { ...planFacts(config, status), searchAttributes });
+        const facts = { ...planFacts(config, status), searchAttributes, ...(transforms && { transforms }) };
+        return planSteps(pipeline, facts);
       } catch (error) {
         throw asFailure(error);
       }

@@ -6,15 +6,28 @@ import type { ResolvedHardware } from './resolved.ts';
 export const HARDWARE_PROFILES = ['auto', 'ram-8', 'ram-16', 'ram-32', 'ram-64', 'ram-128', 'epyc-768'] as const;
 export type HardwareProfile = (typeof HARDWARE_PROFILES)[number];
 
+/**
+ * RAM of the presets and the rows that their user functions get at once. The row counts of 8, 32, 64 and 128 GiB are the mission's;
+ * 16 GiB takes the proportion of its larger neighbours, the reference machine the largest count that is named.
+ */
+const PRESETS: readonly { readonly profile: HardwareProfile; readonly ramBytes: number; readonly batchRows: number }[] =
+  [
+    { profile: 'ram-8', ramBytes: 8 * GiB, batchRows: 1_000 },
+    { profile: 'ram-16', ramBytes: 16 * GiB, batchRows: 25_000 },
+    { profile: 'ram-32', ramBytes: 32 * GiB, batchRows: 50_000 },
+    { profile: 'ram-64', ramBytes: 64 * GiB, batchRows: 100_000 },
+    { profile: 'ram-128', ramBytes: 128 * GiB, batchRows: 200_000 },
+    { profile: 'epyc-768', ramBytes: 768 * GiB, batchRows: 200_000 },
+  ];
+
 /** RAM of the machine that a profile is made for, bytes; `auto` is made for any. */
-export const PROFILE_RAM: Readonly<Partial<Record<HardwareProfile, number>>> = {
-  'ram-8': 8 * GiB,
-  'ram-16': 16 * GiB,
-  'ram-32': 32 * GiB,
-  'ram-64': 64 * GiB,
-  'ram-128': 128 * GiB,
-  'epyc-768': 768 * GiB,
-};
+export const PROFILE_RAM: Readonly<Partial<Record<HardwareProfile, number>>> = Object.fromEntries(
+  PRESETS.map(({ profile, ramBytes }) => [profile, ramBytes]),
+);
+
+/** Rows of the nearest preset that is not larger than a host; below the smallest its rows. */
+const batchRowsFor = (ramBytes: number): number =>
+  PRESETS.filter((preset) => preset.ramBytes <= ramBytes).at(-1)?.batchRows ?? 1_000;
 
 /** What a profile decides; RAM and cores are facts of the host. */
 export type HardwareNumbers = Omit<ResolvedHardware, 'profile' | 'scaleDivisor' | 'ramBytes' | 'physicalCores'>;
@@ -52,6 +65,7 @@ const EPYC_768: HardwareNumbers = {
   rungs: { kind: 'bytes', S: 32 * GiB, M: 128 * GiB, L: 256 * GiB },
   lightSlots: 8,
   lightStepBytes: 2 * GiB,
+  batchRows: batchRowsFor(768 * GiB),
   workerBaselineBytes: 1 * GiB,
   trino: {
     containerBytes: 256 * GiB,
@@ -99,6 +113,7 @@ function forRam(ram: number, facts: HostFacts): HardwareNumbers {
     rungs: { kind: 'share', S: 1 / 16, M: 1 / 4, L: 1 / 2 },
     lightSlots: 4,
     lightStepBytes: between(FLOORS.lightStepBytes, ram / 96, 2 * GiB),
+    batchRows: batchRowsFor(ram),
     workerBaselineBytes: FLOORS.workerBaselineBytes,
     trino: {
       containerBytes: heapBytes + between(FLOORS.trinoBeyondHeapBytes, heapBytes / 8, 64 * GiB),

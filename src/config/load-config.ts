@@ -94,7 +94,7 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
   problems.push(
     ...ruleProblems({ hardware, set, freeDiskBytes: facts.freeDiskBytes, residentTrinos, here: serversHere }),
   );
-  const fileOf = (key: 'workflows' | 'bundle', otherwise: string): string | undefined => {
+  const fileOf = (key: 'workflows' | 'bundle' | 'transforms', otherwise: string): string | undefined => {
     const value = textOf(key);
     if (value === undefined) return undefined;
     const path = pathOf(key, value);
@@ -108,6 +108,7 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
   const workflows = fileOf('workflows', '');
   const bundle =
     options.fromSources === true ? undefined : fileOf('bundle', ' Write it with `spillway bundle --out FILE`.');
+  const transforms = fileOf('transforms', '');
   if (problems.length > 0) throw new SpillwayError('InvalidInput', problems.join('\n'), { details: { problems } });
 
   const ui = textOf('temporal.ui') ?? (set.has('temporal.address') ? undefined : parts?.temporal?.ui);
@@ -143,6 +144,7 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
     postgres,
     ...(workflows === undefined ? {} : { workflows }),
     ...(bundle === undefined ? {} : { bundle }),
+    ...(transforms === undefined ? {} : { transforms }),
     drainMs: parseDurationMs(orElse('worker.drain', ['default', '30s'])) ?? 30_000,
     origins,
     because,

@@ -87,11 +87,15 @@ export interface SpillwayOptions {
   workflows?: string;
   /** File that `spillway bundle` wrote of them: the worker starts from it and builds nothing. @defaultValue none: built at each start */
   bundle?: string;
+  /** Module that exports `defineTransforms({ … })` by default, relative to this file. */
+  transforms?: string;
   light?: {
     /** Light steps at a time. @defaultValue 4; `epyc-768`: 8 */
     slots?: number;
     /** What one light step may use without a lease. @defaultValue 1/96 of the RAM, 128 MiB to 2 GiB */
     stepBytes?: Size;
+    /** Rows of a batch that a transform gets at most. @defaultValue that of the nearest profile which is not larger: 1,000 at 8 GiB, 50,000 at 32, 100,000 at 64, 200,000 at 128 */
+    batchRows?: number;
   };
   worker?: {
     /** Worker process without any step. @defaultValue 400 MiB; `epyc-768`: 1 GiB */

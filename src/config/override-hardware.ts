@@ -16,6 +16,7 @@ export const HARDWARE_KEYS: Readonly<Record<string, Place>> = {
   'pool.stepScratch': [undefined, 'stepScratchBytes', 'bytes'],
   'light.slots': [undefined, 'lightSlots', 'asWritten'],
   'light.stepBytes': [undefined, 'lightStepBytes', 'bytes'],
+  'light.batchRows': [undefined, 'batchRows', 'asWritten'],
   'temporal.chargeTo': ['temporal', 'chargeTo', 'asWritten'],
   'worker.baseline': [undefined, 'workerBaselineBytes', 'bytes'],
   'engines.trino.container': ['trino', 'containerBytes', 'bytes'],

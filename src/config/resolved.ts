@@ -26,6 +26,8 @@ export interface ResolvedHardware {
   readonly lightSlots: number;
   /** What one light step may use without a lease. */
   readonly lightStepBytes: number;
+  /** Rows of a batch that a transform gets at most. */
+  readonly batchRows: number;
   /** Worker process without any step. */
   readonly workerBaselineBytes: number;
   readonly trino: {
@@ -113,6 +115,8 @@ export interface ResolvedConfig {
   readonly workflows?: string;
   /** Workflows that were built ahead; absent when the worker builds them. */
   readonly bundle?: string;
+  /** Module with the user's transforms. */
+  readonly transforms?: string;
   readonly drainMs: number;
   /** Dotted key → where its value came from. */
   readonly origins: Readonly<Record<string, Origin>>;

@@ -40,6 +40,7 @@ export function scaleProfile(numbers: HardwareNumbers, divisor: number, facts: H
       rungs:
         rungs.kind === 'share' ? rungs : { kind: 'bytes', S: divide(rungs.S), M: divide(rungs.M), L: divide(rungs.L) },
       lightSlots: numbers.lightSlots,
+      batchRows: numbers.batchRows,
       lightStepBytes: floor('light.stepBytes', numbers.lightStepBytes, FLOORS.lightStepBytes),
       workerBaselineBytes: floor('worker.baseline', numbers.workerBaselineBytes, FLOORS.workerBaselineBytes),
       trino: {

@@ -104,7 +104,14 @@ export const SCHEMA = z.strictObject({
     .optional(),
   workflows: text.optional(),
   bundle: text.optional(),
-  light: z.strictObject({ slots: count(1, 1000).optional(), stepBytes: size.optional() }).optional(),
+  transforms: text.optional(),
+  light: z
+    .strictObject({
+      slots: count(1, 1000).optional(),
+      stepBytes: size.optional(),
+      batchRows: count(1, 10_000_000).optional(),
+    })
+    .optional(),
   worker: z.strictObject({ baseline: size.optional(), drain: duration.optional() }).optional(),
   engines: z
     .strictObject({

@@ -68,6 +68,14 @@ const datafusionSql = z.strictObject({
   sql: statement,
 });
 
+const transform = z.strictObject({
+  ...options,
+  verb: z.literal('transform'),
+  from: dataset,
+  run: name('must be the name of a transform'),
+  args: z.record(z.string(), z.json('must be JSON'), 'must be an object of JSON values').optional(),
+});
+
 const postgresLoad = z.strictObject({
   ...options,
   verb: z.literal('postgres.load'),
@@ -85,6 +93,7 @@ const postgresLoad = z.strictObject({
 export const STEP_SCHEMAS = {
   'trino.query': trinoQuery,
   'datafusion.sql': datafusionSql,
+  transform,
   'postgres.load': postgresLoad,
 } as const;
 

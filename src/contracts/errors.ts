@@ -36,6 +36,8 @@ export const FAILURE_RETRY = {
   LoadRefused: 'give-up',
   LoadInterrupted: 'retry',
   ContainerFailed: 'retry',
+  /** A transform threw, or its process died. */
+  TransformFailed: 'retry',
   Unexpected: 'retry',
 } as const satisfies Record<string, Retry>;
 export type FailureCode = keyof typeof FAILURE_RETRY;

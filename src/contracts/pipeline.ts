@@ -8,7 +8,7 @@ export type Profile = (typeof Profile)[keyof typeof Profile];
 
 /** Options that every step takes. Defaults stand in docs/configuration.md. */
 export interface StepOptions {
-  /** Queue of the step. @defaultValue by verb: heavy for trino.query and datafusion.sql, light for postgres.load */
+  /** Queue of the step. @defaultValue by verb: heavy for trino.query and datafusion.sql, light for transform and postgres.load */
   weight?: Weight;
   /** Rung the lease starts at. @defaultValue 'S' */
   profile?: Profile;
@@ -44,6 +44,18 @@ export interface DatafusionSqlStep extends StepOptions {
   sql: string;
 }
 
+/** Rows that a registered TypeScript function makes of another dataset's, batch by batch. */
+export interface TransformStep extends StepOptions {
+  step: string;
+  verb: 'transform';
+  /** Name of the step that makes the rows. */
+  from: string;
+  /** Name of the transform in the module that `transforms` of the configuration names. */
+  run: string;
+  /** Values for the transform; JSON. */
+  args?: Record<string, unknown>;
+}
+
 export const LoadStrategy = { AUTO: 'auto', FREEZE: 'freeze', UNLOGGED: 'unlogged' } as const;
 export type LoadStrategy = (typeof LoadStrategy)[keyof typeof LoadStrategy];
 
@@ -74,7 +86,7 @@ export interface PostgresLoadStep extends StepOptions {
   connection?: string;
 }
 
-export type StepSpec = TrinoQueryStep | DatafusionSqlStep | PostgresLoadStep;
+export type StepSpec = TrinoQueryStep | DatafusionSqlStep | TransformStep | PostgresLoadStep;
 export type Verb = StepSpec['verb'];
 
 /** A pipeline as data: what `eltPipeline` takes, and what verbs called in a TypeScript workflow build up. */

@@ -41,6 +41,7 @@ export interface StepFailureDetails {
 export interface StepActivities {
   trinoQuery(request: StepRequest): Promise<StepResult>;
   datafusionSql(request: StepRequest): Promise<StepResult>;
+  transform(request: StepRequest): Promise<StepResult>;
   postgresLoad(request: StepRequest): Promise<StepResult>;
 }
 

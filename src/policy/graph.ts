@@ -7,6 +7,7 @@ export function inputsOf(step: StepSpec): [name: string, source: string][] {
       return [];
     case 'datafusion.sql':
       return Object.entries(step.from);
+    case 'transform':
     case 'postgres.load':
       return [['from', step.from]];
   }

@@ -6,6 +6,7 @@ import { formatBytes } from './sizes.ts';
 export const WRITER_MODES = {
   trino: [HandoffMode.PARQUET],
   datafusion: [HandoffMode.ARROW, HandoffMode.PARQUET],
+  transform: [HandoffMode.ARROW],
 } as const satisfies Record<string, readonly HandoffMode[]>;
 export type HandoffWriter = keyof typeof WRITER_MODES;
 
@@ -13,16 +14,22 @@ export type HandoffWriter = keyof typeof WRITER_MODES;
 export const READER_MODES = {
   trino: [HandoffMode.PARQUET],
   datafusion: [HandoffMode.ARROW, HandoffMode.PARQUET],
+  transform: [HandoffMode.ARROW, HandoffMode.PARQUET],
   postgres: [HandoffMode.ARROW, HandoffMode.PARQUET],
 } as const satisfies Record<string, readonly HandoffMode[]>;
 export type HandoffReader = keyof typeof READER_MODES;
 
 /** Modes that have a carrier; the others are decided and stood in for. */
 const BUILT: readonly HandoffMode[] = [HandoffMode.FUSED, HandoffMode.ARROW, HandoffMode.PARQUET];
-const WRITER_NAMES: Record<HandoffWriter, string> = { trino: 'Trino', datafusion: 'the DataFusion runner' };
+const WRITER_NAMES: Record<HandoffWriter, string> = {
+  trino: 'Trino',
+  datafusion: 'the DataFusion runner',
+  transform: 'a transform',
+};
 const READER_NAMES: Record<HandoffReader, string> = {
   trino: 'Trino',
   datafusion: 'the DataFusion runner',
+  transform: 'a transform',
   postgres: 'the PostgreSQL loader',
 };
 // From fastest to safest: what cannot be had is stood in for by the next one, then by the one before.

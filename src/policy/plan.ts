@@ -13,14 +13,20 @@ export type { PlanFacts } from './step-size.ts';
 const DEFAULT_WEIGHT: Record<Verb, Weight> = {
   'trino.query': Weight.HEAVY,
   'datafusion.sql': Weight.HEAVY,
+  transform: Weight.LIGHT,
   'postgres.load': Weight.LIGHT,
 };
 const ENGINE: Record<Verb, string> = {
   'trino.query': 'Trino',
   'datafusion.sql': 'DataFusion',
+  transform: 'TypeScript',
   'postgres.load': 'PostgreSQL',
 };
-const WRITER: Partial<Record<Verb, HandoffWriter>> = { 'trino.query': 'trino', 'datafusion.sql': 'datafusion' };
+const WRITER: Partial<Record<Verb, HandoffWriter>> = {
+  'trino.query': 'trino',
+  'datafusion.sql': 'datafusion',
+  transform: 'transform',
+};
 
 const DEFAULT_START_TO_CLOSE_MS = 2 * 3_600_000;
 /** A dead worker is noticed after this long; cancellation reaches an attempt sooner, with the worker's throttle of 5 s. */
@@ -97,7 +103,12 @@ function planStep(
 ): PlannedStep | undefined {
   const before = problems.length;
   const weight = spec.weight ?? DEFAULT_WEIGHT[spec.verb];
-  const sized = sizeStep(spec, handoffs.get(spec.verb === 'postgres.load' ? spec.from : spec.step), facts, problems);
+  const sized = sizeStep(
+    spec,
+    handoffs.get('from' in spec && typeof spec.from === 'string' ? spec.from : spec.step),
+    facts,
+    problems,
+  );
   const { charge, because } = sized;
   const first = sized.ladder[0];
   const madeLight = weight === Weight.LIGHT && DEFAULT_WEIGHT[spec.verb] === Weight.HEAVY;

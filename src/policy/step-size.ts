@@ -1,10 +1,10 @@
 import type { HandoffChoice } from '../contracts/handoff.ts';
-import type { PostgresLoadStep, StepSpec, TrinoQueryStep } from '../contracts/pipeline.ts';
+import type { PostgresLoadStep, StepSpec, TransformStep, TrinoQueryStep } from '../contracts/pipeline.ts';
 import type { PlannedStep, Rung } from '../contracts/plan.ts';
 import { Weight } from '../contracts/pool.ts';
 import { nearestName } from './nearest-name.ts';
 import { ladderFrom, rungs, SMALLEST_RUNG_BYTES, type RungSizes } from './rungs.ts';
-import { formatBoth, formatBytes, parseBytes } from './sizes.ts';
+import { formatBoth, formatBytes, MiB, parseBytes } from './sizes.ts';
 
 /** What a plan is made from besides the steps: numbers of the host and of the pool at this moment. */
 export interface PlanFacts {
@@ -19,6 +19,8 @@ export interface PlanFacts {
   /** Configured connections by name; a Trino's memory is lent only when it is resident. */
   trino: Record<string, { queryBytes: number; resident: boolean }>;
   postgres: readonly string[];
+  /** Registered transforms; absent where nobody knows them, and steps that name one are not checked. */
+  transforms?: readonly string[];
   searchAttributes: boolean;
 }
 
@@ -32,7 +34,7 @@ const UNSIZED: Sized = { charge: 'lease', ladder: [], because: '' };
 
 /**
  * Sizes to try for a step. What cannot be had is added to `problems`.
- * @param handoff how the rows that a load reads reach it
+ * @param handoff how the rows that a load or transform reads reach it
  */
 export function sizeStep(
   spec: StepSpec,
@@ -45,6 +47,8 @@ export function sizeStep(
       return sizeTrino(spec, facts, problems);
     case 'datafusion.sql':
       return sizeContainer(spec, facts, problems);
+    case 'transform':
+      return sizeTransform(spec, handoff?.mode === 'parquet', facts, problems);
     case 'postgres.load':
       return sizeLoad(spec, handoff?.mode === 'parquet', facts, problems);
   }
@@ -88,6 +92,39 @@ function sizeLoad(spec: PostgresLoadStep, decodes: boolean, facts: PlanFacts, pr
       };
 }
 
+/** A process of Node with Arrow takes some 90 MB before the first batch. */
+const SMALLEST_TRANSFORM_BYTES = 256 * MiB;
+
+/** What of a transform's lease is its own, and not of the container that decodes its input. */
+export const ownTransformBytes = (leaseBytes: number, decodes: boolean): number =>
+  leaseBytes - (decodes ? SMALLEST_RUNG_BYTES : 0);
+
+function sizeTransform(spec: TransformStep, decodes: boolean, facts: PlanFacts, problems: string[]): Sized {
+  if (facts.transforms !== undefined && !facts.transforms.includes(spec.run)) {
+    const near = nearestName(spec.run, facts.transforms);
+    const known = facts.transforms.length === 0 ? 'Name their module with transforms in the configuration.' : `Known: ${facts.transforms.join(', ')}.`; // prettier-ignore
+    problems.push(
+      `${spec.step}.run must be a transform that is registered, got ${spec.run}. ${near === undefined ? known : `Did you mean ${near}?`}`,
+    );
+    return UNSIZED;
+  }
+  const least = SMALLEST_TRANSFORM_BYTES + (decodes ? SMALLEST_RUNG_BYTES : 0);
+  const beside = decodes ? ', and a container that decodes its Parquet' : '';
+  const bytes = spec.memory === undefined ? undefined : parseBytes(spec.memory);
+  if (bytes !== undefined && bytes < least) {
+    problems.push(
+      `${spec.step}.memory must be at least ${formatBytes(least)} (a process of its own${beside}), got ${spec.memory}. Raise it, or remove the key.`,
+    );
+  }
+  if (spec.memory !== undefined || spec.profile !== undefined) return sizeAsked(spec, facts, problems, least);
+  const first = Math.min(least + Math.max(0, facts.lightStepBytes - SMALLEST_TRANSFORM_BYTES), facts.lendableBytes);
+  return {
+    charge: 'lease',
+    ladder: [{ name: 'stream', bytes: first }, ...rungs(facts.rungSizes, facts.lendableBytes).filter((rung) => rung.bytes > first)], // prettier-ignore
+    because: `Arrow batches stream through a process of its own${beside}`,
+  };
+}
+
 function sizeTrino(spec: TrinoQueryStep, facts: PlanFacts, problems: string[]): Sized {
   const name = spec.connection ?? 'default';
   const trino = Object.hasOwn(facts.trino, name) ? facts.trino[name] : undefined;
@@ -127,8 +164,8 @@ function sizeContainer(spec: StepSpec, facts: PlanFacts, problems: string[]): Si
 }
 
 /** Sizes to try from what a step asks for: its memory, else its profile. */
-function sizeAsked(spec: StepSpec, facts: PlanFacts, problems: string[]): Sized {
-  const ladder = rungs(facts.rungSizes, facts.lendableBytes);
+function sizeAsked(spec: StepSpec, facts: PlanFacts, problems: string[], leastBytes = 0): Sized {
+  const ladder = rungs(facts.rungSizes, facts.lendableBytes).filter((rung) => rung.bytes >= leastBytes);
   const bytes = spec.memory === undefined ? undefined : parseBytes(spec.memory);
   if (bytes === undefined) {
     const start = spec.profile ?? 'S';

@@ -27,6 +27,7 @@ import { OneAtATime } from './one-at-a-time.ts';
 const ACTIVITY: Record<Verb, keyof StepActivities> = {
   'trino.query': 'trinoQuery',
   'datafusion.sql': 'datafusionSql',
+  transform: 'transform',
   'postgres.load': 'postgresLoad',
 };
 

@@ -1,4 +1,10 @@
-import type { DatafusionSqlStep, PostgresLoadStep, SinkResult, TrinoQueryStep } from '../contracts/pipeline.ts';
+import type {
+  DatafusionSqlStep,
+  PostgresLoadStep,
+  SinkResult,
+  TransformStep,
+  TrinoQueryStep,
+} from '../contracts/pipeline.ts';
 import { Dataset, stepOf } from './dataset.ts';
 import { failure } from './failures.ts';
 import { currentRun } from './run.ts';
@@ -45,6 +51,14 @@ function sql(step: string, options: Options<DatafusionSqlStep, 'from'> & { from:
     from[table] = stepOf(dataset, 'datafusion.sql', step, `from.${table}`);
   }
   currentRun('datafusion.sql').add({ ...options, from, step, verb: 'datafusion.sql' });
+  return new Dataset(step);
+}
+
+/** Rows that a registered TypeScript function makes of another dataset's, batch by batch, in a process of its own. */
+export function transform(step: string, options: Options<TransformStep, 'from'> & { from: Dataset }): Dataset {
+  checkOptions('transform', step, options);
+  const from = stepOf(options.from, 'transform', step, 'from');
+  currentRun('transform').add({ ...options, from, step, verb: 'transform' });
   return new Dataset(step);
 }
 

@@ -8,6 +8,7 @@ import {
 } from '../../activities/index.ts';
 import type { ResolvedConfig } from '../config/resolved.ts';
 import { TaskQueue } from '../contracts/pool.ts';
+import { listTransforms } from '../engines/transform/run-transform.ts';
 import { bundlePool, bundleWorkflows } from './bundles.ts';
 import { connect, connectWorkers } from './connect.ts';
 import { openEngines, type SecretReader } from './engines.ts';
@@ -77,6 +78,8 @@ async function open(
 
   const bundles = Promise.all([bundlePool(config), bundleWorkflows(config)]);
   bundles.catch(() => undefined); // awaited below, after what is quicker
+  const transforms = config.transforms === undefined ? Promise.resolve([]) : listTransforms(config.transforms);
+  transforms.catch(() => undefined);
   const engines = await openEngines(config, readSecret);
   const pool = new PoolClient(client);
   const deps = { config, pool, client, engines, host: host.name, process: host.process };
@@ -89,7 +92,10 @@ async function open(
   const attributes = await probeSearchAttributes(connection, config.temporal.namespace);
   const runs = pollers.prepare(TaskQueue.WORKFLOWS, {
     workflowBundle,
-    activities: createRunnerActivities({ config, pool, searchAttributes: attributes.present }),
+    activities: createRunnerActivities({
+      ...{ config, pool, transforms: await transforms },
+      searchAttributes: attributes.present,
+    }),
     enableNonLocalActivities: false,
   });
   runs.catch(() => undefined); // awaited once this process was charged

@@ -74,7 +74,9 @@ test('`spillway plan` says what it would be lent, and names a step that can neve
   const input = ['ordersByDay', '--input', '{"since":"1998-01-01"}'];
   const plan = await run('npx', ['spillway', 'plan', ...input]);
   expect(plan).toMatchObject({ exitCode: 0 });
-  expect(plan.all).toMatch(/feasible in pool[^]*orders +Trino[^]*daily +DataFusion[^]*publish +PostgreSQL/);
+  expect(plan.all).toMatch(
+    /feasible in pool[^]*orders +Trino[^]*daily +DataFusion[^]*named +TypeScript[^]*publish +PostgreSQL/,
+  );
   edit((text) => text.replace(`profile: 'S'`, `memory: '4 TiB'`));
   const tooLarge = await run('npx', ['spillway', 'plan', ...input]);
   edit((text) => text.replace(`memory: '4 TiB'`, `profile: 'S'`));
@@ -87,6 +89,8 @@ test('`npm start` runs it; `spillway dev` runs it again after an edit', async ()
   expect(started).toMatchObject({ exitCode: 0 });
   expect(started.all).toMatch(/publish +\S+\.light[^]*The run in the Temporal UI: http/);
   expect(await countOf('mart.orders_by_day')).toBeGreaterThan(200);
+  // 1998-08-02, the last day of TPC-H, was a Sunday.
+  expect(await countOf(`mart.orders_by_day where orderdate = date '1998-08-02' and weekday = 'Sunday'`)).toBe(1);
 
   let said = '';
   const dev = spawn('npx', ['spillway', 'dev'], {

@@ -2,6 +2,7 @@ import { execa } from 'execa';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { engineDataId } from '../../src/contracts/pool.ts';
+import { transformProcesses } from '../../src/engines/transform/transform-processes.ts';
 import { openCgroupTree, poolPath } from '../../src/host/cgroup-tree.ts';
 import type { Stack } from './stack.ts';
 import { trinoRows } from './stack-trino.ts';
@@ -9,7 +10,10 @@ import { trinoRows } from './stack-trino.ts';
 /** What of any run is still there, each in one line; empty when nothing is. */
 export async function leftoversOf(stack: Stack): Promise<string[]> {
   const found = await Promise.all([containers(stack), groups(stack), queries(stack), loads(stack), leases(stack)]);
-  return [...found.flat(), ...files(stack)];
+  const transforms = transformProcesses().map(
+    ({ step, process }) => `process ${process.pid} of transform step ${step}`,
+  );
+  return [...found.flat(), ...transforms, ...files(stack)];
 }
 
 /** Of this stack's pool alone: other pools of the host have containers of their own. */

@@ -19,6 +19,7 @@ const HARDWARE: ResolvedHardware = {
   rungs: { kind: 'bytes', S: 2 * GiB, M: 6 * GiB, L: 12 * GiB },
   lightSlots: 4,
   lightStepBytes: 512 * MiB,
+  batchRows: 50_000,
   workerBaselineBytes: 2 * GiB,
   trino: {
     containerBytes: 20 * GiB,

@@ -112,6 +112,7 @@ export class StepDoubles {
     return {
       trinoQuery: double('trinoQuery'),
       datafusionSql: double('datafusionSql'),
+      transform: double('transform'),
       postgresLoad: double('postgresLoad'),
     };
   }

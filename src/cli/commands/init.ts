@@ -57,7 +57,12 @@ function withScripts(manifest: Manifest): Manifest {
     type: 'module',
     // `npm init` writes a test that fails on purpose.
     scripts: { ...SCRIPTS, ...withoutPlaceholder(manifest.scripts) },
-    dependencies: { spillway: `^${packageVersion()}`, ...manifest.dependencies },
+    dependencies: {
+      spillway: `^${packageVersion()}`,
+      // Transforms build rows with it; the version that this package runs them with.
+      'apache-arrow': versions['apache-arrow']!,
+      ...manifest.dependencies,
+    },
     devDependencies: {
       ...Object.fromEntries(TOOLS.map((name) => [name, versions[name]!])),
       ...manifest.devDependencies,

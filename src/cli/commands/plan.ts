@@ -6,6 +6,7 @@ import type { ResolvedConfig } from '../../config/resolved.ts';
 import { readPipeline } from '../../config/pipeline-schema.ts';
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { PlannedStep } from '../../contracts/plan.ts';
+import { listTransforms } from '../../engines/transform/run-transform.ts';
 import { bindParameters } from '../../engines/trino/parameters.ts';
 import { type PlanFacts, planSteps } from '../../policy/plan.ts';
 import { formatBytes } from '../../policy/sizes.ts';
@@ -35,7 +36,8 @@ interface Planned {
 /** Shows what a run would be lent and why, with its statements; nothing runs. */
 export async function planCommand(config: ResolvedConfig, options: PlanOptions, output: Output): Promise<Exit> {
   const status = await statusOf(config);
-  const known = { ...planFacts(config, status), searchAttributes: false };
+  const transforms = config.transforms === undefined ? [] : await listTransforms(config.transforms);
+  const known = { ...planFacts(config, status), searchAttributes: false, transforms };
   const facts = withServersOfUp(known, config);
   const planned = await plan(config, options, facts);
   const statements = Object.fromEntries(planned.steps.map((step) => [step.step, statementOf(step)]));
@@ -141,6 +143,8 @@ function statementOf({ spec }: PlannedStep): string {
       return `${bindParameters(spec.sql, spec.params).sql}\n-- unloaded by CREATE TABLE … AS, with the columns that Trino names for it`;
     case 'datafusion.sql':
       return `-- tables: ${Object.entries(spec.from).map(([name, step]) => `${name} = ${step}`).join(', ')}\n${spec.sql}`; // prettier-ignore
+    case 'transform':
+      return `-- transform ${spec.run} over ${spec.from}${spec.args ? `, with ${JSON.stringify(spec.args)}` : ''}`;
     case 'postgres.load':
       return `COPY into ${spec.into} from ${spec.from} (strategy ${spec.strategy ?? 'auto'}${spec.key ? `, primary key ${spec.key.join(', ')}` : ''})`;
   }

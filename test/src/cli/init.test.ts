@@ -23,7 +23,7 @@ test('an empty folder becomes a project', async () => {
   expect(await init()).toMatchObject({ exit: 0, err: [] });
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort();
   expect(files).toEqual(
-    ['.gitignore', 'README.md', 'package.json', 'spillway.config.ts', 'test', 'test/orders-by-day.test.ts', 'tsconfig.json', 'workflows.ts'], // prettier-ignore
+    ['.gitignore', 'README.md', 'package.json', 'spillway.config.ts', 'test', 'test/orders-by-day.test.ts', 'transforms.ts', 'tsconfig.json', 'workflows.ts'], // prettier-ignore
   );
   expect(manifest()).toMatchObject({ type: 'module', dependencies: { spillway: `^${packageVersion()}` } });
 });

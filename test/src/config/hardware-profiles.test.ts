@@ -69,15 +69,15 @@ describe('a rehearsal at 1/64', () => {
 });
 
 describe('presets by RAM', () => {
-  test.each<[HardwareProfile, number]>([
-    ['ram-8', 4 * GiB],
-    ['ram-16', 8 * GiB],
-    ['ram-32', 16 * GiB],
-    ['ram-64', 32 * GiB],
-    ['ram-128', 64 * GiB],
-  ])('%s lends half of its RAM, whatever the host has', (profile, poolBytes) => {
+  test.each<[HardwareProfile, number, number]>([
+    ['ram-8', 4 * GiB, 1_000],
+    ['ram-16', 8 * GiB, 25_000],
+    ['ram-32', 16 * GiB, 50_000],
+    ['ram-64', 32 * GiB, 100_000],
+    ['ram-128', 64 * GiB, 200_000],
+  ])('%s lends half of its RAM, whatever the host has', (profile, poolBytes, batchRows) => {
     const { hardware } = resolveHardware(profile, 1, SMALL_HOST);
-    expect(hardware.poolBytes).toBe(poolBytes);
+    expect([hardware.poolBytes, hardware.batchRows]).toEqual([poolBytes, batchRows]);
     expect(hardware.rungs.kind).toBe(profile === 'ram-8' ? 'bytes' : 'share');
   });
 
@@ -95,6 +95,15 @@ describe('presets by RAM', () => {
       ['whole', lendable],
     ]);
   });
+
+  test.each<[number, number]>([
+    [4, 1_000],
+    [24, 25_000],
+    [48, 50_000],
+    [2048, 200_000],
+  ])('auto at %d GiB takes the rows of the nearest lower preset', (gib, batchRows) =>
+    expect(resolveHardware('auto', 1, { ...SMALL_HOST, ramBytes: gib * GiB }).hardware.batchRows).toBe(batchRows),
+  );
 });
 
 describe('auto', () => {

@@ -163,17 +163,17 @@ describe('each problem names key, rule, value and fix', () => {
     [
       'a mistyped verb',
       { step: 'x', verb: 'trino.qury' },
-      'x.verb must be one of trino.query, datafusion.sql, postgres.load, got "trino.qury". Did you mean trino.query?',
+      'x.verb must be one of trino.query, datafusion.sql, transform, postgres.load, got "trino.qury". Did you mean trino.query?',
     ],
     [
       'no verb',
       { step: 'x' },
-      'x.verb must be one of trino.query, datafusion.sql, postgres.load, but is missing. Choose one.',
+      'x.verb must be one of trino.query, datafusion.sql, transform, postgres.load, but is missing. Choose one.',
     ],
     [
       'a verb of every object',
       { step: 'x', verb: 'constructor' },
-      'x.verb must be one of trino.query, datafusion.sql, postgres.load, got "constructor". Choose one.',
+      'x.verb must be one of trino.query, datafusion.sql, transform, postgres.load, got "constructor". Choose one.',
     ],
     ['no step at all', null, 'steps[3] must be a step { "step": …, "verb": … }, got null. Remove it, or write a step.'],
     [

@@ -1,0 +1,189 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type FailureCode, SpillwayError } from '../../contracts/errors.ts';
+import type { HandoffColumn } from '../../contracts/handoff.ts';
+import type { Proof } from '../../contracts/pool.ts';
+import { readProcessId } from '../../host/process-id.ts';
+import { formatBoth } from '../../policy/sizes.ts';
+import type { TransformEvent, TransformOrder, TransformTrouble } from './transform-job.ts';
+import { endProcess, nameArguments, type TransformName } from './transform-processes.ts';
+
+/** How often the memory of the process is looked at, for code that holds the thread and cannot look itself. */
+const SAMPLE_MS = 50;
+/** Of the lease: V8 collects before the heap alone fills it. */
+const HEAP_SHARE = 0.75;
+const MiB = 2 ** 20;
+
+/** One attempt of a transform. */
+export interface TransformRequest extends TransformName {
+  order: Extract<TransformOrder, { kind: 'run' }>;
+  signal: AbortSignal;
+  onProgress?: (progress: { rowsIn: number; rows: number; bytes: number }) => void;
+}
+
+/** What a transform made. */
+export interface TransformResult {
+  rowsIn: number;
+  /** Its input had no more rows when it ended. */
+  readAll: boolean;
+  rows: number;
+  /** Of the file. */
+  bytes: number;
+  schema: HandoffColumn[];
+  /** Anonymous memory of the process at its highest, sampled every 50 ms. */
+  peakBytes: number;
+  seconds: number;
+  /** The process is gone. */
+  proof: Proof;
+}
+
+/** What is known of an attempt that failed. */
+export interface TransformFailureDetails {
+  proof: Proof;
+  peakBytes: number;
+  seconds: number;
+}
+
+const CODES: Record<TransformTrouble, FailureCode> = {
+  module: 'InvalidInput',
+  output: 'InvalidInput',
+  threw: 'TransformFailed',
+  memory: 'OutOfMemoryOwn',
+  disk: 'ScratchFull',
+  input: 'HandoffLost',
+};
+
+/** Names of the transforms that a module exports. @throws SpillwayError `InvalidInput` when it does not load */
+export async function listTransforms(module: string): Promise<string[]> {
+  const process = new TransformProcess([]);
+  const last = await process.run({ kind: 'list', module });
+  if (last?.ev === 'transforms') return last.names;
+  throw new SpillwayError(
+    'InvalidInput',
+    last?.ev === 'error' ? `transforms: ${last.message}.` : `transforms: ${module} ended the process that loaded it.`,
+  );
+}
+
+/**
+ * Runs a transform in a process of its own, ended when it passes what it was lent.
+ *
+ * Raises `InvalidInput`, `TransformFailed`, `OutOfMemoryOwn`, `ScratchFull`, `HandoffLost` with `TransformFailureDetails`. An abort is rethrown
+ * once the process is gone. The file of the rows is there only when it went well.
+ */
+export async function runTransform({ order, signal, onProgress, ...name }: TransformRequest): Promise<TransformResult> {
+  signal.throwIfAborted();
+  const startedAtMs = Date.now();
+  const child = new TransformProcess(nameArguments(name), order.limitBytes);
+  let overLimit = false;
+  const sampling = setInterval(() => {
+    if (child.sample() <= order.limitBytes || overLimit) return;
+    overLimit = true;
+    void child.end();
+  }, SAMPLE_MS);
+  const abort = (): void => void child.end();
+  signal.addEventListener('abort', abort, { once: true });
+  let last: TransformEvent | undefined;
+  try {
+    last = await child.run(order, (event) => {
+      if (event.ev === 'progress') onProgress?.(event);
+    });
+  } finally {
+    clearInterval(sampling);
+    signal.removeEventListener('abort', abort);
+    await child.end();
+  }
+  const seconds = (Date.now() - startedAtMs) / 1000;
+  const proof: Proof = { kind: 'exited', atMs: Date.now(), bytesLeft: 0 };
+  const details: TransformFailureDetails = { proof, peakBytes: child.peakBytes, seconds };
+  if (signal.aborted) throw signal.reason;
+  if (last?.ev === 'done' && !overLimit) return { ...last, ...details };
+  const what = `${name.step}: transform ${order.transform}`;
+  if (overLimit || (last?.ev === 'error' && last.trouble === 'memory')) {
+    const [granted, peak] = formatBoth(order.limitBytes, child.peakBytes);
+    throw new SpillwayError(
+      'OutOfMemoryOwn',
+      `${what} was lent ${granted} and held ${peak}. Hold fewer batches at a time, or declare memory.`,
+      { details },
+    );
+  }
+  if (last?.ev === 'error') {
+    const cause = new Error(last.message);
+    if (last.stack !== undefined) cause.stack = last.stack;
+    throw new SpillwayError(CODES[last.trouble], `${what}: ${last.message}.`, { cause, details });
+  }
+  throw new SpillwayError('TransformFailed', `${what} ended without a result (${child.howItEnded}).`, { details });
+}
+
+/** The process, from its start until it is seen gone. */
+class TransformProcess {
+  readonly #child: ChildProcess;
+  readonly #exited: Promise<unknown>;
+  peakBytes = 0;
+  #stderr = '';
+
+  constructor(name: readonly string[], limitBytes?: number) {
+    const heap = limitBytes === undefined ? [] : [`--max-old-space-size=${Math.max(32, Math.floor((limitBytes * HEAP_SHARE) / MiB))}`]; // prettier-ignore
+    this.#child = spawn(process.execPath, ['--expose-gc', ...heap, ...program(), ...name], {
+      stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+      // The loader of TypeScript must not make a second Arrow of its own.
+      env: { ...process.env, JITI_NATIVE_MODULES: '["apache-arrow"]' },
+    });
+    this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      this.#stderr = (this.#stderr + text).slice(-4096);
+    });
+    this.#exited = once(this.#child, 'exit').catch(() => undefined);
+  }
+
+  /** Gives the order once the process listens; answers its last word, when it is gone. */
+  async run(order: TransformOrder, hear?: (event: TransformEvent) => void): Promise<TransformEvent | undefined> {
+    let last: TransformEvent | undefined;
+    this.#child.on('message', (event: TransformEvent) => {
+      if (event.ev === 'ready') this.#child.send(order, () => undefined);
+      else {
+        last = event;
+        hear?.(event);
+      }
+    });
+    await this.#exited;
+    return last?.ev === 'progress' ? undefined : last;
+  }
+
+  /** Anonymous memory now, in bytes; remembers the highest. */
+  sample(): number {
+    try {
+      const status = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8');
+      const now = Number(/RssAnon:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024;
+      this.peakBytes = Math.max(this.peakBytes, now);
+      return now;
+    } catch {
+      return 0; // gone
+    }
+  }
+
+  async end(): Promise<void> {
+    const alive = this.#child.exitCode === null && this.#child.signalCode === null;
+    const id = alive && this.#child.pid !== undefined ? readProcessId(this.#child.pid) : undefined;
+    if (id) await endProcess(id);
+    await this.#exited;
+  }
+
+  /** For messages. */
+  get howItEnded(): string {
+    const { exitCode, signalCode } = this.#child;
+    const said = this.#stderr.trim().split('\n').at(-1);
+    return `${signalCode ?? `exit code ${exitCode}`}${said ? `: ${said}` : ''}`;
+  }
+}
+
+/** From the build it is plain Node; from sources the same TypeScript loader as for configuration files. */
+function program(): string[] {
+  const own = dirname(fileURLToPath(import.meta.url));
+  const built = join(own, 'transform-process.js');
+  if (existsSync(built)) return [built];
+  const jiti = dirname(createRequire(import.meta.url).resolve('jiti/package.json'));
+  return [join(jiti, 'lib', 'jiti-cli.mjs'), join(own, 'transform-process.ts')];
+}

@@ -1,0 +1,44 @@
+import type { HandoffColumn } from '../../contracts/handoff.ts';
+import type { TransformArgs } from './define-transforms.ts';
+
+/** What a transform process is told, as its first message. */
+export type TransformOrder =
+  | { kind: 'list'; module: string }
+  | {
+      kind: 'run';
+      module: string;
+      transform: string;
+      args: TransformArgs;
+      run: string;
+      step: string;
+      /** Arrow IPC files in order, or a FIFO with an Arrow IPC stream. */
+      input: { files: string[] } | { fifo: string };
+      /** File that gets the rows, whole or not at all. */
+      writeTo: string;
+      batchRows: number;
+      /** Memory of the process: past four fifths garbage is collected, past all of it the transform ends. */
+      limitBytes: number;
+      scratchBytes: number;
+    };
+
+/** How a transform ended that did not go well. */
+export type TransformTrouble =
+  /** The module does not load, or has no such transform. */
+  | 'module'
+  /** The transform threw. */
+  | 'threw'
+  /** What it yielded cannot be written. */
+  | 'output'
+  | 'memory'
+  | 'disk'
+  /** Its input broke off. */
+  | 'input';
+
+/** What a transform process says. */
+export type TransformEvent =
+  | { ev: 'ready' }
+  | { ev: 'transforms'; names: string[] }
+  | { ev: 'progress'; rowsIn: number; rows: number; bytes: number }
+  /** `readAll`: its input had no more rows when it ended. */
+  | { ev: 'done'; rowsIn: number; readAll: boolean; rows: number; bytes: number; schema: HandoffColumn[] }
+  | { ev: 'error'; trouble: TransformTrouble; message: string; stack?: string };

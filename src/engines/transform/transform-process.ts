@@ -1,0 +1,180 @@
+// The program that run-transform.ts starts: other people's code, whose memory and time must not be the worker's.
+import { createReadStream, existsSync, readFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { RecordBatch, RecordBatchReader, type DataType, type Field, type Schema, Struct, makeData } from 'apache-arrow';
+import { createJiti } from 'jiti';
+import { nearestName } from '../../policy/nearest-name.ts';
+import { ArrowFileWriter, UnfitBatch } from './arrow-file-writer.ts';
+import type { Transform } from './define-transforms.ts';
+import type { TransformEvent, TransformOrder, TransformTrouble } from './transform-job.ts';
+
+type RunOrder = Extract<TransformOrder, { kind: 'run' }>;
+
+/** Past this share of the limit garbage is collected; buffers of batches are outside the heap, and V8 is in no hurry with them. */
+const COLLECT_ABOVE = 0.8;
+
+class Trouble extends Error {
+  readonly trouble: TransformTrouble;
+  constructor(trouble: TransformTrouble, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.trouble = trouble;
+  }
+}
+
+const say = (event: TransformEvent): void => void process.send?.(event);
+
+/** Anonymous memory of this process, in bytes. */
+function heldBytes(): number {
+  const found = /RssAnon:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'));
+  return found ? Number(found[1]) * 1024 : process.memoryUsage.rss();
+}
+
+async function load(module: string): Promise<Readonly<Record<string, Transform>>> {
+  const own = dirname(fileURLToPath(import.meta.url));
+  const beside = (name: string): string => join(own, existsSync(join(own, `${name}.ts`)) ? `${name}.ts` : `${name}.js`);
+  const jiti = createJiti(module, {
+    fsCache: false,
+    interopDefault: true,
+    alias: {
+      // The whole package takes a second to load; a module of transforms needs one function of it.
+      spillway: beside('define-transforms'),
+      // One Arrow: the batches that come in are of the classes that the module builds its own with.
+      'apache-arrow': fileURLToPath(import.meta.resolve('apache-arrow')),
+    },
+  });
+  let found: unknown;
+  try {
+    found = await jiti.import(module, { default: true });
+  } catch (error) {
+    throw new Trouble('module', `${module} does not load: ${messageOf(error)}`, error);
+  }
+  const wrong =
+    typeof found !== 'object' || found === null
+      ? 'its default export'
+      : Object.entries(found).find(([, value]) => typeof value !== 'function')?.[0];
+  if (wrong !== undefined)
+    throw new Trouble('module', `${module} must export defineTransforms({ … }) by default; ${wrong} is no transform`);
+  return found as Record<string, Transform>;
+}
+
+async function run(order: RunOrder): Promise<void> {
+  const transforms = await load(order.module);
+  const transform = Object.hasOwn(transforms, order.transform) ? transforms[order.transform] : undefined;
+  if (transform === undefined) {
+    const names = Object.keys(transforms);
+    const near = nearestName(order.transform, names);
+    throw new Trouble(
+      'module',
+      `${order.module} has no transform '${order.transform}'. ${near === undefined ? `It has: ${names.join(', ') || 'none'}.` : `Did you mean ${near}?`}`,
+    );
+  }
+  const writer = new ArrowFileWriter(order.writeTo);
+  let rowsIn = 0;
+  let readAll = false;
+  async function* counted(): AsyncGenerator<RecordBatch> {
+    for await (const batch of split(order)) {
+      rowsIn += batch.numRows;
+      yield batch;
+    }
+    readAll = true;
+  }
+  try {
+    const { args, step, run } = order;
+    for await (const rows of transform(counted(), { args, step, run })) {
+      await writer.write(rows);
+      keepWithin(order, writer);
+      say({ ev: 'progress', rowsIn, rows: writer.rows, bytes: writer.bytes });
+    }
+    if (writer.schema === undefined)
+      throw new Trouble(
+        'output',
+        'it yielded no batch; yield an empty one where there are no rows, so that their columns are known',
+      );
+    await writer.close();
+  } catch (error) {
+    await writer.discard();
+    if (error instanceof Trouble) throw error;
+    throw new Trouble(error instanceof UnfitBatch ? 'output' : 'threw', messageOf(error), error);
+  }
+  say({
+    ev: 'done',
+    rowsIn,
+    readAll,
+    rows: writer.rows,
+    bytes: writer.bytes,
+    schema: writer.schema.fields.map(({ name, type, nullable }) => ({ name, type: String(type), nullable })),
+  });
+}
+
+/** The input in batches of at most `batchRows`; one without rows when there is none. */
+async function* split({ input, batchRows }: RunOrder): AsyncGenerator<RecordBatch> {
+  let schema: Schema | undefined;
+  let any = false;
+  for await (const reader of readers(input)) {
+    schema ??= reader.schema;
+    const batches = reader[Symbol.asyncIterator]();
+    for (;;) {
+      const next = await batches.next().catch((error: unknown) => {
+        throw new Trouble('input', `its input broke off: ${messageOf(error)}`, error);
+      });
+      if (next.done === true) break;
+      const batch = next.value;
+      for (let at = 0; at < batch.numRows; at += batchRows) {
+        any = true;
+        yield batch.numRows <= batchRows ? batch : batch.slice(at, at + batchRows);
+      }
+    }
+  }
+  if (!any && schema) {
+    const children = schema.fields.map(({ type }: Field<DataType>) => makeData({ type, length: 0 } as never));
+    yield new RecordBatch(schema, makeData({ type: new Struct(schema.fields), length: 0, nullCount: 0, children }));
+  }
+}
+
+async function* readers(input: RunOrder['input']) {
+  if ('fifo' in input) {
+    yield (await RecordBatchReader.from(createReadStream(input.fifo))).open();
+    return;
+  }
+  for (const file of input.files) {
+    const handle = await open(file);
+    try {
+      yield (await RecordBatchReader.from(handle)).open();
+    } finally {
+      await handle.close();
+    }
+  }
+}
+
+function keepWithin({ limitBytes, scratchBytes }: RunOrder, writer: ArrowFileWriter): void {
+  if (writer.bytes > scratchBytes)
+    throw new Trouble('disk', `its rows passed the ${scratchBytes} bytes of scratch that were lent`);
+  if (heldBytes() <= COLLECT_ABOVE * limitBytes) return;
+  globalThis.gc?.();
+  const held = heldBytes();
+  if (held > limitBytes) throw new Trouble('memory', `it holds ${held} bytes of the ${limitBytes} that were lent`);
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error)).split('\n')[0]!;
+
+/** Frames of the module's own code; ours say nothing to its author. */
+const stackOf = (error: unknown): string | undefined => {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  return cause instanceof Error ? cause.stack : undefined;
+};
+
+process.once('disconnect', () => process.exit(1)); // whoever wanted the rows is gone
+process.once('message', (order: TransformOrder) => {
+  const work = order.kind === 'list' ? load(order.module).then((all) => say({ ev: 'transforms', names: Object.keys(all) })) : run(order); // prettier-ignore
+  void work
+    .catch((error: unknown) => {
+      const trouble = error instanceof Trouble ? error.trouble : 'threw';
+      const stack = stackOf(error);
+      say({ ev: 'error', trouble, message: messageOf(error), ...(stack !== undefined && { stack }) });
+      process.exitCode = 1;
+    })
+    .finally(() => process.disconnect());
+});
+say({ ev: 'ready' });

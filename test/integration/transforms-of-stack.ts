@@ -1,0 +1,37 @@
+import { existsSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { RecordBatch, Table, Utf8, vectorFromArray } from 'apache-arrow';
+import { defineTransforms } from 'spillway';
+
+const kept: Uint8Array[] = [];
+
+/** Transforms of the tests' stack, by what is seen of them. */
+export default defineTransforms({
+  async *urgency(batches) {
+    for await (const batch of batches) {
+      const urgent = Array.from(batch.getChild('orderpriority')!, (text) => (String(text) < '3' ? 'yes' : 'no'));
+      yield new Table([batch]).assign(new Table({ urgent: vectorFromArray(urgent, new Utf8()) }));
+    }
+  },
+  /** The first attempt never gives its thread back. */
+  async *spinOnce(batches, { args }) {
+    const marker = args['marker'] as string;
+    const first = !existsSync(marker);
+    if (first) writeFileSync(marker, String(process.pid));
+    for await (const batch of batches) {
+      while (first) kept.length = 0;
+      yield batch;
+    }
+  },
+  /** Holds as many bytes as it is told. */
+  async *hold(batches, { args }) {
+    for (let held = 0; held < (args['bytes'] as number); held += 2 ** 20) kept.push(new Uint8Array(2 ** 20).fill(1));
+    for await (const batch of batches) yield new RecordBatch(batch.schema, batch.data);
+  },
+  async *sleep(batches) {
+    for await (const batch of batches) {
+      await sleep(600_000);
+      yield batch;
+    }
+  },
+});
