@@ -16,7 +16,7 @@ const layer = (displayName, testMatch) => ({
 /** One project per layer: unit needs no server, workflows a Temporal server, integration every part. */
 export default {
   projects: [
-    layer('unit', ['<rootDir>/test/{src,workflows,activities,bench,scripts,docs}/**/*.test.ts']),
+    layer('unit', ['<rootDir>/test/{src,workflows,activities,bench,docs,reference}/**/*.test.ts']),
     layer('workflows', ['<rootDir>/test/temporal/**/*.test.ts']),
     layer('integration', ['<rootDir>/test/integration/**/*.test.ts']),
     layer('chaos', ['<rootDir>/test/chaos/**/*.test.ts']),

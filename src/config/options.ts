@@ -13,8 +13,9 @@ export interface Secret {
 export interface TrinoOptions {
   /** For example `http://127.0.0.1:8080`. */
   url: string;
-  /** @defaultValue 'spillway' */
+  /** User that queries run as. @defaultValue 'spillway' */
   user?: string;
+  /** Names the user's password. */
   password?: Secret;
   /** `resident`: its memory is the pool's; `external`: it is not. @defaultValue 'external' */
   residence?: 'resident' | 'external';
@@ -26,6 +27,7 @@ export interface TrinoOptions {
 export interface PostgresOptions {
   /** For example `postgres://loader@db.internal:5432/mart`, without a password. */
   url: string;
+  /** Names the password of the user in `url`. */
   password?: Secret;
 }
 
@@ -57,7 +59,7 @@ export interface SpillwayOptions {
   temporal?: {
     /** `host:port`. @defaultValue what `spillway up` started, else `127.0.0.1:7233` */
     address?: string;
-    /** @defaultValue 'default' */
+    /** Namespace of runs, pool and steps. @defaultValue 'default' */
     namespace?: string;
     /**
      * Profile of `temporal.toml`, as Temporal's own tools know it: address, namespace, TLS, API key. Address and namespace set here stand above it.
@@ -77,6 +79,7 @@ export interface SpillwayOptions {
   postgres?: Record<string, PostgresOptions>;
   /** How DataFusion containers are run. @defaultValue what `spillway up` found */
   runtime?: {
+    /** Program that runs them. */
     kind?: 'podman' | 'docker';
     /** Flags of `run` without which no container starts here. */
     flags?: string[];
@@ -122,23 +125,23 @@ export interface SpillwayOptions {
       spill?: Size;
     };
     postgres?: {
-      /** @defaultValue 1/64 of the RAM, 128 MiB to 16 GiB */
+      /** `shared_buffers`. @defaultValue 1/64 of the RAM, 128 MiB to 16 GiB */
       sharedBuffers?: Size;
-      /** @defaultValue 1/1024 of the RAM, 4 MiB to 128 MiB */
+      /** `work_mem`. @defaultValue 1/1024 of the RAM, 4 MiB to 128 MiB */
       workMem?: Size;
-      /** @defaultValue 1/128 of the RAM, 64 MiB to 4 GiB */
+      /** `maintenance_work_mem`. @defaultValue 1/128 of the RAM, 64 MiB to 4 GiB */
       maintenanceWorkMem?: Size;
-      /** @defaultValue 1/512 of the RAM, 16 MiB to 1 GiB */
+      /** `autovacuum_work_mem`. @defaultValue 1/512 of the RAM, 16 MiB to 1 GiB */
       autovacuumWorkMem?: Size;
       /** `max_wal_size`. @defaultValue 1/12 of the RAM, 1 GiB to 16 GiB */
       maxWal?: Size;
-      /** @defaultValue 20; `epyc-768`: 30 */
+      /** `checkpoint_timeout`, in minutes. @defaultValue 20; `epyc-768`: 30 */
       checkpointTimeoutMinutes?: number;
       /** `pool`: the memory of the PostgreSQL that `spillway up` started is a standing charge of the pool. @defaultValue 'system' */
       chargeTo?: 'system' | 'pool';
     };
     datafusion?: {
-      /** @defaultValue physical cores */
+      /** Partitions of a statement, and so its threads at most. @defaultValue physical cores */
       partitions?: number;
       /** Disk limit where a step declares no scratch. @defaultValue an eighth of the scratch limit; `epyc-768`: 100 GiB */
       spill?: Size;

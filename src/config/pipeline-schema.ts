@@ -5,10 +5,10 @@ import type { PlanRequest } from '../contracts/plan.ts';
 import { sourcesOf } from '../policy/graph.ts';
 import type { ReadPipeline } from '../policy/plan.ts';
 import { nearestName } from '../policy/nearest-name.ts';
-import { INNER_KEYS, STEP_SCHEMAS } from './step-schemas.ts';
+import { INNER_KEYS, JOB_SCHEMA, STEP_SCHEMAS } from './step-schemas.ts';
 
 const VERBS = Object.keys(STEP_SCHEMAS);
-const JOB_KEYS = ['$schema', 'name', 'steps'];
+const JOB_KEYS = Object.keys(JOB_SCHEMA.shape);
 
 const show = (value: unknown): string => {
   const json = JSON.stringify(value) ?? typeof value;

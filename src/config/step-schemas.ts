@@ -12,14 +12,26 @@ const name = (rule: string) => z.string(rule).min(1, rule);
 const listOf = <Item extends z.ZodType>(item: Item, rule: string) => z.array(item, rule).min(1, rule);
 const wholeNumber = (rule: string, least: number, most = Number.MAX_SAFE_INTEGER) =>
   z.int(rule).min(least, rule).max(most, rule);
-const parsed = (read: (value: string | number) => number | undefined, rule: string) =>
-  z.union([z.string(), z.number()], rule).refine((value) => read(value) !== undefined, rule);
+/** `pattern` is what a JSON schema, which cannot call `read`, holds texts to. */
+const parsed = (read: (value: string | number) => number | undefined, rule: string, pattern: string) =>
+  z
+    .union([z.string(), z.int()], rule)
+    .refine((value) => read(value) !== undefined, rule)
+    .meta({ pattern, minimum: 0 });
 
 const stepName = z
   .string('must be a name')
   .regex(STEP_NAME, 'must start with a letter and have at most 63 letters, digits, _ or -');
-const size = parsed(parseBytes, 'must be a size such as "6 GiB" or a whole number of bytes');
-const duration = parsed(parseDurationMs, 'must be a duration such as "2 hours" or a number of milliseconds');
+const size = parsed(
+  parseBytes,
+  'must be a size such as "6 GiB" or a whole number of bytes',
+  String.raw`^\s*(\d+\s*[bB]?|\d+(\.\d+)?\s*[kKmMgGtT]([iI]?[bB])?)\s*$`,
+);
+const duration = parsed(
+  parseDurationMs,
+  'must be a duration such as "2 hours" or a number of milliseconds',
+  String.raw`^\s*\d+(\.\d+)?\s*(ms|s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)\s*$`,
+);
 const statement = z.string('must be a statement').trim().min(1, 'must be a statement');
 const dataset = name('must be the name of a step');
 const connection = name('must be the name of a configured connection');
@@ -96,6 +108,16 @@ export const STEP_SCHEMAS = {
   transform,
   'postgres.load': postgresLoad,
 } as const;
+
+/** A pipeline as data. `$schema` is for editors. */
+export const JOB_SCHEMA = z.strictObject({
+  $schema: z.string().optional(),
+  name: name('must be a text'),
+  steps: listOf(
+    z.discriminatedUnion('verb', Object.values(STEP_SCHEMAS) as [typeof trinoQuery, ...z.ZodObject[]]),
+    'must be a list of at least one step',
+  ),
+});
 
 /** Known keys of what stands inside a step, by the step's key. */
 export const INNER_KEYS: Record<string, string[]> = {

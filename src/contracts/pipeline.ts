@@ -18,8 +18,13 @@ export interface StepOptions {
   scratch?: string | number;
   /** Longest time one attempt may take, as `2 hours` or milliseconds. @defaultValue '2 hours' */
   startToClose?: string | number;
-  /** @defaultValue 4 attempts, first after 1 s, doubling */
-  retry?: { maximumAttempts?: number; initialInterval?: string | number };
+  /** Attempts after failures that may pass. @defaultValue 4 attempts, first after 1 s, doubling */
+  retry?: {
+    /** At least 1. @defaultValue 4 */
+    maximumAttempts?: number;
+    /** Before the second attempt; doubles from there. @defaultValue '1s' */
+    initialInterval?: string | number;
+  };
   /** 1 (first) to 5 (last). @defaultValue 3 */
   priority?: number;
 }
@@ -28,6 +33,7 @@ export interface StepOptions {
 export interface TrinoQueryStep extends StepOptions {
   step: string;
   verb: 'trino.query';
+  /** One statement that gives rows, in Trino's SQL. */
   sql: string;
   /** Values for the `?` of the statement, in order. */
   params?: Parameter[];
@@ -41,6 +47,7 @@ export interface DatafusionSqlStep extends StepOptions {
   verb: 'datafusion.sql';
   /** Table name in the statement → name of the step that makes its rows. */
   from: Record<string, string>;
+  /** One statement that gives rows, in DataFusion's SQL. */
   sql: string;
 }
 
@@ -77,8 +84,9 @@ export interface PostgresLoadStep extends StepOptions {
   key?: string[];
   /** `replace` swaps the whole table in one transaction. @defaultValue 'replace' */
   write?: 'replace';
-  /** @defaultValue 'auto' */
+  /** `freeze` writes each row once, in one transaction; `unlogged` keeps a staging table out of WAL and publications until it is done. @defaultValue auto: freeze, unless a publication sends all tables */
   strategy?: LoadStrategy;
+  /** Indexes built before the table is published: `{ columns, unique }`. */
   indexes?: IndexSpec[];
   /** For `unlogged`: build indexes before or after SET LOGGED. @defaultValue 'after-logged' */
   indexOrder?: 'before-logged' | 'after-logged';

@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadConfig } from '../../../src/config/load-config.ts';
-import { SMALL_HOST } from './facts.ts';
+import { root } from '../render/golden.ts';
+import { REFERENCE_HOST, SMALL_HOST } from './facts.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -72,4 +73,28 @@ test('nobody asked: a default profile and keys of the environment stay away from
 test('an address in the environment goes with the keys of the environment', async () => {
   const { temporal } = await load({ env: { TEMPORAL_API_KEY: 'k', TEMPORAL_ADDRESS: 'cloud:7233' } });
   expect(temporal).toEqual({ address: 'cloud:7233', namespace: 'default', access: { apiKey: 'k', tls: true } });
+});
+
+test('the production example is taken as it stands, on the machine it is for', async () => {
+  const example = join(root, 'examples', 'production');
+  const toml = readFileSync(join(example, 'temporal.toml'), 'utf8').replaceAll('/etc/spillway', folder);
+  writeFileSync(join(folder, 'temporal.toml'), toml);
+  const bundle = join(folder, 'bundle.js');
+  writeFileSync(bundle, '');
+  for (const [, file] of toml.matchAll(/_path = "(.*)"/g)) writeFileSync(file!, 'pem');
+  const config = await loadConfig({
+    cwd: example,
+    env: {
+      ...{ HOME: folder, TEMPORAL_CONFIG_FILE: join(folder, 'temporal.toml') },
+      ...{ SPILLWAY_SECRET_MART: 's', SPILLWAY_BUNDLE: bundle },
+    },
+    flags: {},
+    facts: REFERENCE_HOST,
+  });
+  expect(config.temporal).toMatchObject({
+    address: 'temporal.internal:7233',
+    namespace: 'elt',
+    access: { tls: { clientCertPair: { crt: Buffer.from('pem') } } },
+  });
+  expect(config.trino['default']).toMatchObject({ residence: 'resident' });
 });
