@@ -4,7 +4,7 @@ import type { Trino } from '../src/engines/trino/client.ts';
 import { dropRunTables } from '../src/engines/trino/lake-tables.ts';
 import { killQueries } from '../src/engines/trino/kill.ts';
 import { removeAttempts, removeRun } from '../src/engines/postgres/janitor.ts';
-import { endTransforms } from '../src/engines/transform/transform-processes.ts';
+import { endTransforms, transformsOf } from '../src/engines/transform/transform-processes.ts';
 import type { ActivityDeps } from './deps.ts';
 
 /** What was found of a step or run and removed. */
@@ -65,6 +65,8 @@ export async function proveGone(deps: Deps, of: { run: string; step: string; tok
     await deps.engines.containers.listByLabels({ 'spillway.run': of.run, 'spillway.step': of.step })
   ).filter(({ labels }) => Number(labels['spillway.token']) <= of.token);
   if (left.length > 0) throw new Error(`container ${left[0]!.name} is still there`);
+  const [process] = transformsOf({ run: of.run, step: of.step, upToToken: of.token });
+  if (process) throw new Error(`process ${process.process.pid} of the transform is still there`);
   return { kind: 'exited', atMs: Date.now(), bytesLeft: 0 };
 }
 

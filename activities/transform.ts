@@ -48,6 +48,9 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
     const made = await withInput(deps, request, attempt, directory, decodes, (input, signal) =>
       runTransform({
         ...name,
+        ...(request.leaseId !== undefined && {
+          lease: { pool: request.pool, leaseId: request.leaseId, bytes: limitBytes },
+        }),
         order: {
           kind: 'run',
           ...{ module, transform: spec.run, args: spec.args ?? {}, run, step: spec.step, input, writeTo, limitBytes },

@@ -66,6 +66,7 @@ const EPYC_768: HardwareNumbers = {
   lightSlots: 8,
   lightStepBytes: 2 * GiB,
   batchRows: batchRowsFor(768 * GiB),
+  stepsRunAs: 'container',
   workerBaselineBytes: 1 * GiB,
   trino: {
     containerBytes: 256 * GiB,
@@ -114,6 +115,7 @@ function forRam(ram: number, facts: HostFacts): HardwareNumbers {
     lightSlots: 4,
     lightStepBytes: between(FLOORS.lightStepBytes, ram / 96, 2 * GiB),
     batchRows: batchRowsFor(ram),
+    stepsRunAs: 'container',
     workerBaselineBytes: FLOORS.workerBaselineBytes,
     trino: {
       containerBytes: heapBytes + between(FLOORS.trinoBeyondHeapBytes, heapBytes / 8, 64 * GiB),
@@ -139,7 +141,7 @@ function forRam(ram: number, facts: HostFacts): HardwareNumbers {
   };
 }
 
-/** Eight gigabytes lend little: no step starts with more than 1 GiB. `whole` stays the last rung. */
+/** Eight gigabytes lend little: no step starts with more than 1 GiB, and none brings a container runtime with it. `whole` stays the last rung. */
 const SMALL_RUNGS = { kind: 'bytes', S: 600_000_000, M: 768 * MiB, L: 1 * GiB } as const;
 
 /** What a profile decides on a host with these facts; `auto` alone takes its RAM from them. */
@@ -147,7 +149,7 @@ export function profileNumbers(profile: HardwareProfile, facts: HostFacts): Hard
   if (profile === 'auto') return forRam(facts.ramBytes, facts);
   if (profile === 'epyc-768') return EPYC_768;
   const numbers = forRam(PROFILE_RAM[profile] ?? facts.ramBytes, facts);
-  return profile === 'ram-8' ? { ...numbers, rungs: SMALL_RUNGS } : numbers;
+  return profile === 'ram-8' ? { ...numbers, rungs: SMALL_RUNGS, stepsRunAs: 'process' } : numbers;
 }
 
 /**

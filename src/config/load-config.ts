@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { SpillwayError } from '../contracts/errors.ts';
+import type { StepRuntime } from '../contracts/parts.ts';
 import { parseDurationMs } from '../policy/sizes.ts';
 import { findConfigFile, loadConfigFile } from './find-file.ts';
 import { machineOf, type HardwareProfile } from './hardware-profiles.ts';
@@ -135,8 +136,7 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
     serversHere,
     scratch,
     runtime: {
-      kind: orElse('runtime.kind', ['provisioned', parts?.image?.runtime], ['default', 'podman']) as
-        'podman' | 'docker',
+      kind: orElse('runtime.kind', ['provisioned', parts?.image?.runtime], ['default', 'podman']) as StepRuntime,
       flags: flagsOf ?? parts?.image?.flags ?? [],
       image: orElse('runtime.image', ['provisioned', parts?.image?.name]),
     },

@@ -77,13 +77,13 @@ export interface SpillwayOptions {
   trino?: Record<string, TrinoOptions>;
   /** PostgreSQLs by name; loads use `default`. @defaultValue `default` is what `spillway up` started */
   postgres?: Record<string, PostgresOptions>;
-  /** How DataFusion containers are run. @defaultValue what `spillway up` found */
+  /** How DataFusion jobs are run. @defaultValue what `spillway up` found */
   runtime?: {
-    /** Program that runs them. */
-    kind?: 'podman' | 'docker';
+    /** What runs them; `process`: no container, but a process of the worker's user, limited in memory only. */
+    kind?: 'podman' | 'docker' | 'process';
     /** Flags of `run` without which no container starts here. */
     flags?: string[];
-    /** Image of the DataFusion runner. */
+    /** Image of the DataFusion runner; for `process` its directory. */
     image?: string;
   };
   /** Module that exports your workflows, relative to this file. */

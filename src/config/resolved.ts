@@ -1,4 +1,5 @@
 import type { TLSConfig } from '@temporalio/client';
+import type { StepRuntime } from '../contracts/parts.ts';
 import type { HardwareProfile } from './hardware-profiles.ts';
 import type { ServersHere } from './system-share.ts';
 
@@ -28,6 +29,8 @@ export interface ResolvedHardware {
   readonly lightStepBytes: number;
   /** Rows of a batch that a transform gets at most. */
   readonly batchRows: number;
+  /** What DataFusion runs in unless the configuration or the host says otherwise. */
+  readonly stepsRunAs: 'container' | 'process';
   /** Worker process without any step. */
   readonly workerBaselineBytes: number;
   readonly trino: {
@@ -108,7 +111,7 @@ export interface ResolvedConfig {
   /** Servers that are this host's, as nobody configured them elsewhere. */
   readonly serversHere: ServersHere;
   readonly scratch: string;
-  readonly runtime: { readonly kind: 'podman' | 'docker'; readonly flags: readonly string[]; readonly image: string };
+  readonly runtime: { readonly kind: StepRuntime; readonly flags: readonly string[]; readonly image: string };
   readonly trino: Readonly<Record<string, ResolvedTrino>>;
   readonly postgres: Readonly<Record<string, ResolvedPostgres>>;
   /** Module that exports the user's workflows; absent when only `eltPipeline` is used. */

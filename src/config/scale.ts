@@ -41,6 +41,7 @@ export function scaleProfile(numbers: HardwareNumbers, divisor: number, facts: H
         rungs.kind === 'share' ? rungs : { kind: 'bytes', S: divide(rungs.S), M: divide(rungs.M), L: divide(rungs.L) },
       lightSlots: numbers.lightSlots,
       batchRows: numbers.batchRows,
+      stepsRunAs: numbers.stepsRunAs,
       lightStepBytes: floor('light.stepBytes', numbers.lightStepBytes, FLOORS.lightStepBytes),
       workerBaselineBytes: floor('worker.baseline', numbers.workerBaselineBytes, FLOORS.workerBaselineBytes),
       trino: {

@@ -97,7 +97,7 @@ export const SCHEMA = z.strictObject({
   postgres: z.record(z.string(), postgres).optional(),
   runtime: z
     .strictObject({
-      kind: oneOf(['podman', 'docker']).optional(),
+      kind: oneOf(['podman', 'docker', 'process']).optional(),
       flags: z.array(z.string(), { error: 'must be a list of flags' }).optional(),
       image: text.optional(),
     })

@@ -27,10 +27,16 @@ export interface Parts {
     found: PartSource;
     passwordFile?: string;
   };
-  /** Container runtime with the flags that probing found necessary on this host, and the image of the DataFusion runner. */
-  image: { runtime: 'podman' | 'docker'; version: string; flags: string[]; name: string; found: PartSource };
+  /**
+   * Container runtime with the flags that probing found necessary on this host, and the image of the DataFusion runner; `process` where
+   * there is none, and `name` is the runner's directory.
+   */
+  image: { runtime: StepRuntime; version: string; flags: string[]; name: string; found: PartSource };
   scratch: string;
 }
+
+/** What steps of engines run in. `process`: no container, but a plain process of this user. */
+export type StepRuntime = 'podman' | 'docker' | 'process';
 
 /** How a part was had, in the order it is looked for. */
 export type PartSource = 'configured' | 'path' | 'container' | 'fetched';

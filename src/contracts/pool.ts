@@ -3,6 +3,8 @@
  * Bytes are whole numbers of bytes; instants are epoch milliseconds.
  */
 
+import type { StepRuntime } from './parts.ts';
+
 /** A process of one host, told from a later one with the same pid by the instant it started (clock ticks since boot). */
 export interface ProcessId {
   pid: number;
@@ -123,7 +125,7 @@ export interface HostEvidence {
   /** Leases whose containers, queries or processes were found alive on the host. */
   alive: { leaseId: string; token: number; bytes: number }[];
   cgroup: 'v1' | 'v2' | 'none';
-  runtime: 'podman' | 'docker' | 'process';
+  runtime: StepRuntime;
 }
 export interface Announce {
   host: string;

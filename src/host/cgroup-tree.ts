@@ -28,6 +28,8 @@ export interface CgroupTree {
   makePool(pool: string, limitBytes: number): Promise<string>;
   /** Makes a step's group below its pool's (a path of makePool), limit set before anything runs in it. Answers its path. */
   makeStep(pool: string, name: string, limitBytes: number): Promise<string>;
+  /** Puts a process into a step's group (a path of makeStep). */
+  addProcess(path: string, pid: number): Promise<void>;
   /** Reads a group; undefined when it is gone. */
   read(path: string): Promise<GroupReading | undefined>;
   /** Names of the groups directly below. */
@@ -113,6 +115,13 @@ class Tree implements CgroupTree {
     if (this.version === 'v2') await delegate(this.#at(path));
     await this.#limit(path, limitBytes);
     return path;
+  }
+
+  async addProcess(path: string, pid: number): Promise<void> {
+    // A v2 group that passes controllers on holds no processes of its own.
+    const at = this.version === 'v2' ? join(this.#at(path), 'process') : this.#at(path);
+    await mkdir(at, { recursive: true });
+    await writeFile(join(at, 'cgroup.procs'), String(pid));
   }
 
   async read(path: string): Promise<GroupReading | undefined> {

@@ -3,13 +3,15 @@ import { join } from 'node:path';
 import type { ResolvedHardware, ResolvedTemporal } from '../config/resolved.ts';
 import { SpillwayError } from '../contracts/errors.ts';
 import type { PartName, Parts } from '../contracts/parts.ts';
-import { PART_NAMES } from '../contracts/parts.ts';
+import { PART_NAMES, type StepRuntime } from '../contracts/parts.ts';
 import type { Environment } from './command.ts';
 import { oneLine } from './command.ts';
+import { openCgroupTree } from '../host/cgroup-tree.ts';
 import { probeRuntime as probeHost } from '../host/container-runtime.ts';
-import type { ProbeRuntime } from './container-runtime.ts';
+import type { ContainerRuntime, ProbeRuntime } from './container-runtime.ts';
 import { containerRuntime } from './container-runtime.ts';
 import { datafusionImage } from './datafusion-image.ts';
+import { datafusionProcess } from './datafusion-process.ts';
 import { findJava } from './java.ts';
 import { withLock } from './lock.ts';
 import type { SomeParts } from '../config/parts-file.ts';
@@ -34,6 +36,8 @@ export interface ConfiguredParts {
   readonly trino?: { readonly url: string; readonly lakeRoot: string };
   readonly postgres?: { readonly url: string; readonly password?: string };
   readonly image?: Omit<Parts['image'], 'found'>;
+  /** The only runtime of steps that will do. @defaultValue that of the profile: containers where they can be had, else processes */
+  readonly runtime?: StepRuntime;
 }
 
 export interface BringUpOptions {
@@ -208,17 +212,22 @@ async function postgres({ places, env, report, ports, configured, hardware }: Pa
   };
 }
 
-async function image({
-  places,
-  env,
-  report,
-  configured,
-  systemPackages,
-  probeRuntime = probeHost,
-}: PartOrder): Promise<Parts['image']> {
+async function image(order: PartOrder): Promise<Parts['image']> {
+  const { places, env, report, configured, hardware, systemPackages, probeRuntime = probeHost } = order;
+  const kind = configured?.runtime;
   if (configured?.image) return { ...configured.image, found: 'configured' };
   const known = readParts(places.home)?.image;
-  const runtime = await containerRuntime(probeRuntime, { systemPackages, env, report, ...(known ? { known } : {}) });
+  if (kind === 'process') return runnerProcess(order, 'as configured');
+  if (kind === undefined && hardware.stepsRunAs === 'process')
+    return runnerProcess(order, `profile ${hardware.profile}`);
+  let runtime: ContainerRuntime;
+  try {
+    const options = { systemPackages, env, report, ...(known && { known }), ...(kind && { kind }) };
+    runtime = await containerRuntime(probeRuntime, options);
+  } catch (error) {
+    if (kind !== undefined) throw error; // somebody wants this one
+    return runnerProcess(order, oneLine(error));
+  }
   const { name, found } = await datafusionImage(runtime, places.tmp, env, report);
   report({
     part: 'image',
@@ -226,4 +235,17 @@ async function image({
     text: `${name} in ${runtime.kind} ${runtime.version}`,
   });
   return { runtime: runtime.kind, version: runtime.version, flags: runtime.flags, name, found };
+}
+
+/** DataFusion without containers, and what that weakens. */
+async function runnerProcess({ places, env, report }: PartOrder, because: string): Promise<Parts['image']> {
+  const { name, found } = await datafusionProcess(places.cache, env, report);
+  const cgroups = await openCgroupTree();
+  const memory = cgroups.version === 'none' ? 'looked at every 50 ms' : `held by cgroup ${cgroups.version}`;
+  report({
+    part: 'image',
+    what: found === 'fetched' ? 'ready' : 'kept',
+    text: `DataFusion runs in processes of this user, not in containers (${because.replace(/\.$/, '')}): memory is ${memory}, network and files are not shut off`,
+  });
+  return { runtime: 'process', version: '', flags: [], name, found };
 }

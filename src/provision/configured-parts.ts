@@ -20,6 +20,7 @@ export function configuredParts(config: ResolvedConfig, read: (secret: ResolvedS
     ...(postgres && named('postgres.default.url')
       ? { postgres: { url: postgres.url, ...(postgres.password ? { password: read(postgres.password) } : {}) } }
       : {}),
+    ...(named('runtime.kind') ? { runtime: config.runtime.kind } : {}),
     ...(named('runtime.image')
       ? {
           image: {

@@ -8,8 +8,10 @@ import type { Report } from './progress.ts';
 /** A container runtime that was seen to run a container, with the flags that it took. */
 export type ContainerRuntime = Pick<RuntimeFound, 'kind' | 'version' | 'flags'>;
 
-/** Finds a runtime that starts a container, or says why none does. */
-export type ProbeRuntime = () => Promise<ContainerRuntime | RuntimeMissing>;
+/** Finds a runtime that starts a container, of these kinds and in this order (podman, docker), or says why none does. */
+export type ProbeRuntime = (options?: {
+  kinds?: readonly ContainerRuntime['kind'][];
+}) => Promise<ContainerRuntime | RuntimeMissing>;
 
 /** What Debian needs for Podman: the runtime, something that starts containers, and a first process for them. */
 const PODMAN_PACKAGES = ['podman', 'runc', 'catatonit'];
@@ -21,13 +23,23 @@ const PODMAN_PACKAGES = ['podman', 'runc', 'catatonit'];
  */
 export async function containerRuntime(
   probe: ProbeRuntime,
-  options: { systemPackages: boolean; env: Environment; report: Report; known?: Parts['image'] },
+  options: {
+    systemPackages: boolean;
+    env: Environment;
+    report: Report;
+    known?: Parts['image'];
+    /** The only kind that will do. @defaultValue any */
+    kind?: ContainerRuntime['kind'];
+  },
 ): Promise<ContainerRuntime> {
-  const { systemPackages, env, report, known } = options;
-  if (known && (await isStill(known, env))) return { kind: known.runtime, version: known.version, flags: known.flags };
-  const found = await probe();
+  const { systemPackages, env, report, known, kind } = options;
+  const only = kind === undefined ? {} : { kinds: [kind] };
+  if (known && known.runtime !== 'process' && (kind ?? known.runtime) === known.runtime && (await isStill(known, env)))
+    return { kind: known.runtime, version: known.version, flags: known.flags };
+  const found = await probe(only);
   if (found.kind !== 'none') return found;
-  const mend = 'Install Podman or Docker';
+  const mend = kind === 'docker' ? 'Install Docker and start it' : 'Install Podman or Docker';
+  if (kind === 'docker') throw new Error(`${found.because}. ${mend}`);
   const apt = findOnPath('apt-get', env);
   if (apt === undefined) throw new Error(`${found.because}. ${mend}`);
   if (!systemPackages) throw new Error(`${found.because}, and system packages may not be installed. ${mend}`);
@@ -45,7 +57,7 @@ export async function containerRuntime(
   } catch (error) {
     throw new Error(`${found.because}, and apt could not install Podman: ${oneLine(error)}. ${mend}`);
   }
-  const installed = await probe();
+  const installed = await probe(only);
   if (installed.kind === 'none') throw new Error(`Podman was installed, but ${installed.because}. ${mend}`);
   return installed;
 }

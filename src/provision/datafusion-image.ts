@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import {
   cpSync,
   existsSync,
@@ -7,7 +6,6 @@ import {
   readFileSync,
   readdirSync,
   rmSync,
-  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -18,19 +16,16 @@ import type { Environment } from './command.ts';
 import { oneLine, run } from './command.ts';
 import { findOnPath } from './find-program.ts';
 import { withLock } from './lock.ts';
-import { packageRoot, provisionFile } from './package-root.ts';
 import { PINS, IMAGE_PACKAGES } from './pins.ts';
 import { pipInstall } from './pip.ts';
 import type { Report } from './progress.ts';
+import { copyRunner, hashOf, runnerFolder, runnerHash, runnerRequirements } from './runner-sources.ts';
 
 /** The image of the DataFusion runner, present in the runtime's store. */
 export interface RunnerImage {
   readonly name: string;
   readonly found: PartSource;
 }
-
-/** Files that a Containerfile or a test needs, not the runner. */
-const NOT_IN_THE_IMAGE = /^(Containerfile.*|__pycache__|tests?|.*\.md)$/;
 
 /**
  * Makes sure that the image of the DataFusion runner is there, and answers its name.
@@ -45,11 +40,11 @@ export async function datafusionImage(
   env: Environment,
   report: Report,
 ): Promise<RunnerImage> {
-  const sources = join(packageRoot(), 'containers', 'datafusion');
-  const requirements = provisionFile('python', 'datafusion.txt');
+  const sources = runnerFolder();
+  const requirements = runnerRequirements();
   const pins = hashOf([`${PINS.imageRecipe}`, ...IMAGE_PACKAGES, readFileSync(requirements, 'utf8')]);
   const base = `localhost/spillway-datafusion-base:${pins}`;
-  const name = `localhost/spillway-datafusion:${hashOf([pins, ...readTree(sources)])}`;
+  const name = `localhost/spillway-datafusion:${runnerHash(pins)}`;
   if (await imageExists(runtime, name, env)) return { name, found: 'container' };
   return withLock(name, async () => {
     if (await imageExists(runtime, name, env)) return { name, found: 'container' as const };
@@ -57,7 +52,7 @@ export async function datafusionImage(
     const work = mkdtempSync(join(tmp, 'image-'));
     try {
       const made = await makeBase(runtime, { base, work, requirements, sources, env, report });
-      await addRunner(runtime, { base: made, name, work, sources, env });
+      await addRunner(runtime, { base: made, name, work, env });
       return { name, found: 'fetched' as const };
     } finally {
       rmSync(work, { recursive: true, force: true });
@@ -167,14 +162,11 @@ async function buildBase(
 
 async function addRunner(
   runtime: ContainerRuntime,
-  order: { base: string; name: string; work: string; sources: string; env: Environment },
+  order: { base: string; name: string; work: string; env: Environment },
 ): Promise<void> {
-  const { base, name, work, sources, env } = order;
+  const { base, name, work, env } = order;
   const context = join(work, 'runner');
-  cpSync(sources, join(context, 'spillway'), {
-    recursive: true,
-    filter: (path) => path === sources || !NOT_IN_THE_IMAGE.test(path.slice(sources.length + 1).split('/')[0] ?? ''),
-  });
+  copyRunner(join(context, 'spillway'));
   await run('chmod', ['-R', 'a+rX', context], { env });
   const lines = [
     `FROM ${base}`,
@@ -201,22 +193,4 @@ export async function imageExists(
     () => true,
     () => false,
   );
-}
-
-/** Names and texts of the files that go into the image, in order. */
-function readTree(directory: string): string[] {
-  if (!existsSync(directory)) return [];
-  const entries: string[] = [];
-  for (const name of readdirSync(directory).sort()) {
-    if (NOT_IN_THE_IMAGE.test(name)) continue;
-    const path = join(directory, name);
-    entries.push(name, ...(statSync(path).isDirectory() ? readTree(path) : [readFileSync(path, 'utf8')]));
-  }
-  return entries;
-}
-
-function hashOf(texts: readonly string[]): string {
-  const hash = createHash('sha256');
-  for (const text of texts) hash.update(text).update('\0');
-  return hash.digest('hex').slice(0, 12);
 }

@@ -8,14 +8,17 @@ export interface WheelTarget {
   readonly platforms: readonly string[];
 }
 
-/** Installs pinned wheels into a directory, each verified by the hash in the requirements file; nothing is compiled. */
+/**
+ * Installs pinned wheels into a directory, each verified by the hash in the requirements file; nothing is compiled.
+ * @param python that runs pip; the first on PATH unless given
+ */
 export async function pipInstall(
   requirements: string,
   directory: string,
   env: Environment,
   target?: WheelTarget,
+  python = findOnPath('python3', env),
 ): Promise<void> {
-  const python = findOnPath('python3', env);
   if (python === undefined) throw new Error('python3 is not on PATH');
   const foreign = target
     ? [

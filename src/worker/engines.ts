@@ -4,8 +4,10 @@ import type { ResolvedConfig, ResolvedSecret } from '../config/resolved.ts';
 import { SpillwayError } from '../contracts/errors.ts';
 import type { HostEvidence } from '../contracts/pool.ts';
 import { createCliRuntime } from '../engines/container/cli-runtime.ts';
+import { createProcessRuntime } from '../engines/container/process-runtime.ts';
 import { connectPostgres } from '../engines/postgres/connection.ts';
 import { openTrino, type Trino } from '../engines/trino/client.ts';
+import { transformProcesses } from '../engines/transform/transform-processes.ts';
 import { openScratch } from '../handoff/scratch-ledger.ts';
 import { openCgroupTree } from '../host/cgroup-tree.ts';
 import { readMachine } from '../host/machine.ts';
@@ -24,7 +26,11 @@ export interface Engines extends StepEngines {
 export async function openEngines(config: ResolvedConfig, readSecret: SecretReader): Promise<Engines> {
   const cgroups = await openCgroupTree();
   const { kind, flags, image } = config.runtime;
-  const containers = createCliRuntime({ kind, flags, cgroups, poolLimitBytes: config.hardware.poolBytes });
+  const poolLimitBytes = config.hardware.poolBytes;
+  const containers =
+    kind === 'process'
+      ? createProcessRuntime({ cgroups, poolLimitBytes })
+      : createCliRuntime({ kind, flags, cgroups, poolLimitBytes });
   const trinos = new Map<string, Trino>();
   for (const [name, { url, user, password }] of Object.entries(config.trino)) {
     trinos.set(name, openTrino({ url, user, ...(password ? { password: readSecret(password) } : {}) }));
@@ -32,7 +38,7 @@ export async function openEngines(config: ResolvedConfig, readSecret: SecretRead
   return {
     scratch: await openScratch({ root: config.scratch }),
     containers,
-    datafusion: { runtime: containers, image, machine: readMachine() },
+    datafusion: { runtime: containers, image, machine: readMachine(), ...(kind === 'process' && { user: ownUser() }) },
     trino: (name) => trinos.get(name) ?? unknownConnection('trino', name, [...trinos.keys()]),
     trinoPid: (name) => (config.trino[name]?.residence === 'resident' ? startedPid(config, 'trino') : undefined),
     postgres(name) {
@@ -42,13 +48,16 @@ export async function openEngines(config: ResolvedConfig, readSecret: SecretRead
     async evidence() {
       const listed = await containers.listByLabels({ 'spillway.pool': config.pool.name });
       return {
-        alive: listed.flatMap(({ labels }) => {
-          const leaseId = labels['spillway.lease'];
-          const bytes = Number(labels['spillway.bytes']);
-          return leaseId
-            ? [{ leaseId, token: Number(labels['spillway.token']), bytes: Number.isFinite(bytes) ? bytes : 0 }]
-            : [];
-        }),
+        alive: sumByLease([
+          ...listed.map(({ labels }) => ({
+            leaseId: labels['spillway.lease'],
+            token: Number(labels['spillway.token']),
+            bytes: Number(labels['spillway.bytes'] ?? 0),
+          })),
+          ...transformProcesses().flatMap(({ token, lease }) =>
+            lease?.pool === config.pool.name ? [{ token, leaseId: lease.leaseId, bytes: lease.bytes }] : [],
+          ),
+        ]),
         cgroup: cgroups.version,
         runtime: kind,
       };
@@ -56,8 +65,22 @@ export async function openEngines(config: ResolvedConfig, readSecret: SecretRead
   };
 }
 
-/** Process of the Trino that `spillway up` started; it may have been started anew since, so it is read each time. */
-/** Process of a server that `spillway up` started, as long as it lives. */
+/** A lease may be carried by several processes: a transform and the container that decodes its input. */
+export function sumByLease(
+  found: readonly { leaseId: string | undefined; token: number; bytes: number }[],
+): HostEvidence['alive'] {
+  const leases = new Map<string, HostEvidence['alive'][number]>();
+  for (const { leaseId, token, bytes } of found) {
+    if (leaseId === undefined) continue;
+    const known = leases.get(leaseId) ?? { leaseId, token, bytes: 0 };
+    leases.set(leaseId, { leaseId, token: Math.max(known.token, token), bytes: known.bytes + bytes });
+  }
+  return [...leases.values()];
+}
+
+const ownUser = (): string => `${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`;
+
+/** Process of a server that `spillway up` started, as long as it lives; it may have been started anew since, so it is read each time. */
 export function startedPid(config: ResolvedConfig, part: 'trino' | 'postgres' | 'temporal'): number | undefined {
   const server = readParts(config.home)?.[part];
   if (server?.pid === undefined) return undefined;

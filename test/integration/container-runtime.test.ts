@@ -266,7 +266,7 @@ describe('what a dead worker left', () => {
 
   test('an empty group goes once it is old enough', async () => {
     const pool = await host.cgroups.makePool(host.pool, 1_000_000_000);
-    const name = containerName({ pool: host.pool, run: 'gone', step: 's', token: 1 });
+    const name = containerName({ run: 'gone', step: 's', token: 1 });
     await host.cgroups.makeStep(pool, name, 100_000_000);
     expect(await host.runtime.removeEmptyGroups(host.pool, 60_000)).toEqual([]);
     expect(await host.runtime.removeEmptyGroups(host.pool, 0)).toEqual([name]);

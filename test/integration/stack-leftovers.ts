@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { engineDataId } from '../../src/contracts/pool.ts';
 import { transformProcesses } from '../../src/engines/transform/transform-processes.ts';
 import { openCgroupTree, poolPath } from '../../src/host/cgroup-tree.ts';
+import { markedProcesses, type MarkedProcess } from '../../src/host/marked-processes.ts';
 import type { Stack } from './stack.ts';
 import { trinoRows } from './stack-trino.ts';
 
@@ -13,8 +14,13 @@ export async function leftoversOf(stack: Stack): Promise<string[]> {
   const transforms = transformProcesses().map(
     ({ step, process }) => `process ${process.pid} of transform step ${step}`,
   );
-  return [...found.flat(), ...transforms, ...files(stack)];
+  const steps = (await stepProcesses(stack)).map(({ values: [name] }) => `process ${name}`);
+  return [...found.flat(), ...transforms, ...steps, ...files(stack)];
 }
+
+/** Processes of steps that run without a container, of this stack's pool. */
+export const stepProcesses = async (stack: Stack): Promise<MarkedProcess[]> =>
+  markedProcesses('--spillway-process').filter(({ values }) => values.includes(`spillway.pool=${stack.pool}`));
 
 /** Of this stack's pool alone: other pools of the host have containers of their own. */
 async function containers(stack: Stack): Promise<string[]> {

@@ -20,6 +20,7 @@ const HARDWARE: ResolvedHardware = {
   lightSlots: 4,
   lightStepBytes: 512 * MiB,
   batchRows: 50_000,
+  stepsRunAs: 'container',
   workerBaselineBytes: 2 * GiB,
   trino: {
     containerBytes: 20 * GiB,

@@ -1,17 +1,16 @@
-// A little past 250 lines: the life of one container stands here in one piece, because its order is the point:
-// leftovers, group, start, watch, end, evidence, removal, proof.
 import { execa } from 'execa';
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { Proof } from '../../contracts/pool.ts';
 import { poolPath, type CgroupTree, type NoCgroups } from '../../host/cgroup-tree.ts';
 import { judgeKernelLog, readOomKills, type KernelVerdict } from '../../host/kernel-log.ts';
-import { attemptPrefix, containerName, isAttemptName, OURS } from './container-name.ts';
+import { containerName, OURS } from './container-name.ts';
 import type { ContainerOutcome, ContainerRuntime, ContainerSpec, ExitEvidence } from './container-port.ts';
 import { GroupSampler } from './group-sampler.ts';
 import { judgeExit } from './judge-exit.ts';
 import { OutputLines } from './output-lines.ts';
 import { runArguments } from './run-arguments.ts';
 import { RuntimeCli } from './runtime-cli.ts';
+import { proveEmpty, removeEmptyGroups, removeLowerGroups } from './step-group.ts';
 
 /** What a runtime is made of. */
 export interface CliRuntimeOptions {
@@ -30,10 +29,12 @@ export interface CliRuntimeOptions {
 /** The runtime behind a command line: podman or docker. */
 export function createCliRuntime(options: CliRuntimeOptions): ContainerRuntime {
   const cli = new RuntimeCli(options.kind);
+  const exists = async (name: string): Promise<boolean> => (await cli.inspect(name)) !== undefined;
   return {
+    mounts: true,
     run: (spec) => new Attempt(spec, options, cli).run(),
     listByLabels: (labels) => cli.list({ ...OURS, ...labels }),
-    exists: async (name) => (await cli.inspect(name)) !== undefined,
+    exists,
     removeByLabels: async (labels) => {
       const found = await cli.list({ ...OURS, ...labels });
       await Promise.all(
@@ -46,19 +47,7 @@ export function createCliRuntime(options: CliRuntimeOptions): ContainerRuntime {
       );
       return found.map(({ name }) => name);
     },
-    removeEmptyGroups: async (pool, olderThanMs) => {
-      const tree = options.cgroups;
-      if (tree.version === 'none') return [];
-      const removed: string[] = [];
-      for (const name of await tree.children(poolPath(pool))) {
-        const path = `${poolPath(pool)}/${name}`;
-        if (!isAttemptName(name) || (await tree.ageMs(path)) < olderThanMs) continue;
-        if ((await tree.read(path))?.processes !== 0 || (await cli.inspect(name))) continue;
-        await tree.remove(path);
-        removed.push(name);
-      }
-      return removed;
-    },
+    removeEmptyGroups: (pool, olderThanMs) => removeEmptyGroups(options.cgroups, pool, olderThanMs, exists),
   };
 }
 
@@ -135,7 +124,7 @@ class Attempt {
         seconds: (Date.now() - began) / 1000,
         stderrTail: output.tail,
         ...(last && { result: last }),
-        proof: await this.#proof(stepPath),
+        proof: await proveEmpty(this.#tree, stepPath),
       };
     } finally {
       await sampler?.stop();
@@ -235,31 +224,7 @@ class Attempt {
       );
     }
     for (const { name } of others) await this.#cli.removeAndSeeGone(name);
-    if (!this.#tree || !pool) return;
-    const prefix = attemptPrefix({ run, step });
-    for (const group of await this.#tree.children(pool)) {
-      if (group.startsWith(prefix) && Number(group.slice(prefix.length)) <= token)
-        await this.#tree.remove(`${pool}/${group}`);
-    }
-  }
-
-  /** The container is gone by now; the group tells what of its bytes is left. */
-  async #proof(stepPath: string | undefined): Promise<Proof> {
-    const tree = this.#tree;
-    if (!tree || !stepPath) return { kind: 'exited', atMs: Date.now(), bytesLeft: 0 };
-    for (let round = 0; ; round++) {
-      const reading = await tree.read(stepPath);
-      if (!reading || reading.processes === 0) {
-        return { kind: 'cgroup-empty', atMs: Date.now(), bytesLeft: reading?.heldBytes ?? 0 };
-      }
-      if (round >= 500) {
-        throw new SpillwayError(
-          'ContainerFailed',
-          `processes are left in ${stepPath} after its container was removed; end them`,
-        );
-      }
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    if (this.#tree && pool) await removeLowerGroups(this.#tree, pool, this.#spec);
   }
 
   #neverStarted(): ContainerOutcome {

@@ -10,6 +10,8 @@ export interface ContainerIdentity {
   step: string;
   token: number;
   leaseId?: string;
+  /** Of the lease, what this container may use. */
+  memoryBytes: number;
 }
 
 /** Longest part of a name that is taken from a run or step. */
@@ -20,7 +22,7 @@ const STEP_CHARS = 24;
  * Name of an attempt's container and of its memory group: readable, at most 70 characters, and unique through a short hash of run and step.
  * The same attempt always has the same name.
  */
-export function containerName(identity: ContainerIdentity): string {
+export function containerName(identity: Pick<ContainerIdentity, 'run' | 'step' | 'token'>): string {
   return `${attemptPrefix(identity)}${identity.token}`;
 }
 
@@ -43,6 +45,7 @@ export function containerLabels(identity: ContainerIdentity): Record<string, str
     'spillway.run': identity.run,
     'spillway.step': identity.step,
     'spillway.token': String(identity.token),
+    'spillway.bytes': String(identity.memoryBytes),
     ...(identity.leaseId !== undefined && { 'spillway.lease': identity.leaseId }),
   };
 }

@@ -2,8 +2,10 @@ import type { Verdict } from '../../contracts/errors.ts';
 import type { Proof } from '../../contracts/pool.ts';
 import type { KernelVerdict } from '../../host/kernel-log.ts';
 
-/** Starts a step's container, sees it through and sees it gone. podman and docker stand behind it. */
+/** Starts a step's container, sees it through and sees it gone. podman, docker and plain processes stand behind it. */
 export interface ContainerRuntime {
+  /** Whether mounts are made: without them a program sees the host's own paths. */
+  readonly mounts: boolean;
   /**
    * Runs one container to its end and removes it, whatever happens. Whatever carries a lower token of the same run and step is removed first.
    * Never rejects for what a container does: that is the outcome's verdict. Rejects with `LeaseLost` when a higher token is already there,
@@ -78,6 +80,8 @@ export interface ExitEvidence {
    * of the container is left: whoever was to write down its end died first, and the exit code is not known.
    */
   state?: { status: string; exitCode: number; oomKilled: boolean };
+  /** Our own watchdog ended it past its limit, where no group could hold it. */
+  overLimit?: true;
   /** Last event: `done`, or `error` with its class. */
   lastEvent?: { ev: string; cls?: string };
   /** Kills counted by the kernel in the step's group, as far as sampling caught them. */

@@ -15,6 +15,7 @@ export function judgeExit(seen: ExitEvidence): Verdict {
   const { state, cliExit, lastEvent } = seen;
   const code = state?.status === 'exited' ? state.exitCode : cliExit;
   if (seen.intent) return seen.intent;
+  if (seen.overLimit) return Verdict.OOM_OWN;
   // The runtime's own deadline: a backstop for containers whose worker died.
   if (cliExit === 255 && state?.exitCode === -1) return Verdict.TIMEOUT;
   if (state?.status === 'running') return Verdict.CLI_LOST;

@@ -62,7 +62,7 @@ function messageOf(
     case 'engine-exhausted':
       return `step ${step} needs more memory: granted ${granted}, peak ${seen}; DataFusion: ${last?.message ?? 'out of memory'}`;
     case 'oom-own':
-      return `step ${step} needs more memory: granted ${granted}, killed by the kernel at ${seen}`;
+      return `step ${step} needs more memory: granted ${granted}, killed by the ${outcome.evidence.overLimit ? 'watchdog' : 'kernel'} at ${seen}`;
     case 'oom-ceiling':
       return `step ${step} was killed because the pool's memory ran out, at ${seen} of its own ${granted}; the same size can be tried again`;
     case 'sql-error':

@@ -3,7 +3,7 @@ import type { HandoffColumn, HandoffPart, HandoffRef } from '../../contracts/han
 /** Version of what this folder and the runner in the image say to each other. */
 export const PROTOCOL = 1;
 
-/** One job of the runner in the image; see containers/datafusion/README.md. Paths are those inside the container. */
+/** One job of the runner in the image; see containers/datafusion/README.md. Paths are those that the job sees. */
 export interface DatafusionJob {
   protocol: typeof PROTOCOL;
   sql: string;
@@ -88,14 +88,19 @@ export interface InputMount {
 
 /**
  * Tables of a job and the directories they are read from: each directory is seen once, read-only, whatever tables lie in it. Pure.
+ * @param mounts false where the job sees the host's own paths
  */
-export function planInputs(inputs: Record<string, HandoffRef>): { tables: JobTable[]; mounts: InputMount[] } {
+export function planInputs(
+  inputs: Record<string, HandoffRef>,
+  mounts = true,
+): { tables: JobTable[]; mounts: InputMount[] } {
   const targets = new Map<string, string>();
   const tables = Object.entries(inputs).map(([name, ref]) => ({
     name,
     columns: ref.schema,
     parts: ref.parts.map(({ kind, uri }) => {
       const path = decodeURIComponent(new URL(uri).pathname);
+      if (!mounts) return { kind, path };
       const cut = path.lastIndexOf('/');
       const folder = path.slice(0, cut) || '/';
       if (!targets.has(folder)) targets.set(folder, `/in/${targets.size}`);

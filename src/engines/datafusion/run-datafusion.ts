@@ -15,7 +15,7 @@ import { splitMemory, type MemorySplit } from './memory-rule.ts';
 /** What DataFusion jobs are run with. */
 export interface DatafusionDeps {
   runtime: ContainerRuntime;
-  /** Image with the runner; see containers/datafusion/README.md. */
+  /** Image with the runner, or its directory where steps are processes; see containers/datafusion/README.md. */
   image: string;
   machine: Pick<Machine, 'cpus'>;
   /** `uid:gid` of containers; the one the runtime was made with. @defaultValue containerUser() */
@@ -78,11 +78,12 @@ export interface DatafusionResult {
 export async function runDatafusion(deps: DatafusionDeps, request: DatafusionRequest): Promise<DatafusionResult> {
   const { attemptDir, output, signal } = request;
   const split = splitMemory(request.leaseBytes - (request.shmBytes ?? 0), request.cpus);
-  const { tables, mounts: inputs } = planInputs(request.inputs);
+  const { tables, mounts: inputs } = planInputs(request.inputs, deps.runtime.mounts);
   await requireInputs(request.inputs);
   const user = deps.user ?? containerUser();
   const outDir = output.kind === 'fifo' ? dirname(output.path) : output.dir;
   const jobFile = join(attemptDir, 'job.json');
+  const seen = deps.runtime.mounts ? { attempt: '/attempt', out: '/out' } : { attempt: attemptDir, out: outDir };
   let ended = false;
   try {
     for (const dir of [attemptDir, outDir]) await makeWritable(dir, user);
@@ -95,12 +96,12 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
       engine: {
         partitions: split.partitions,
         poolBytes: split.poolBytes,
-        spillDir: '/attempt/spill',
+        spillDir: join(seen.attempt, 'spill'),
         scratchBytes: request.scratchBytes,
         hashJoin: request.hashJoin ?? true,
       },
-      linkDir: '/attempt/links',
-      output: jobOutput(output, onScratch, split.rowGroupBytes),
+      linkDir: join(seen.attempt, 'links'),
+      output: jobOutput(output, seen.out, onScratch, split.rowGroupBytes),
     };
     await writeFile(jobFile, JSON.stringify(job));
     await chmod(jobFile, 0o644); // whatever our umask, the container's user reads it
@@ -109,7 +110,7 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
       ...{ run: request.run, step: request.step, token: request.token, pool: request.pool },
       ...(request.leaseId !== undefined && { leaseId: request.leaseId }),
       image: deps.image,
-      command: ['/attempt/job.json'],
+      command: [join(seen.attempt, 'job.json')],
       memoryBytes: request.leaseBytes,
       cpuset,
       mounts: [
@@ -118,7 +119,7 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
         ...inputs.map((mount): Mount => ({ ...mount, writable: false })),
       ],
       // Anything that asks for a temporary directory gets disk, not the small one in memory.
-      environment: { TMPDIR: '/attempt/spill' },
+      environment: { TMPDIR: join(seen.attempt, 'spill') },
       timeoutMs: request.timeoutMs,
       ...(signal && { signal }),
       onEvent: (event) => {
@@ -157,14 +158,19 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
 
 const PART = 'part-00000';
 
-function jobOutput(output: DatafusionRequest['output'], onScratch: boolean, rowGroupBytes: number): JobOutput {
+function jobOutput(
+  output: DatafusionRequest['output'],
+  dir: string,
+  onScratch: boolean,
+  rowGroupBytes: number,
+): JobOutput {
   switch (output.kind) {
     case 'fifo':
-      return { kind: 'fifo', path: `/out/${basename(output.path)}` };
+      return { kind: 'fifo', path: join(dir, basename(output.path)) };
     case 'arrow':
-      return { kind: 'arrow', dir: '/out', name: PART, onScratch };
+      return { kind: 'arrow', dir, name: PART, onScratch };
     case 'parquet':
-      return { kind: 'parquet', dir: '/out', name: PART, onScratch, rowGroupBytes };
+      return { kind: 'parquet', dir, name: PART, onScratch, rowGroupBytes };
   }
 }
 

@@ -10,7 +10,8 @@ import type { Proof } from '../../contracts/pool.ts';
 import { readProcessId } from '../../host/process-id.ts';
 import { formatBoth } from '../../policy/sizes.ts';
 import type { TransformEvent, TransformOrder, TransformTrouble } from './transform-job.ts';
-import { endProcess, nameArguments, type TransformName } from './transform-processes.ts';
+import { endProcess } from '../../host/marked-processes.ts';
+import { nameArguments, type TransformName } from './transform-processes.ts';
 
 /** How often the memory of the process is looked at, for code that holds the thread and cannot look itself. */
 const SAMPLE_MS = 50;

@@ -1,41 +1,33 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { ProcessId } from '../../contracts/pool.ts';
-import { isAlive, readProcessId } from '../../host/process-id.ts';
+import { endProcess, markedProcesses } from '../../host/marked-processes.ts';
 
 /** An attempt of a transform, as its process is named. */
 export interface TransformName {
   run: string;
   step: string;
   token: number;
+  /** What it was lent, and by which lease. */
+  lease?: { pool: string; leaseId: string; bytes: number };
 }
 
 const MARK = '--spillway-transform';
-const GONE_WITHIN_MS = 5_000;
 
 /** Arguments by which a process is found, whoever started it. */
-export const nameArguments = ({ run, step, token }: TransformName): string[] => [MARK, run, step, String(token)];
+export const nameArguments = ({ run, step, token, lease }: TransformName): string[] => [
+  ...[MARK, run, step, String(token)],
+  ...(lease === undefined ? [] : [lease.pool, lease.leaseId, String(lease.bytes)]),
+];
 
 export interface FoundTransform extends TransformName {
   process: ProcessId;
 }
 
-/** Transform processes of this host that this user may end. */
+/** Transform processes of this host. */
 export function transformProcesses(): FoundTransform[] {
-  return readdirSync('/proc').flatMap((name) => {
-    const pid = Number(name);
-    if (!Number.isInteger(pid)) return [];
-    try {
-      const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-      const at = args.indexOf(MARK);
-      const [run, step, token] = args.slice(at + 1);
-      if (at < 0 || run === undefined || step === undefined) return [];
-      const process = readProcessId(pid);
-      return process ? [{ run, step, token: Number(token), process }] : [];
-    } catch {
-      return []; // ended while we looked
-    }
-  });
+  return markedProcesses(MARK).map(({ process, values: [run = '', step = '', token, pool, leaseId, bytes] }) => ({
+    ...{ process, run, step, token: Number(token) },
+    ...(pool !== undefined && leaseId !== undefined && { lease: { pool, leaseId, bytes: Number(bytes) } }),
+  }));
 }
 
 /**
@@ -43,23 +35,14 @@ export function transformProcesses(): FoundTransform[] {
  * @throws Error when one is still there after 5 s
  */
 export async function endTransforms(of: { run: string; step?: string; upToToken?: number }): Promise<number> {
-  const ours = transformProcesses().filter(
-    ({ run, step, token }) =>
-      run === of.run && (of.step === undefined || step === of.step) && token <= (of.upToToken ?? Infinity),
-  );
+  const ours = transformsOf(of);
   await Promise.all(ours.map(({ process }) => endProcess(process)));
   return ours.length;
 }
 
-/** Kills exactly this process and waits until it is gone. */
-export async function endProcess(processId: ProcessId): Promise<void> {
-  for (const deadline = Date.now() + GONE_WITHIN_MS; isAlive(processId);) {
-    if (Date.now() > deadline) throw new Error(`process ${processId.pid} of a transform is still there`);
-    try {
-      process.kill(processId.pid, 'SIGKILL');
-    } catch {
-      // gone between two looks
-    }
-    await sleep(10);
-  }
-}
+/** Transform processes of a run, or of one of its steps up to a token. */
+export const transformsOf = (of: { run: string; step?: string; upToToken?: number }): FoundTransform[] =>
+  transformProcesses().filter(
+    ({ run, step, token }) =>
+      run === of.run && (of.step === undefined || step === of.step) && token <= (of.upToToken ?? Infinity),
+  );

@@ -15,7 +15,9 @@ export interface HostReading {
         flags: readonly string[];
         limits: { memory: boolean; cpuset: boolean };
       }
-    | { kind: 'none'; because: string };
+    | { kind: 'none'; because: string }
+    /** Steps run without containers, by choice or because none could be had. */
+    | { kind: 'process' };
   openFiles: number;
   selinux: 'enforcing' | 'permissive' | 'absent';
   /** People who can log in here, besides root and us. */
@@ -83,6 +85,7 @@ function groups({ cgroups, controllers }: HostReading): Finding {
 
 function cpuset({ cgroups, controllers, runtime: found }: HostReading): Finding {
   const check = 'cpuset';
+  if (found.kind === 'process') return { check, verdict: 'ok', because: 'processes are bound to cores by taskset' };
   if (cgroups.version === 'none') return { check, verdict: 'unverified', because: 'no groups can be made here' };
   if (controllers.cpuset && found.kind !== 'none' && !found.limits.cpuset)
     return { check, verdict: 'warn', because: `${found.kind} did not bind a container to a core in a trial: containers use all cores`, mend: 'run it as root, or on a host with cpuset delegated to this user' }; // prettier-ignore
@@ -91,8 +94,12 @@ function cpuset({ cgroups, controllers, runtime: found }: HostReading): Finding 
     : { check, verdict: 'warn', because: 'the cpuset controller is not delegated: containers use all cores', mend: 'systemctl edit user@.service: [Service] Delegate=cpu cpuset io memory pids' }; // prettier-ignore
 }
 
-function runtime({ runtime: found }: HostReading): Finding {
+function runtime({ runtime: found, cgroups }: HostReading): Finding {
   const check = 'container runtime';
+  if (found.kind === 'process') {
+    const memory = cgroups.version === 'none' ? 'is looked at every 50 ms' : `is held by cgroup ${cgroups.version}`;
+    return { check, verdict: 'warn', because: `DataFusion runs in processes of this user: memory ${memory}, network and files are not shut off`, mend: 'install podman, and run `spillway up` again (runtime.kind unset, a profile above ram-8)' }; // prettier-ignore
+  }
   if (found.kind === 'none')
     return { check, verdict: 'fail', because: found.because, mend: 'install podman (apt-get install podman), or start docker' }; // prettier-ignore
   const flags = found.flags.length > 0 ? `, with ${found.flags.join(' ')}` : '';

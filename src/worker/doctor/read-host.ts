@@ -13,7 +13,9 @@ export async function readHost(config: ResolvedConfig): Promise<HostReading> {
   const machine = readMachine();
   const [cgroups, runtime] = await Promise.all([
     openCgroupTree(),
-    probeRuntime({ kinds: [config.runtime.kind, config.runtime.kind === 'podman' ? 'docker' : 'podman'] }),
+    config.runtime.kind === 'process'
+      ? ({ kind: 'process' } as const)
+      : probeRuntime({ kinds: [config.runtime.kind, config.runtime.kind === 'podman' ? 'docker' : 'podman'] }),
   ]);
   return {
     ramBytes: machine.ramBytes,

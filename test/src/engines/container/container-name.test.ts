@@ -36,14 +36,16 @@ test('names of others are not taken for ours', () => {
     expect(isAttemptName(name)).toBe(false);
 });
 
+const lent = { ...base, memoryBytes: 1000 };
 test('labels say whose it is; the lease only where there is one', () => {
-  expect(containerLabels({ ...base, leaseId: 'r/s#0' })).toEqual({
+  expect(containerLabels({ ...lent, leaseId: 'r/s#0' })).toEqual({
     spillway: '1',
     'spillway.pool': 'dev',
     'spillway.run': base.run,
     'spillway.step': 'daily revenue',
     'spillway.token': '7',
+    'spillway.bytes': '1000',
     'spillway.lease': 'r/s#0',
   });
-  expect(Object.keys(containerLabels(base))).not.toContain('spillway.lease');
+  expect(Object.keys(containerLabels(lent))).not.toContain('spillway.lease');
 });

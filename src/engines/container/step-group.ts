@@ -1,0 +1,54 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SpillwayError } from '../../contracts/errors.ts';
+import type { Proof } from '../../contracts/pool.ts';
+import { poolPath, type CgroupTree, type NoCgroups } from '../../host/cgroup-tree.ts';
+import { attemptPrefix, isAttemptName } from './container-name.ts';
+
+/** Removes the groups that earlier attempts of a step left, and one of this very attempt. */
+export async function removeLowerGroups(
+  tree: CgroupTree,
+  pool: string,
+  { run, step, token }: { run: string; step: string; token: number },
+): Promise<void> {
+  const prefix = attemptPrefix({ run, step });
+  for (const group of await tree.children(pool)) {
+    if (group.startsWith(prefix) && Number(group.slice(prefix.length)) <= token) await tree.remove(`${pool}/${group}`);
+  }
+}
+
+/** Proof of a step whose container or process is gone; its group tells what of its bytes is left. @throws `ContainerFailed` when somebody is left in it */
+export async function proveEmpty(tree: CgroupTree | undefined, stepPath: string | undefined): Promise<Proof> {
+  if (!tree || !stepPath) return { kind: 'exited', atMs: Date.now(), bytesLeft: 0 };
+  for (let round = 0; ; round++) {
+    const reading = await tree.read(stepPath);
+    if (!reading || reading.processes === 0) {
+      return { kind: 'cgroup-empty', atMs: Date.now(), bytesLeft: reading?.heldBytes ?? 0 };
+    }
+    if (round >= 500) {
+      throw new SpillwayError(
+        'ContainerFailed',
+        `processes are left in ${stepPath} after its container was removed; end them`,
+      );
+    }
+    await sleep(20);
+  }
+}
+
+/** Removes step groups of a pool that are older and hold no process, unless `exists` knows whom they wait for. Answers their names. */
+export async function removeEmptyGroups(
+  tree: CgroupTree | NoCgroups,
+  pool: string,
+  olderThanMs: number,
+  exists: (name: string) => Promise<boolean>,
+): Promise<string[]> {
+  if (tree.version === 'none') return [];
+  const removed: string[] = [];
+  for (const name of await tree.children(poolPath(pool))) {
+    const path = `${poolPath(pool)}/${name}`;
+    if (!isAttemptName(name) || (await tree.ageMs(path)) < olderThanMs) continue;
+    if ((await tree.read(path))?.processes !== 0 || (await exists(name))) continue;
+    await tree.remove(path);
+    removed.push(name);
+  }
+  return removed;
+}
