@@ -1,4 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { chmod, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { SpillwayError } from '../src/contracts/errors.ts';
@@ -45,6 +45,7 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
   let kept = false;
   try {
     await mkdir(out, { recursive: true });
+    await chmod(out, 0o755); // containers read it as another user
     const made = await withInput(deps, request, attempt, directory, decodes, (input, signal) =>
       runTransform({
         ...name,

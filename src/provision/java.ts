@@ -16,13 +16,21 @@ export interface Java {
   readonly major: number;
 }
 
-/** Finds a Java of {@link PINS.oldestJava} or newer: JAVA_HOME, PATH, `/usr/lib/jvm`, else one from a wheel. */
-export async function findJava(cache: string, env: Environment, report: Report): Promise<Java> {
+/**
+ * Finds a Java of {@link PINS.oldestJava} or newer: JAVA_HOME, PATH, the system's folder of them, else one from a wheel.
+ * @param installed that folder
+ */
+export async function findJava(
+  cache: string,
+  env: Environment,
+  report: Report,
+  installed = '/usr/lib/jvm',
+): Promise<Java> {
   const onPath = findOnPath('java', env);
   const homes = [
     ...(env['JAVA_HOME'] === undefined ? [] : [env['JAVA_HOME']]),
     ...(onPath === undefined ? [] : [dirname(dirname(realPath(onPath)))]),
-    ...installedHomes('/usr/lib/jvm'),
+    ...installedHomes(installed),
   ];
   const usable = homes
     .map(readHome)

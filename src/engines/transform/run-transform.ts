@@ -129,11 +129,14 @@ class TransformProcess {
   constructor(name: readonly string[], limitBytes?: number) {
     const heap = limitBytes === undefined ? [] : [`--max-old-space-size=${Math.max(32, Math.floor((limitBytes * HEAP_SHARE) / MiB))}`]; // prettier-ignore
     this.#child = spawn(process.execPath, ['--expose-gc', ...heap, ...program(), ...name], {
-      stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+      // Nothing of ours is inherited: whoever waits for the end of our output would wait for a process that outlives us.
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       // The loader of TypeScript must not make a second Arrow of its own.
       env: { ...process.env, JITI_NATIVE_MODULES: '["apache-arrow"]' },
     });
+    this.#child.stdout!.on('data', (chunk: Buffer) => process.stdout.write(chunk));
     this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      process.stderr.write(text);
       this.#stderr = (this.#stderr + text).slice(-4096);
     });
     this.#exited = once(this.#child, 'exit').catch(() => undefined);
