@@ -5,12 +5,17 @@ import { loadConfig } from '../src/config/load-config.ts';
 import { SpillwayError } from '../src/contracts/errors.ts';
 import { packageRoot } from '../src/provision/package-root.ts';
 import type { Bench } from './bench.ts';
+import { admissionBench } from './admission/bench.ts';
 import { endToEndBench } from './end-to-end/bench.ts';
 import { figureFile } from './figure-file.ts';
 import { figureTable } from './figures.ts';
 import { poolBench } from './pool/bench.ts';
 
-const BENCHES: Readonly<Record<string, Bench>> = { pool: poolBench, 'end-to-end': endToEndBench };
+const BENCHES: Readonly<Record<string, Bench>> = {
+  pool: poolBench,
+  admission: admissionBench,
+  'end-to-end': endToEndBench,
+};
 const DEFAULT_ROUNDS = 3;
 
 interface Asked {

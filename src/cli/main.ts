@@ -138,6 +138,22 @@ function buildProgram(
     (await import('./commands/pool.ts')).poolCommand(config, { json: flags['json'] === true }, output),
   ).option('--json', 'answer as JSON');
   command(
+    'simulate <scenario>',
+    'run a scenario of asks through the decisions of the pool, under a virtual clock; nothing runs',
+    async (config, flags, [scenario]) =>
+      (await import('./commands/simulate.ts')).simulateCommand(
+        config,
+        {
+          scenario: scenario!,
+          json: flags['json'] === true,
+          ...(typeof flags['svg'] === 'string' ? { svg: flags['svg'] } : {}),
+        },
+        output,
+      ),
+  )
+    .option('--svg <file>', 'draw the bytes lent over time')
+    .option('--json', 'answer as JSON');
+  command(
     'render',
     'write settings, compose files and units of a hardware profile, for its machine',
     async (config, flags) =>
