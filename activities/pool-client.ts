@@ -16,6 +16,8 @@ import type {
   BeginAnswer,
   Drop,
   End,
+  Operate,
+  OperateAnswer,
   PoolStatus,
   Suspect,
   Withdraw,
@@ -79,6 +81,11 @@ export class PoolClient {
 
   async suspect(pool: string, suspect: Suspect): Promise<void> {
     await this.#signal(pool, PoolMessage.SUSPECT, suspect);
+  }
+
+  /** Says what an operator wants, to a pool that runs. @throws WorkflowNotFoundError when none does */
+  async operate(pool: string, operate: Operate): Promise<OperateAnswer> {
+    return this.#update<OperateAnswer, Operate>(pool, PoolMessage.OPERATE, operate, BEGIN_MS);
   }
 
   /** Undefined when no pool runs or it does not answer in time. */

@@ -25,6 +25,8 @@ import type {
   Granted,
   Grow,
   GrowAnswer,
+  Operate,
+  OperateAnswer,
   PoolStatus,
   Refused,
   Suspect,
@@ -57,6 +59,7 @@ const messages = {
   drop: defineSignal<[Drop | Drop[]]>(PoolMessage.DROP),
   announce: defineUpdate<AnnounceAnswer, [Announce]>(PoolMessage.ANNOUNCE),
   suspect: defineSignal<[Suspect]>(PoolMessage.SUSPECT),
+  operate: defineUpdate<OperateAnswer, [Operate]>(PoolMessage.OPERATE),
   status: defineQuery<PoolStatus>(PoolMessage.STATUS),
   ledger: defineQuery<PoolState>(PoolMessage.LEDGER),
 };
@@ -164,6 +167,9 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
     description: 'A host states its limits.',
   });
   setHandler(messages.suspect, (said) => whenOpen(() => feed({ kind: 'suspect', suspect: said })));
+  setHandler(messages.operate, (said) => whenOpen(() => feed({ kind: 'operate', operate: said })), {
+    description: 'An operator says pause, resume, resize or kick.',
+  });
   setHandler(messages.status, () => poolStatus(state), { description: 'Who holds and who waits, in bytes.' });
   setHandler(messages.ledger, () => state, { description: 'The whole state, as it is carried over continue-as-new.' });
 

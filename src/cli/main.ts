@@ -134,9 +134,28 @@ function buildProgram(
   )
     .option('--input <json>', 'input of a workflow')
     .option('--json', 'answer as JSON');
-  command('pool', 'who holds and who waits, in bytes', async (config, flags) =>
-    (await import('./commands/pool.ts')).poolCommand(config, { json: flags['json'] === true }, output),
-  ).option('--json', 'answer as JSON');
+  command(
+    'pool [act] [what]',
+    'who holds and who waits, in bytes; or pause, resume, drain, resize <size>, kick <lease>',
+    async (config, flags, [act, what]) => {
+      process.once('SIGINT', () => interrupt.abort());
+      return (await import('./commands/pool.ts')).poolCommand(
+        config,
+        {
+          ...(act === undefined ? {} : { act }),
+          ...(what === undefined ? {} : { what }),
+          ...(typeof flags['because'] === 'string' ? { because: flags['because'] } : {}),
+          json: flags['json'] === true,
+          watch: flags['watch'] === true,
+        },
+        output,
+        interrupt.signal,
+      );
+    },
+  )
+    .option('--because <text>', 'why, for people who look at the pool')
+    .option('--watch', 'show it again and again')
+    .option('--json', 'answer as JSON');
   command(
     'simulate <scenario>',
     'run a scenario of asks through the decisions of the pool, under a virtual clock; nothing runs',

@@ -153,6 +153,17 @@ export interface Suspect {
   because: string;
 }
 
+/** What an operator tells a pool. */
+export type Operate =
+  /** Grants nothing from now on; what runs goes on, and workers still start. */
+  | { act: 'pause'; because: string }
+  | { act: 'resume' }
+  /** The limit falls to this as leases end, and rises at once; at most what the host announced. */
+  | { act: 'resize'; limitBytes: number }
+  /** Takes a lease back, or an ask out of the queue: what carries the lease is ended, and seen gone, before its bytes are lent again. */
+  | { act: 'kick'; leaseId: string; because: string };
+export type OperateAnswer = { kind: 'done' | 'refused'; because: string };
+
 /** Sent to a queued holder when its turn has come. */
 export interface Granted {
   leaseId: string;
@@ -192,6 +203,10 @@ export interface PoolStatus {
   scratchLentBytes: number;
   heavyTaken: boolean;
   hosts: string[];
+  /** Why nothing is granted, while an operator has paused the pool. */
+  paused?: string;
+  /** What an operator resized it to, where the limit is still above. */
+  targetBytes?: number;
   leases: LeaseStatus[];
   queue: LeaseStatus[];
   stats: Record<string, number>;
@@ -207,6 +222,7 @@ export const PoolMessage = {
   DROP: 'drop',
   ANNOUNCE: 'announce',
   SUSPECT: 'suspect',
+  OPERATE: 'operate',
   STATUS: 'status',
   LEDGER: 'ledger',
   GRANTED: 'spillway.granted',

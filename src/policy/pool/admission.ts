@@ -37,6 +37,8 @@ export const waitReason = (state: PoolState, wanted: Wanted, now: Sums = sums(st
 
 function lacking(state: PoolState, wanted: Wanted, now: Sums, takesBytes: number): string | undefined {
   if (state.limitBytes === 0) return 'no host has announced its limits yet; start a worker';
+  // Workers still start: without them nothing that runs would ever end.
+  if (state.paused && wanted.kind !== LeaseKind.STANDING) return `the pool is paused: ${state.paused.because}`;
   if (state.leases[wanted.leaseId]) return 'what an earlier attempt of it left on the host is not gone yet';
   // Less than nothing is free in a pool that shrank below what it had lent; who takes nothing goes all the same.
   const freeBytes = Math.max(0, now.freeBytes);

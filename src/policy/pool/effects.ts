@@ -22,6 +22,7 @@ export function tellRefusal({ leaseId, holder }: Waiting, because: string, effec
 
 /** Asks idle engines for what they kept, when the head of the queue cannot start otherwise. */
 export function evictTheIdle(draft: PoolState, nowMs: number, effects: Effect[]): void {
+  if (draft.paused) return;
   for (const engine of enginesInTheWay(draft)) {
     const kept = draft.data[engineDataId(engine)]!;
     if (kept.evictedAtMs !== undefined && nowMs - kept.evictedAtMs < EVICT_AGAIN_MS) continue;

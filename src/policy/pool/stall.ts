@@ -15,7 +15,7 @@ export type WayOut =
 export function wayOut(state: PoolState): WayOut | undefined {
   const now = sums(state);
   const head = headOf(state, now);
-  if (!head || state.limitBytes === 0) return undefined;
+  if (!head || state.limitBytes === 0 || state.paused) return undefined;
   if (Object.values(state.leases).some((lease) => lease.kind !== LeaseKind.STANDING)) return undefined; // it ends, with proof
   const stuck = Object.values(state.data).filter((data) => isStuck(state, data));
   const bytes = stuck.reduce((sum, data) => sum + data.bytes, 0);

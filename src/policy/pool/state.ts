@@ -66,6 +66,11 @@ export interface PoolState {
   limitBytes: number;
   scratchLimitBytes: number;
   host?: string;
+  /** What the host said that it can lend; an operator may have resized the pool below it. */
+  announcedBytes?: number;
+  /** What an operator resized the pool to. */
+  targetBytes?: number;
+  paused?: { because: string; sinceMs: number };
   /** The next token; tokens only rise, over attempts, resets and lives of the pool. */
   nextToken: number;
   arrivals: number;

@@ -48,6 +48,8 @@ export function poolStatus(state: PoolState): PoolStatus {
     scratchLentBytes: now.scratchLentBytes,
     heavyTaken: now.heavyTaken,
     hosts: state.host === undefined ? [] : [state.host],
+    ...(state.paused && { paused: state.paused.because }),
+    ...(state.targetBytes !== undefined && state.targetBytes < state.limitBytes && { targetBytes: state.targetBytes }),
     leases,
     queue: state.queue.map((waiting, ahead) => ({
       leaseId: waiting.leaseId,
@@ -76,6 +78,7 @@ export function poolDetails(state: PoolState): string {
   const more = (lines: LeaseStatus[], which: string): string[] =>
     lines.length > LINES ? ['', `… and ${lines.length - LINES} more that ${which}`] : [];
   return [
+    ...(status.paused === undefined ? [] : [`**Paused: ${cell(status.paused)}.**`, '']),
     `**${formatBytes(status.lentBytes)} lent** of ${formatBytes(status.lendableBytes)} that can be lent (limit ${formatBytes(status.limitBytes)}, standing ${formatBytes(status.standingBytes)}); scratch ${formatBytes(status.scratchLentBytes)} of ${formatBytes(status.scratchLimitBytes)}.`,
     '',
     '| workflow | step | kind | weight | bytes | state | because |',

@@ -11,6 +11,8 @@ import type {
   Grow,
   GrowAnswer,
   Holder,
+  Operate,
+  OperateAnswer,
   Reconciled,
   Suspect,
   Withdraw,
@@ -18,6 +20,7 @@ import type {
 import { formatBoth } from '../sizes.ts';
 import { refusal, waitReason } from './admission.ts';
 import { lookAfter, lookAfterEnding, tellGrant } from './effects.ts';
+import { fitLimit, operate } from './operate.ts';
 import { sameHolder } from './holder.ts';
 import { release } from './release.ts';
 import { serveQueue } from './serve-queue.ts';
@@ -35,6 +38,7 @@ export type PoolEvent =
   | { kind: 'announce'; announce: Announce }
   | { kind: 'suspect'; suspect: Suspect }
   | { kind: 'reconciled'; reconciled: Reconciled }
+  | { kind: 'operate'; operate: Operate }
   /** A grant could not be delivered: that run of the holder is closed. Void when another run has taken the lease over since. */
   | { kind: 'undeliverable'; leaseId: string; runId?: string }
   /** The pool was opened again from an old ledger: grants whose signal may be lost are told again, looks that may be lost taken again. */
@@ -54,6 +58,7 @@ export interface PoolAnswers {
   begin: BeginAnswer;
   grow: GrowAnswer;
   announce: AnnounceAnswer;
+  operate: OperateAnswer;
 }
 
 /**
@@ -64,6 +69,7 @@ export function step(before: PoolState, event: PoolEvent, nowMs: number, options
   const draft = structuredCopy(before);
   const effects: Effect[] = [];
   const answer = apply(draft, event, nowMs, effects);
+  fitLimit(draft);
   const askerId = event.kind === 'acquire' ? event.ask.leaseId : undefined;
   const refused = options.hold === true ? undefined : serveQueue(draft, nowMs, effects, askerId);
   const final =
@@ -94,6 +100,8 @@ function apply(draft: PoolState, event: PoolEvent, nowMs: number, effects: Effec
       return suspect(draft, event.suspect, nowMs, effects);
     case 'reconciled':
       return reconciled(draft, event.reconciled, nowMs);
+    case 'operate':
+      return operate(draft, event.operate, nowMs, effects);
     case 'revived':
       for (const lease of Object.values(draft.leases)) {
         if (lease.phase === 'granted') tellGrant(lease, lease.holder, effects);
@@ -252,7 +260,9 @@ function announce(draft: PoolState, said: Announce, nowMs: number, effects: Effe
     };
   }
   draft.host = said.host;
+  draft.announcedBytes = said.limitBytes;
   draft.limitBytes = said.limitBytes;
+  if (draft.targetBytes !== undefined && draft.targetBytes >= said.limitBytes) delete draft.targetBytes;
   draft.scratchLimitBytes = said.scratchLimitBytes;
   for (const found of said.evidence.alive) {
     draft.nextToken = Math.max(draft.nextToken, found.token + 1);

@@ -35,7 +35,9 @@ export type Move =
   | { do: 'report'; at: number; left: number }
   | { do: 'grow'; at: number; bytes: number; scratch: number }
   | { do: 'announce'; bytes: number; scratch: number; alive: number; aliveBytes: number }
-  | { do: 'hold' | 'continue' | 'revive' }
+  | { do: 'hold' | 'continue' | 'revive' | 'pause' | 'resume' }
+  | { do: 'resize'; bytes: number }
+  | { do: 'kick'; at: number }
   | { do: 'pass time'; ms: number };
 
 const at = fc.nat(30);
@@ -66,6 +68,10 @@ export const anyMove: fc.Arbitrary<Move> = fc.oneof(
   { weight: 2, arbitrary: of('hold', {}) },
   { weight: 3, arbitrary: of('continue', {}) },
   { weight: 1, arbitrary: of('revive', {}) },
+  { weight: 1, arbitrary: of('pause', {}) },
+  { weight: 3, arbitrary: of('resume', {}) },
+  { weight: 2, arbitrary: of('resize', { bytes: fc.integer({ min: 1, max: 24 }) }) },
+  { weight: 2, arbitrary: of('kick', { at }) },
   { weight: 4, arbitrary: of('pass time', { ms: fc.constantFrom(1, 6_000, 60_000, -500) }) },
 ); // prettier-ignore
 
@@ -212,6 +218,21 @@ export class PoolWorld {
         this.announce(move.bytes, move.scratch, alive);
         return;
       }
+      case 'pause':
+      case 'resume':
+        this.feed({
+          kind: 'operate',
+          operate: move.do === 'pause' ? { act: 'pause', because: 'a move' } : { act: 'resume' },
+        });
+        return;
+      case 'resize':
+        this.feed({ kind: 'operate', operate: { act: 'resize', limitBytes: move.bytes } });
+        return;
+      case 'kick': {
+        const leaseId = pick([...queue.map((w) => w.leaseId), ...Object.keys(leases)], move.at);
+        if (leaseId !== undefined) this.feed({ kind: 'operate', operate: { act: 'kick', leaseId, because: 'a move' } });
+        return;
+      }
       case 'hold':
         this.hold = true;
         return;
@@ -249,6 +270,7 @@ export class PoolWorld {
   settle(): void {
     this.hold = false;
     if (this.state.limitBytes === 0) this.announce(20, 20);
+    this.feed({ kind: 'operate', operate: { act: 'resume' } });
     this.feed({ kind: 'continued' });
     for (let before = ''; before !== JSON.stringify(this.state);) {
       before = JSON.stringify(this.state);
