@@ -44,6 +44,7 @@ async function postgresLoad(
     token: attempt.token,
     into: spec.into,
     ...(spec.key ? { key: spec.key } : {}),
+    ...(spec.write ? { write: spec.write } : {}),
     ...(spec.strategy ? { strategy: spec.strategy } : {}),
     ...(spec.indexes ? { indexes: spec.indexes } : {}),
     ...(spec.indexOrder ? { indexOrder: spec.indexOrder } : {}),

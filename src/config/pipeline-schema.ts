@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import { SpillwayError } from '../contracts/errors.ts';
-import type { StepSpec } from '../contracts/pipeline.ts';
+import type { PostgresLoadStep, StepSpec } from '../contracts/pipeline.ts';
 import type { PlanRequest } from '../contracts/plan.ts';
 import { sourcesOf } from '../policy/graph.ts';
 import type { ReadPipeline } from '../policy/plan.ts';
@@ -137,6 +137,7 @@ function checkGraph(steps: StepSpec[], names: string[], problems: string[]): voi
         `${step.step} has both profile ${step.profile} and memory ${step.memory}. Keep one: a rung, or a size.`,
       );
     }
+    if (step.verb === 'postgres.load') problems.push(...problemsOfLoad(step));
     for (const source of sourcesOf(step)) {
       const read = byName.get(source);
       if (!names.includes(source)) {
@@ -155,6 +156,17 @@ function checkGraph(steps: StepSpec[], names: string[], problems: string[]): voi
     }
   }
   checkCycles(byName, problems);
+}
+
+/** What belongs together in a load. */
+function problemsOfLoad({ step, write = 'replace', key, strategy = 'auto', indexOrder }: PostgresLoadStep): string[] {
+  if (write === 'replace') return [];
+  const problems: string[] = [];
+  if (write === 'merge' && key === undefined)
+    problems.push(`${step}.write merge needs a key to tell rows by. Add key: the columns of a unique index of the table.`); // prettier-ignore
+  if (strategy !== 'auto') problems.push(`${step}.strategy says how a table is replaced, and write is ${write}, got ${strategy}. Remove it.`); // prettier-ignore
+  if (indexOrder !== undefined) problems.push(`${step}.indexOrder says how a table is replaced, and write is ${write}, got ${indexOrder}. Remove it.`); // prettier-ignore
+  return problems;
 }
 
 /** Names each circle once, wherever it is entered. */

@@ -94,7 +94,7 @@ const postgresLoad = z.strictObject({
   from: dataset,
   into: z.string('must be schema.table').regex(/^[^.]+\.[^.]+$/, 'must be schema.table'),
   key: columns.optional(),
-  write: oneOf('replace').optional(),
+  write: oneOf('replace', 'append', 'merge').optional(),
   strategy: oneOf('auto', 'freeze', 'unlogged').optional(),
   indexes: z.array(index, 'must be a list of { columns, unique }').optional(),
   indexOrder: oneOf('before-logged', 'after-logged').optional(),

@@ -66,6 +66,10 @@ export interface TransformStep extends StepOptions {
 export const LoadStrategy = { AUTO: 'auto', FREEZE: 'freeze', UNLOGGED: 'unlogged' } as const;
 export type LoadStrategy = (typeof LoadStrategy)[keyof typeof LoadStrategy];
 
+/** `replace` swaps the whole table; `append` adds rows; `merge` updates rows whose key is there and adds the others. */
+export const LoadWrite = { REPLACE: 'replace', APPEND: 'append', MERGE: 'merge' } as const;
+export type LoadWrite = (typeof LoadWrite)[keyof typeof LoadWrite];
+
 /** An index built before the table is published. */
 export interface IndexSpec {
   columns: string[];
@@ -80,11 +84,11 @@ export interface PostgresLoadStep extends StepOptions {
   from: string;
   /** `schema.table` of the target. */
   into: string;
-  /** Columns of the primary key. */
+  /** Columns of the primary key; of a table that rows are added to, columns of a unique index of it. */
   key?: string[];
-  /** `replace` swaps the whole table in one transaction. @defaultValue 'replace' */
-  write?: 'replace';
-  /** `freeze` writes each row once, in one transaction; `unlogged` keeps a staging table out of WAL and publications until it is done. @defaultValue auto: freeze, unless a publication sends all tables */
+  /** `replace` swaps the whole table; `append` adds the rows to it; `merge` updates rows whose `key` is there and adds the others. Each in one transaction. @defaultValue 'replace' */
+  write?: LoadWrite;
+  /** Of `replace`: `freeze` writes each row once, in one transaction; `unlogged` keeps a staging table out of WAL and publications until it is done. @defaultValue auto: freeze, unless a publication sends all tables */
   strategy?: LoadStrategy;
   /** Indexes built before the table is published: `{ columns, unique }`. */
   indexes?: IndexSpec[];

@@ -82,6 +82,21 @@ const copying = (name = 'spillway/%'): Promise<number> =>
     return rows[0]?.pid;
   });
 
+test.each(['append', 'merge'] as const)('%s whose reply is lost after COMMIT has happened, once', async (write) => {
+  await client.query('create unique index on mart.t (id); alter table mart.t alter column id set not null');
+  const proxy = await startProxy();
+  const key = write === 'merge' ? { key: ['id'] } : {};
+  try {
+    const outcome = await load(new StagedSource(idBatch(0, 7)), { write, ...key }, proxy.connect);
+    expect(proxy.cut).toBe(1);
+    expect(outcome).toMatchObject({ rows: 7, strategy: write, alreadyPublished: false });
+    expect(await load(new StagedSource(idBatch(0, 7)), { write, ...key, token: 2 })).toMatchObject({ alreadyPublished: true }); // prettier-ignore
+    expect(await rowsOf()).toHaveLength(7 + OLD.length);
+  } finally {
+    proxy.close();
+  }
+});
+
 describe.each(['freeze', 'unlogged'] as const)('strategy %s', (strategy) => {
   test('a backend that is terminated while copying fails the attempt, and the next one loads', async () => {
     const held = gate();

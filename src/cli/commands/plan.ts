@@ -146,6 +146,8 @@ function statementOf({ spec }: PlannedStep): string {
     case 'transform':
       return `-- transform ${spec.run} over ${spec.from}${spec.args ? `, with ${JSON.stringify(spec.args)}` : ''}`;
     case 'postgres.load':
-      return `COPY into ${spec.into} from ${spec.from} (strategy ${spec.strategy ?? 'auto'}${spec.key ? `, primary key ${spec.key.join(', ')}` : ''})`;
+      return spec.write === undefined || spec.write === 'replace'
+        ? `COPY into ${spec.into} from ${spec.from} (strategy ${spec.strategy ?? 'auto'}${spec.key ? `, primary key ${spec.key.join(', ')}` : ''})`
+        : `COPY ${spec.from}, ${spec.write === 'append' ? 'added to' : `merged by ${spec.key?.join(', ')} into`} ${spec.into}`;
   }
 }

@@ -1,7 +1,7 @@
+import type { LoadWrite } from '../../contracts/pipeline.ts';
 import type { AttemptName, TableName } from './identifiers.ts';
 import type { Claim } from './ledger.ts';
 import type { TablePlan } from './schema.ts';
-import type { StrategyChoice } from './strategy.ts';
 
 /** An index or key of the new table. */
 export interface PlannedIndex {
@@ -18,7 +18,11 @@ export interface LoadPlan {
   readonly staging: TableName;
   readonly table: TablePlan;
   readonly indexes: readonly PlannedIndex[];
-  readonly choice: StrategyChoice;
+  /** How a table that is there takes the rows; a new one is always made by a strategy of `replace`. */
+  readonly write: LoadWrite;
+  /** Whether rows go into the table that is there. */
+  readonly intoExisting: boolean;
+  readonly choice: { readonly strategy: string; readonly because: string };
   readonly indexOrder: 'before-logged' | 'after-logged';
   readonly expectedRows: number | undefined;
   readonly warnings: readonly string[];
@@ -34,6 +38,7 @@ export const LoadPhase = {
   INDEXING: 'indexing',
   LOGGING: 'making it durable',
   ANALYZING: 'analyzing',
+  MERGING: 'merging',
   PUBLISHING: 'publishing',
 } as const;
 export type LoadPhase = (typeof LoadPhase)[keyof typeof LoadPhase];

@@ -1,6 +1,6 @@
 // Longer than most files: the order of one load, from claim to clean-up, is best read in one place.
 import { SpillwayError } from '../../contracts/errors.ts';
-import type { IndexSpec, LoadStrategy } from '../../contracts/pipeline.ts';
+import type { IndexSpec, LoadStrategy, LoadWrite } from '../../contracts/pipeline.ts';
 import type { ArrowSource } from './arrow-source.ts';
 import { sourceColumns } from './arrow-types.ts';
 import { CopyEncoder } from './encoder.ts';
@@ -17,9 +17,11 @@ import { planTable } from './schema.ts';
 import type { PostgresDeps } from './session.ts';
 import { abortable, cancelled, pause, Session } from './session.ts';
 import { TRY_LOCK_TARGET, WHO_HOLDS_TARGET } from './sql.ts';
+import { loadInto } from './load-into.ts';
 import { loadFrozen, loadUnlogged } from './strategies.ts';
 import type { ServerFacts } from './strategy.ts';
 import { chooseStrategy } from './strategy.ts';
+import { type InsertTarget, inspectInsertTarget, planInsert } from './insert-target.ts';
 import { inspectTarget } from './target.ts';
 import { SERVER_FACTS } from './target-sql.ts';
 
@@ -38,6 +40,8 @@ export interface LoadRequest {
   /** `schema.table`. */
   into: string;
   key?: readonly string[];
+  /** @defaultValue 'replace' */
+  write?: LoadWrite;
   /** @defaultValue 'auto' */
   strategy?: LoadStrategy;
   indexes?: readonly IndexSpec[];
@@ -117,6 +121,9 @@ async function planLoad(
   target: TableName,
   source: ArrowSource,
 ): Promise<LoadPlan> {
+  const write = request.write ?? 'replace';
+  const into = write === 'replace' ? undefined : await inspectInsertTarget(session, target, write);
+  if (into) return planInto(request, claim, target, source, into, write);
   const key = request.key ?? [];
   const indexes = request.indexes ?? [];
   const existing = await inspectTarget(session, target, key, indexes);
@@ -154,11 +161,41 @@ async function planLoad(
     target,
     staging: stagingName(claim.staging),
     table,
+    ...{ write, intoExisting: false },
     indexes: planned,
     choice,
     indexOrder: request.indexOrder ?? 'after-logged',
     expectedRows: request.expectedRows,
     warnings: [...table.warnings, ...lost],
+    ...(request.limits?.swapWaitMs === undefined ? {} : { swapWaitMs: request.limits.swapWaitMs }),
+  };
+}
+
+const INTO: Record<Exclude<LoadWrite, 'replace'>, string> = {
+  append: 'rows are copied into the table that is there, in the transaction that publishes them',
+  merge: 'rows whose key is there update theirs, the others are added, in the transaction that publishes them',
+};
+
+/** A load into a table that is there. */
+function planInto(
+  request: LoadRequest,
+  claim: Claim,
+  target: TableName,
+  source: ArrowSource,
+  into: InsertTarget,
+  write: LoadWrite,
+): LoadPlan {
+  const table = showTable(target);
+  const indexes = request.indexes ?? [];
+  if (indexes.length > 0)
+    throw new SpillwayError('LoadRefused', `The rows cannot be loaded into ${table}: indexes are built when a table is made, and it is there. Remove indexes, and create them in the table.`); // prettier-ignore
+  const columns = sourceColumns(source.schema.fields, request.logicalTypes);
+  return {
+    ...{ attempt: request, claim, target, staging: stagingName(claim.staging) },
+    table: planInsert(table, columns, into, request.key ?? [], write),
+    ...{ indexes: [], indexOrder: 'after-logged', write, intoExisting: true, warnings: [] },
+    choice: { strategy: write, because: INTO[write as keyof typeof INTO] },
+    expectedRows: request.expectedRows,
     ...(request.limits?.swapWaitMs === undefined ? {} : { swapWaitMs: request.limits.swapWaitMs }),
   };
 }
@@ -192,7 +229,7 @@ async function terminateBackend(deps: PostgresDeps, attempt: AttemptName): Promi
 }
 
 /**
- * Loads rows into a table, replacing it as a whole, exactly once per run and step: a load that is published already is
+ * Loads rows into a table, replacing it as a whole or adding to it, exactly once per run and step: a load that is published already is
  * answered from the ledger. Whatever happens, readers see the old table or the new one, and nothing of a failed or
  * cancelled attempt is left; where the server cannot be reached to clean up, the next attempt does it.
  *
@@ -244,7 +281,7 @@ export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promi
       request.encode,
     );
     report(LoadPhase.COPYING, 0, 0);
-    const load = plan.choice.strategy === 'freeze' ? loadFrozen : loadUnlogged;
+    const load = plan.intoExisting ? loadInto : plan.choice.strategy === 'freeze' ? loadFrozen : loadUnlogged;
     const counts = await load({
       session,
       plan,

@@ -68,6 +68,8 @@ const runAll = async (session: Session, statements: readonly { statement: string
 export async function swap(session: Session, plan: LoadPlan, signal: AbortSignal): Promise<void> {
   const { target, staging } = plan;
   const old = await lockTarget(session, plan, signal);
+  if (old !== undefined && plan.write !== 'replace')
+    throw new SpillwayError('LoadInterrupted', `${showTable(target)} was made by somebody else meanwhile. Nothing was published; the next attempt adds its rows to it.`); // prettier-ignore
   if (old === undefined) {
     await createSchema(session, target.schema);
   }

@@ -82,7 +82,7 @@ export function planTable({ table, source, existing, key, indexes }: TableQuesti
 }
 
 /** Statement that makes a staging table. */
-export function createTableSql(staging: string, plan: TablePlan, unlogged: boolean): string {
+export function createTableSql(staging: string, plan: TablePlan, kind: 'logged' | 'unlogged' | 'temporary'): string {
   const columns = plan.columns.map(({ name, typeName, notNull, defaultExpression }) =>
     [
       quoteIdentifier(name),
@@ -94,8 +94,8 @@ export function createTableSql(staging: string, plan: TablePlan, unlogged: boole
       .join(' '),
   );
   // Autovacuum would read a table that is still being filled; publishing resets this.
-  const options = unlogged ? ' with (autovacuum_enabled = off)' : '';
-  return `create ${unlogged ? 'unlogged ' : ''}table ${staging} (${columns.join(', ')})${options}`;
+  const options = { logged: '', unlogged: ' with (autovacuum_enabled = off)', temporary: ' on commit drop' }[kind];
+  return `create ${kind === 'logged' ? '' : `${kind} `}table ${staging} (${columns.join(', ')})${options}`;
 }
 
 /** Statement that fills it. */

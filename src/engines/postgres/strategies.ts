@@ -33,9 +33,9 @@ export interface LoadCounts {
 }
 
 /** Copies all rows; every count must agree, since a source that stops at a row's end loads short without an error. */
-async function copyRows(job: LoadJob, freeze: boolean): Promise<LoadCounts> {
+export async function copyRows(job: LoadJob, into: string, freeze: boolean): Promise<LoadCounts> {
   const { session, plan, source, encoder, signal } = job;
-  const copy = await startCopy(session.client, copySql(quoteTable(plan.staging), plan.table, freeze));
+  const copy = await startCopy(session.client, copySql(into, plan.table, freeze));
   try {
     const { encoded, counted } = await pump(source.batches(), encoder, copy, {
       signal,
@@ -57,6 +57,14 @@ async function copyRows(job: LoadJob, freeze: boolean): Promise<LoadCounts> {
 
 async function publish(job: LoadJob, counts: LoadCounts): Promise<void> {
   const { session, plan, signal } = job;
+  await markDone(job, counts);
+  await swap(session, plan, signal);
+  job.committing();
+}
+
+/** What every publishing transaction does first: the ledger says whether this attempt may, and remembers that it did. */
+export async function markDone(job: LoadJob, counts: LoadCounts): Promise<void> {
+  const { session, plan } = job;
   job.report(LoadPhase.PUBLISHING, counts.rows, counts.bytes);
   // A rename is all that a standby or a crash could lose, after the run had been told of success.
   await session.run(`set local synchronous_commit = ${session.durableCommit}`);
@@ -65,8 +73,6 @@ async function publish(job: LoadJob, counts: LoadCounts): Promise<void> {
     ...counts,
     warnings: plan.warnings,
   });
-  await swap(session, plan, signal);
-  job.committing();
 }
 
 /** One transaction: nobody sees anything before COMMIT, and a failure leaves nothing to clean. */
@@ -74,8 +80,8 @@ export async function loadFrozen(job: LoadJob): Promise<LoadCounts> {
   const { session, plan } = job;
   const staging = quoteTable(plan.staging);
   return session.transaction(async () => {
-    await session.run(createTableSql(staging, plan.table, false));
-    const counts = await copyRows(job, true);
+    await session.run(createTableSql(staging, plan.table, 'logged'));
+    const counts = await copyRows(job, staging, true);
     job.report(LoadPhase.INDEXING, counts.rows, counts.bytes);
     await buildIndexes(session, plan);
     job.report(LoadPhase.ANALYZING, counts.rows, counts.bytes);
@@ -91,8 +97,8 @@ export async function loadUnlogged(job: LoadJob): Promise<LoadCounts> {
   const staging = quoteTable(plan.staging);
   // Only while loading; what makes the rows durable and visible commits synchronously.
   await session.run(`set synchronous_commit = off`);
-  await session.run(createTableSql(staging, plan.table, true));
-  const counts = await copyRows(job, false);
+  await session.run(createTableSql(staging, plan.table, 'unlogged'));
+  const counts = await copyRows(job, staging, false);
   await session.run(`set synchronous_commit = ${session.durableCommit}`);
 
   const index = async (): Promise<void> => {

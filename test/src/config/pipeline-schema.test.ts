@@ -187,6 +187,21 @@ describe('each problem names key, rule, value and fix', () => {
     expect(problems(job(given))).toEqual([`daily: ${message}`]);
   });
 
+  test('a load that adds rows needs a key to merge by, and nothing that replaces tables', () => {
+    const write = (over: object): string[] => problems(job([query, join, { ...load, ...over }]));
+    expect(write({ write: 'append' })).toEqual([]);
+    expect(write({ write: 'merge', key: ['day'] })).toEqual([]);
+    expect(write({ write: 'merge' })).toEqual(['daily: publish.write merge needs a key to tell rows by. Add key: the columns of a unique index of the table.']); // prettier-ignore
+    expect(write({ write: 'append', strategy: 'unlogged', indexOrder: 'before-logged' })).toEqual([
+      'daily: 2 problems:',
+      '- publish.strategy says how a table is replaced, and write is append, got unlogged. Remove it.',
+      '- publish.indexOrder says how a table is replaced, and write is append, got before-logged. Remove it.',
+    ]);
+    expect(write({ write: 'upsert' })).toEqual([
+      'daily: publish.write must be one of replace, append, merge, got "upsert". Change it, or remove the key for the default.',
+    ]);
+  });
+
   test('long values are shortened', () => {
     const [message] = problems(job([{ ...query, weight: 'x'.repeat(10_000) }, join, load]));
     expect(message!.length).toBeLessThan(250);

@@ -38,8 +38,8 @@ test.each<[DataType, string | undefined, string]>([
 
 test('a new table has the columns of the rows, those of the key NOT NULL', () => {
   const table = plan({ key: ['id'] });
-  expect(createTableSql('"s"."x"', table, false)).toBe('create table "s"."x" ("id" bigint not null, "Name" text)');
-  expect(createTableSql('"s"."x"', table, true)).toMatch(
+  expect(createTableSql('"s"."x"', table, 'logged')).toBe('create table "s"."x" ("id" bigint not null, "Name" text)');
+  expect(createTableSql('"s"."x"', table, 'unlogged')).toMatch(
     /^create unlogged table .* with \(autovacuum_enabled = off\)$/,
   );
   expect(copySql('"s"."x"', table, true)).toBe('copy "s"."x" ("id", "Name") from stdin (format binary, freeze)');

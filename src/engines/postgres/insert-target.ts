@@ -1,0 +1,147 @@
+import type { QueryResultRow } from 'pg';
+import { SpillwayError } from '../../contracts/errors.ts';
+import type { LoadWrite } from '../../contracts/pipeline.ts';
+import type { SourceColumn } from './arrow-types.ts';
+import { deriveType } from './arrow-types.ts';
+import type { TableName } from './identifiers.ts';
+import { quoteIdentifier, quoteTable, showTable } from './identifiers.ts';
+import type { PlannedColumn, TablePlan } from './schema.ts';
+import type { Session } from './session.ts';
+import { INSERT_FACTS, INSERTED_COLUMNS, TARGET_INDEXES } from './target-sql.ts';
+
+/** A table that rows are added to. */
+export interface InsertTarget {
+  readonly columns: readonly InsertColumn[];
+  /** Columns of each unique index or key that rows can be told apart by. */
+  readonly uniques: readonly (readonly string[])[];
+}
+
+export interface InsertColumn extends PlannedColumn {
+  /** A row without it gets a value all the same: a default, an identity, or NULL. */
+  readonly mayBeLeftOut: boolean;
+  /** PostgreSQL computes it. */
+  readonly generated: boolean;
+}
+
+interface FactsRow extends QueryResultRow {
+  oid: string | null;
+  relkind: string | null;
+  may_insert: boolean;
+  may_update: boolean;
+  me: string;
+}
+interface ColumnRow extends QueryResultRow {
+  name: string;
+  type_name: string;
+  not_null: boolean;
+  type_oid: number;
+  typmod: number;
+  is_enum: boolean;
+  generated: boolean;
+  has_default: boolean;
+}
+interface IndexRow extends QueryResultRow {
+  is_unique: boolean;
+  plain: boolean;
+  columns: string[];
+}
+
+/**
+ * Looks at a table that rows are to be added to; undefined when it does not exist yet. Whatever hangs on it (views, triggers, foreign keys) stays and works.
+ * @throws SpillwayError `LoadRefused` when it is none that takes rows, or rights are missing
+ */
+export async function inspectInsertTarget(
+  session: Session,
+  target: TableName,
+  write: LoadWrite,
+): Promise<InsertTarget | undefined> {
+  const shown = showTable(target);
+  const [facts] = await session.query<FactsRow>(INSERT_FACTS, [quoteTable(target)]);
+  const { oid, relkind, may_insert, may_update, me } = facts!;
+  if (oid === null) return undefined;
+  if (relkind !== 'r' && relkind !== 'p')
+    refuse(`${shown} is no table that rows can be added to; load into another name.`);
+  const lacks = [...(may_insert ? [] : ['insert']), ...(write === 'merge' && !may_update ? ['select', 'update'] : [])];
+  if (lacks.length > 0)
+    refuse(
+      `The role ${me} may not ${lacks.join(' and ')} in ${shown}: grant ${lacks.join(', ')} on ${shown} to ${me}.`,
+    );
+  const columns = (await session.query<ColumnRow>(INSERTED_COLUMNS, [oid])).map((row): InsertColumn => ({
+    name: row.name,
+    typeOid: row.type_oid,
+    typmod: row.typmod,
+    typeName: row.type_name,
+    isEnum: row.is_enum,
+    notNull: row.not_null,
+    generated: row.generated,
+    mayBeLeftOut: row.has_default || !row.not_null,
+  }));
+  const uniques = (await session.query<IndexRow>(TARGET_INDEXES, [oid]))
+    .filter(({ is_unique, plain }) => is_unique && plain)
+    .map((index) => index.columns);
+  return { columns, uniques };
+}
+
+/**
+ * Plans which columns of the table get the rows' columns, in the rows' order.
+ * @throws SpillwayError `LoadRefused` that lists every problem
+ */
+export function planInsert(
+  table: string,
+  source: readonly SourceColumn[],
+  target: InsertTarget,
+  key: readonly string[],
+  write: LoadWrite,
+): TablePlan {
+  const problems: string[] = [];
+  const names = source.map(({ name }) => name);
+  const known = target.columns.map(({ name }) => name).join(', ');
+  const columns = source.flatMap((column): PlannedColumn[] => {
+    const found = target.columns.find(({ name }) => name === column.name);
+    if (found && !found.generated) return [{ ...found, notNull: found.notNull || key.includes(column.name) }];
+    const type = deriveType(column)?.typeName ?? 'text';
+    problems.push(
+      found
+        ? `column "${column.name}" is computed by PostgreSQL; leave it out in the query.`
+        : `column "${column.name}" is not in the table (${known}). Leave it out in the query, or add it: alter table ${table} add column ${quoteIdentifier(column.name)} ${type}.`,
+    );
+    return [];
+  });
+  for (const name of new Set(names.filter((one, index) => names.indexOf(one) !== index)))
+    problems.push(`two columns are named "${name}"; give one an alias in the query.`);
+  for (const { name, mayBeLeftOut, generated } of target.columns) {
+    if (!mayBeLeftOut && !generated && !names.includes(name))
+      problems.push(`column "${name}" of the table must have a value, has no default, and is not in the rows. Add it to the query.`); // prettier-ignore
+  }
+  if (key.length > 0) problems.push(...problemsOfKey(table, target, key, names, write));
+  if (problems.length > 0) {
+    throw new SpillwayError('LoadRefused', `The rows cannot be loaded into ${table}: ${problems.join(' ')}`, {
+      details: { problems },
+    });
+  }
+  return { columns, key, indexes: [], warnings: [] };
+}
+
+function problemsOfKey(
+  table: string,
+  { columns, uniques }: InsertTarget,
+  key: readonly string[],
+  names: readonly string[],
+  write: LoadWrite,
+): string[] {
+  const list = key.map(quoteIdentifier).join(', ');
+  const problems = key
+    .filter((name) => !names.includes(name))
+    .map((name) => `key names "${name}", which is no column of the rows (${names.join(', ')}).`);
+  const same = (index: readonly string[]): boolean => [...index].sort().join('\0') === [...key].sort().join('\0');
+  if (!uniques.some(same))
+    problems.push(`the table has no unique index on its key: create unique index on ${table} (${list}).`);
+  const nullable = key.filter((name) => columns.find((column) => column.name === name)?.notNull === false);
+  if (write === 'merge' && nullable.length > 0)
+    problems.push(`key column "${nullable.join('", "')}" may be NULL, and NULL is never the same row: alter table ${table} ${nullable.map((name) => `alter column ${quoteIdentifier(name)} set not null`).join(', ')}.`); // prettier-ignore
+  return problems;
+}
+
+function refuse(message: string): never {
+  throw new SpillwayError('LoadRefused', message);
+}
