@@ -5,12 +5,6 @@ export type { ResolvedConfig, ResolvedHardware } from './config/resolved.ts';
 export { SpillwayError, type FailureCode } from './contracts/errors.ts';
 export type { PipelineSpec, SinkResult, StepReport, StepSpec } from './contracts/pipeline.ts';
 export type { PoolStatus } from './contracts/pool.ts';
-export {
-  defineTransforms,
-  type Transform,
-  type TransformArgs,
-  type TransformContext,
-} from './engines/transform/define-transforms.ts';
 export { connect } from './worker/connect.ts';
 export { type RunningWorker, startWorker, type WorkerHooks } from './worker/start-worker.ts';
 export { spillway } from './worker/plugin.ts';

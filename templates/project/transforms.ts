@@ -1,5 +1,5 @@
 import { Table, Utf8, vectorFromArray } from 'apache-arrow';
-import { defineTransforms } from 'spillway';
+import { defineTransforms } from 'spillway/transforms';
 
 const DAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
 
