@@ -1,7 +1,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RecordBatch, Table, Utf8, vectorFromArray } from 'apache-arrow';
-import { defineTransforms } from 'spillway';
+import { defineTransforms } from 'spillway/transforms';
 
 const kept: Uint8Array[] = [];
 

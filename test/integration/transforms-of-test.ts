@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RecordBatch, Table, Utf8, vectorFromArray } from 'apache-arrow';
 // As a project writes it: the package by its name.
-import { defineTransforms } from 'spillway';
+import { defineTransforms } from 'spillway/transforms';
 
 const kept: Uint8Array[] = [];
 
