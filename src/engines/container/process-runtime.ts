@@ -148,7 +148,7 @@ class Attempt {
     const spec = this.#spec;
     const stop = (intent: 'cancelled' | 'timeout'): void => {
       this.#intent ??= intent; // before the kill: afterwards nobody could tell it from a stranger's
-      void this.#end();
+      this.#endSoon();
     };
     if (spec.signal?.aborted) {
       this.#intent = 'cancelled';
@@ -203,11 +203,16 @@ class Attempt {
     this.#heldPeakBytes = Math.max(this.#heldPeakBytes, held);
     if (held <= this.#spec.memoryBytes || this.#overLimit) return;
     this.#overLimit = true;
-    void this.#end();
+    this.#endSoon();
   }
 
   #watched(): Sampled {
     return { heldPeakBytes: this.#heldPeakBytes, stepPeakBytes: this.#heldPeakBytes, poolPeakBytes: 0, oomKills: 0 };
+  }
+
+  /** Without waiting: whether it worked is seen, and said, when everything is ended at last. */
+  #endSoon(): void {
+    this.#end().catch(() => undefined);
   }
 
   /** Ends whatever carries this attempt's name, its children included. */

@@ -80,13 +80,14 @@ export async function runTransform({ order, signal, onProgress, ...name }: Trans
   const startedAtMs = Date.now();
   const child = new TransformProcess(nameArguments(name), order.limitBytes);
   let overLimit = false;
+  // Whether it worked is seen, and said, when it is ended at last.
+  const end = (): void => void child.end().catch(() => undefined);
   const sampling = setInterval(() => {
     if (child.sample() <= order.limitBytes || overLimit) return;
     overLimit = true;
-    void child.end();
+    end();
   }, SAMPLE_MS);
-  const abort = (): void => void child.end();
-  signal.addEventListener('abort', abort, { once: true });
+  signal.addEventListener('abort', end, { once: true });
   let last: TransformEvent | undefined;
   try {
     last = await child.run(order, (event) => {
@@ -94,7 +95,7 @@ export async function runTransform({ order, signal, onProgress, ...name }: Trans
     });
   } finally {
     clearInterval(sampling);
-    signal.removeEventListener('abort', abort);
+    signal.removeEventListener('abort', end);
     await child.end();
   }
   const seconds = (Date.now() - startedAtMs) / 1000;

@@ -38,8 +38,8 @@ async function load(module: string): Promise<Readonly<Record<string, Transform>>
     fsCache: false,
     interopDefault: true,
     alias: {
-      // The whole package takes a second to load; a module of transforms needs one function of it.
-      spillway: beside('define-transforms'),
+      // Found wherever the module lies, and also before the package is built.
+      'spillway/transforms': beside('define-transforms'),
       // One Arrow: the batches that come in are of the classes that the module builds its own with.
       'apache-arrow': fileURLToPath(import.meta.resolve('apache-arrow')),
     },
