@@ -57,14 +57,14 @@ export async function poolCommand(
   }
 }
 
-function readAct(act: string, { what, because = what ?? 'by hand' }: PoolOptions): Operate {
+function readAct(act: string, { what, because }: PoolOptions): Operate {
   const refuse = (message: string): never => {
     throw new SpillwayError('InvalidInput', message);
   };
   switch (act) {
     case 'pause':
     case 'drain':
-      return { act: 'pause', because };
+      return { act: 'pause', because: because ?? what ?? 'by hand' };
     case 'resume':
       return { act: 'resume' };
     case 'resize': {
@@ -76,7 +76,7 @@ function readAct(act: string, { what, because = what ?? 'by hand' }: PoolOptions
     case 'kick':
       return what === undefined
         ? refuse('spillway pool kick takes the id of a lease, but none was given. `spillway pool --json` has them.')
-        : { act: 'kick', leaseId: what, because: because === what ? 'by hand' : because };
+        : { act: 'kick', leaseId: what, because: because ?? 'by hand' };
     default: {
       const near = nearestName(act, ACTS);
       return refuse(`spillway pool knows no ${act}. ${near === undefined ? `Known: ${ACTS.join(', ')}.` : `Did you mean ${near}?`}`); // prettier-ignore

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { SpillwayError } from '../../contracts/errors.ts';
 import { poolPath, type CgroupTree, type NoCgroups } from '../../host/cgroup-tree.ts';
 import { judgeKernelLog, readOomKills } from '../../host/kernel-log.ts';
-import { endProcess, heldBytesOf, markedProcesses, type MarkedProcess } from '../../host/marked-processes.ts';
+import { endProcess, markedProcesses, type MarkedProcess } from '../../host/marked-processes.ts';
+import { heldBytesOf } from '../../host/process-memory.ts';
 import { containerLabels, containerName } from './container-name.ts';
 import type {
   ContainerOutcome,

@@ -7,20 +7,14 @@ import type { TableName } from './identifiers.ts';
 import { quoteIdentifier, quoteTable, showTable } from './identifiers.ts';
 import type { PlannedColumn, TablePlan } from './schema.ts';
 import type { Session } from './session.ts';
-import { INSERT_FACTS, INSERTED_COLUMNS, TARGET_INDEXES } from './target-sql.ts';
+import { type ExistingColumn, type IndexRow, readColumns } from './target.ts';
+import { INSERT_FACTS, TARGET_INDEXES } from './target-sql.ts';
 
 /** A table that rows are added to. */
 export interface InsertTarget {
-  readonly columns: readonly InsertColumn[];
+  readonly columns: readonly ExistingColumn[];
   /** Columns of each unique index or key that rows can be told apart by. */
   readonly uniques: readonly (readonly string[])[];
-}
-
-export interface InsertColumn extends PlannedColumn {
-  /** A row without it gets a value all the same: a default, an identity, or NULL. */
-  readonly mayBeLeftOut: boolean;
-  /** PostgreSQL computes it. */
-  readonly generated: boolean;
 }
 
 interface FactsRow extends QueryResultRow {
@@ -30,22 +24,6 @@ interface FactsRow extends QueryResultRow {
   may_update: boolean;
   me: string;
 }
-interface ColumnRow extends QueryResultRow {
-  name: string;
-  type_name: string;
-  not_null: boolean;
-  type_oid: number;
-  typmod: number;
-  is_enum: boolean;
-  generated: boolean;
-  has_default: boolean;
-}
-interface IndexRow extends QueryResultRow {
-  is_unique: boolean;
-  plain: boolean;
-  columns: string[];
-}
-
 /**
  * Looks at a table that rows are to be added to; undefined when it does not exist yet. Whatever hangs on it (views, triggers, foreign keys) stays and works.
  * @throws SpillwayError `LoadRefused` when it is none that takes rows, or rights are missing
@@ -66,16 +44,7 @@ export async function inspectInsertTarget(
     refuse(
       `The role ${me} may not ${lacks.join(' and ')} in ${shown}: grant ${lacks.join(', ')} on ${shown} to ${me}.`,
     );
-  const columns = (await session.query<ColumnRow>(INSERTED_COLUMNS, [oid])).map((row): InsertColumn => ({
-    name: row.name,
-    typeOid: row.type_oid,
-    typmod: row.typmod,
-    typeName: row.type_name,
-    isEnum: row.is_enum,
-    notNull: row.not_null,
-    generated: row.generated,
-    mayBeLeftOut: row.has_default || !row.not_null,
-  }));
+  const columns = await readColumns(session, oid);
   const uniques = (await session.query<IndexRow>(TARGET_INDEXES, [oid]))
     .filter(({ is_unique, plain }) => is_unique && plain)
     .map((index) => index.columns);

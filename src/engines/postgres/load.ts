@@ -122,8 +122,10 @@ async function planLoad(
   source: ArrowSource,
 ): Promise<LoadPlan> {
   const write = request.write ?? 'replace';
-  const into = write === 'replace' ? undefined : await inspectInsertTarget(session, target, write);
-  if (into) return planInto(request, claim, target, source, into, write);
+  if (write !== 'replace') {
+    const into = await inspectInsertTarget(session, target, write);
+    if (into) return planInto(request, claim, target, source, into, write);
+  }
   const key = request.key ?? [];
   const indexes = request.indexes ?? [];
   const existing = await inspectTarget(session, target, key, indexes);
@@ -183,7 +185,7 @@ function planInto(
   target: TableName,
   source: ArrowSource,
   into: InsertTarget,
-  write: LoadWrite,
+  write: keyof typeof INTO,
 ): LoadPlan {
   const table = showTable(target);
   const indexes = request.indexes ?? [];
@@ -194,7 +196,7 @@ function planInto(
     ...{ attempt: request, claim, target, staging: stagingName(claim.staging) },
     table: planInsert(table, columns, into, request.key ?? [], write),
     ...{ indexes: [], indexOrder: 'after-logged', write, intoExisting: true, warnings: [] },
-    choice: { strategy: write, because: INTO[write as keyof typeof INTO] },
+    choice: { strategy: write, because: INTO[write] },
     expectedRows: request.expectedRows,
     ...(request.limits?.swapWaitMs === undefined ? {} : { swapWaitMs: request.limits.swapWaitMs }),
   };

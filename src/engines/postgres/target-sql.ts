@@ -15,14 +15,16 @@ left join pg_class c on c.oid = to_regclass($1)`;
 export const TARGET_COLUMNS = `
 with recursive chain as (
   select a.attnum, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as type_name, a.attnotnull or t.typnotnull as not_null,
-         t.oid, a.atttypmod as typmod, t.typtype, t.typbasetype, t.typtypmod
+         t.oid, a.atttypmod as typmod, t.typtype, t.typbasetype, t.typtypmod,
+         a.attgenerated <> '' as generated, a.atthasdef or a.attidentity <> '' or t.typdefault is not null as has_default
   from pg_attribute a join pg_type t on t.oid = a.atttypid
   where a.attrelid = $1::oid and a.attnum > 0 and not a.attisdropped
   union all
-  select c.attnum, c.name, c.type_name, c.not_null or t.typnotnull, t.oid, c.typtypmod, t.typtype, t.typbasetype, t.typtypmod
+  select c.attnum, c.name, c.type_name, c.not_null or t.typnotnull, t.oid, c.typtypmod, t.typtype, t.typbasetype, t.typtypmod,
+         c.generated, c.has_default or t.typdefault is not null
   from chain c join pg_type t on t.oid = c.typbasetype where c.typtype = 'd'
 )
-select name, type_name, not_null, oid::int as type_oid, typmod, typtype = 'e' as is_enum,
+select name, type_name, not_null, oid::int as type_oid, typmod, typtype = 'e' as is_enum, generated, has_default,
        (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef d join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
         where d.adrelid = $1::oid and d.adnum = chain.attnum and a.attgenerated = '') as default_expression
 from chain where typtype <> 'd' order by attnum`;
@@ -33,22 +35,6 @@ select c.oid::int8::text as oid, c.relkind, current_user::text as me,
        coalesce(has_table_privilege(c.oid, 'INSERT'), false) as may_insert,
        coalesce(has_table_privilege(c.oid, 'UPDATE') and has_table_privilege(c.oid, 'SELECT'), false) as may_update
 from (select 1) one left join pg_class c on c.oid = to_regclass($1)`;
-
-/** Columns of a table that rows are added to, with the types they are written in. $1 = oid. */
-export const INSERTED_COLUMNS = `
-with recursive chain as (
-  select a.attnum, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as type_name, a.attnotnull or t.typnotnull as not_null,
-         t.oid, a.atttypmod as typmod, t.typtype, t.typbasetype, t.typtypmod,
-         a.attgenerated <> '' as generated, a.atthasdef or a.attidentity <> '' or t.typdefault is not null as has_default
-  from pg_attribute a join pg_type t on t.oid = a.atttypid
-  where a.attrelid = $1::oid and a.attnum > 0 and not a.attisdropped
-  union all
-  select c.attnum, c.name, c.type_name, c.not_null or t.typnotnull, t.oid, c.typtypmod, t.typtype, t.typbasetype, t.typtypmod,
-         c.generated, c.has_default or t.typdefault is not null
-  from chain c join pg_type t on t.oid = c.typbasetype where c.typtype = 'd'
-)
-select name, type_name, not_null, oid::int as type_oid, typmod, typtype = 'e' as is_enum, generated, has_default
-from chain where typtype <> 'd' order by attnum`;
 
 /** What would be lost, or would keep reading the old rows, if the table were replaced. $1 = oid. */
 export const TARGET_ATTACHMENTS = `

@@ -32,9 +32,12 @@ interface ColumnRow extends QueryResultRow {
   typmod: number;
   is_enum: boolean;
   default_expression: string | null;
+  generated: boolean;
+  has_default: boolean;
 }
 
-interface IndexRow extends QueryResultRow {
+/** An index as the catalogue has it. */
+export interface IndexRow extends QueryResultRow {
   name: string;
   is_unique: boolean;
   is_primary: boolean;
@@ -94,17 +97,31 @@ export async function inspectTarget(
       `${shown} cannot be replaced without losing what hangs on it: ${list}. Drop that first, or load into another table.`,
     );
   }
-  const columns = (await session.query<ColumnRow>(TARGET_COLUMNS, [oid])).map((row): PlannedColumn => ({
+  const columns = await readColumns(session, oid);
+  const lostIndexes = (await session.query<IndexRow>(TARGET_INDEXES, [oid]))
+    .filter((index) => !wanted(index, key, indexes))
+    .map(({ name }) => name);
+  return { oid, columns, lostIndexes };
+}
+
+/** A column of a table that is there. */
+export interface ExistingColumn extends PlannedColumn {
+  /** A row without it gets a value all the same: a default, an identity, or NULL. */
+  readonly mayBeLeftOut: boolean;
+  /** PostgreSQL computes it. */
+  readonly generated: boolean;
+}
+
+/** Columns of a table in their order. */
+export const readColumns = async (session: Session, oid: string): Promise<ExistingColumn[]> =>
+  (await session.query<ColumnRow>(TARGET_COLUMNS, [oid])).map((row) => ({
     name: row.name,
     typeOid: row.type_oid,
     typmod: row.typmod,
     typeName: row.type_name,
     isEnum: row.is_enum,
     notNull: row.not_null,
+    generated: row.generated,
+    mayBeLeftOut: row.has_default || !row.not_null,
     ...(row.default_expression === null ? {} : { defaultExpression: row.default_expression }),
   }));
-  const lostIndexes = (await session.query<IndexRow>(TARGET_INDEXES, [oid]))
-    .filter((index) => !wanted(index, key, indexes))
-    .map(({ name }) => name);
-  return { oid, columns, lostIndexes };
-}

@@ -1,23 +1,23 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, existsSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type FailureCode, SpillwayError } from '../../contracts/errors.ts';
 import type { HandoffColumn } from '../../contracts/handoff.ts';
 import type { Proof } from '../../contracts/pool.ts';
-import { readProcessId } from '../../host/process-id.ts';
-import { formatBoth } from '../../policy/sizes.ts';
-import type { TransformEvent, TransformOrder, TransformTrouble } from './transform-job.ts';
 import { endProcess } from '../../host/marked-processes.ts';
+import { readProcessId } from '../../host/process-id.ts';
+import { heldBytesOf } from '../../host/process-memory.ts';
+import { formatBoth, MiB } from '../../policy/sizes.ts';
+import type { TransformEvent, TransformOrder, TransformTrouble } from './transform-job.ts';
 import { nameArguments, type TransformName } from './transform-processes.ts';
 
 /** How often the memory of the process is looked at, for code that holds the thread and cannot look itself. */
 const SAMPLE_MS = 50;
 /** Of the lease: V8 collects before the heap alone fills it. */
 const HEAP_SHARE = 0.75;
-const MiB = 2 ** 20;
 
 /** One attempt of a transform. */
 export interface TransformRequest extends TransformName {
@@ -35,7 +35,7 @@ export interface TransformResult {
   /** Of the file. */
   bytes: number;
   schema: HandoffColumn[];
-  /** Anonymous memory of the process at its highest, sampled every 50 ms. */
+  /** Anonymous and tmpfs memory of the process at its highest, sampled every 50 ms. */
   peakBytes: number;
   seconds: number;
   /** The process is gone. */
@@ -157,16 +157,11 @@ class TransformProcess {
     return last?.ev === 'progress' ? undefined : last;
   }
 
-  /** Anonymous memory now, in bytes; remembers the highest. */
+  /** Memory held now, in bytes; remembers the highest. */
   sample(): number {
-    try {
-      const status = readFileSync(`/proc/${this.#child.pid}/status`, 'utf8');
-      const now = Number(/RssAnon:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024;
-      this.peakBytes = Math.max(this.peakBytes, now);
-      return now;
-    } catch {
-      return 0; // gone
-    }
+    const now = this.#child.pid === undefined ? 0 : heldBytesOf(this.#child.pid);
+    this.peakBytes = Math.max(this.peakBytes, now);
+    return now;
   }
 
   async end(): Promise<void> {

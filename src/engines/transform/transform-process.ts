@@ -1,10 +1,11 @@
 // The program that run-transform.ts starts: other people's code, whose memory and time must not be the worker's.
-import { createReadStream, existsSync, readFileSync } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { RecordBatch, RecordBatchReader, type DataType, type Field, type Schema, Struct, makeData } from 'apache-arrow';
 import { createJiti } from 'jiti';
+import { heldBytesOf } from '../../host/process-memory.ts';
 import { nearestName } from '../../policy/nearest-name.ts';
 import { ArrowFileWriter, UnfitBatch } from './arrow-file-writer.ts';
 import type { Transform } from './define-transforms.ts';
@@ -24,12 +25,6 @@ class Trouble extends Error {
 }
 
 const say = (event: TransformEvent): void => void process.send?.(event);
-
-/** Anonymous memory of this process, in bytes. */
-function heldBytes(): number {
-  const found = /RssAnon:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'));
-  return found ? Number(found[1]) * 1024 : process.memoryUsage.rss();
-}
 
 async function load(module: string): Promise<Readonly<Record<string, Transform>>> {
   const own = dirname(fileURLToPath(import.meta.url));
@@ -151,9 +146,9 @@ async function* readers(input: RunOrder['input']) {
 function keepWithin({ limitBytes, scratchBytes }: RunOrder, writer: ArrowFileWriter): void {
   if (writer.bytes > scratchBytes)
     throw new Trouble('disk', `its rows passed the ${scratchBytes} bytes of scratch that were lent`);
-  if (heldBytes() <= COLLECT_ABOVE * limitBytes) return;
+  if (heldBytesOf('self') <= COLLECT_ABOVE * limitBytes) return;
   globalThis.gc?.();
-  const held = heldBytes();
+  const held = heldBytesOf('self');
   if (held > limitBytes) throw new Trouble('memory', `it holds ${held} bytes of the ${limitBytes} that were lent`);
 }
 
