@@ -221,7 +221,7 @@ function buildProgram(
   );
   program
     .command('init [directory]')
-    .description('write a project that runs: configuration, one workflow, a test')
+    .description('write a project that runs: configuration, one workflow, one transform, a test')
     .exitOverride()
     .action(async (directory: string | undefined) =>
       done((await import('./commands/init.ts')).initCommand({ directory: directory ?? '.' }, output)),

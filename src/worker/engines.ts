@@ -12,6 +12,7 @@ import { openScratch } from '../handoff/scratch-ledger.ts';
 import { openCgroupTree } from '../host/cgroup-tree.ts';
 import { readMachine } from '../host/machine.ts';
 import { readProcessId } from '../host/process-id.ts';
+import { sumByLease } from './alive-leases.ts';
 
 /** Reads a secret of the configuration on this host. */
 export type SecretReader = (secret: ResolvedSecret) => string;
@@ -63,19 +64,6 @@ export async function openEngines(config: ResolvedConfig, readSecret: SecretRead
       };
     },
   };
-}
-
-/** A lease may be carried by several processes: a transform and the container that decodes its input. */
-export function sumByLease(
-  found: readonly { leaseId: string | undefined; token: number; bytes: number }[],
-): HostEvidence['alive'] {
-  const leases = new Map<string, HostEvidence['alive'][number]>();
-  for (const { leaseId, token, bytes } of found) {
-    if (leaseId === undefined) continue;
-    const known = leases.get(leaseId) ?? { leaseId, token, bytes: 0 };
-    leases.set(leaseId, { leaseId, token: Math.max(known.token, token), bytes: known.bytes + bytes });
-  }
-  return [...leases.values()];
 }
 
 const ownUser = (): string => `${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`;
