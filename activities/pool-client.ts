@@ -19,6 +19,7 @@ import type {
   Operate,
   OperateAnswer,
   PoolStatus,
+  StepHistory,
   Suspect,
   Withdraw,
 } from '../src/contracts/pool.ts';
@@ -93,15 +94,20 @@ export class PoolClient {
     return this.#query<PoolStatus>(pool, PoolMessage.STATUS);
   }
 
+  /** What is remembered of the steps of a pipeline, or of all; undefined when no pool runs or it does not answer in time. */
+  async histories(pool: string, pipeline?: string): Promise<Record<string, StepHistory> | undefined> {
+    return this.#query<Record<string, StepHistory>>(pool, PoolMessage.HISTORIES, pipeline);
+  }
+
   /** The whole ledger; undefined when no pool runs or it does not answer in time. */
   async ledger(pool: string): Promise<PoolState | undefined> {
     return this.#query<PoolState>(pool, PoolMessage.LEDGER);
   }
 
-  async #query<T>(pool: string, name: string): Promise<T | undefined> {
+  async #query<T>(pool: string, name: string, ...args: unknown[]): Promise<T | undefined> {
     try {
       const handle = this.#client.workflow.getHandle(poolWorkflowId(pool));
-      return await this.#client.withDeadline(Date.now() + REPLY_MS, () => handle.query<T>(name));
+      return await this.#client.withDeadline(Date.now() + REPLY_MS, () => handle.query<T, unknown[]>(name, ...args));
     } catch (error) {
       if (error instanceof WorkflowNotFoundError || isServiceTrouble(error)) return undefined;
       throw error;

@@ -21,8 +21,16 @@ export function createRunnerActivities({ config, pool, searchAttributes, transfo
     async planRun(request) {
       try {
         const pipeline = readPipeline(request);
-        const status = await pool.status(config.pool.name);
-        const facts = { ...planFacts(config, status), searchAttributes, ...(transforms && { transforms }) };
+        const [status, histories] = await Promise.all([
+          pool.status(config.pool.name),
+          pool.histories(config.pool.name, pipeline.name),
+        ]);
+        const facts = {
+          ...planFacts(config, status),
+          ...(histories && { histories }),
+          searchAttributes,
+          ...(transforms && { transforms }),
+        };
         return planSteps(pipeline, facts);
       } catch (error) {
         throw asFailure(error);

@@ -1,7 +1,7 @@
 import { chmod, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { SpillwayError } from '../src/contracts/errors.ts';
+import { SpillwayError, Verdict } from '../src/contracts/errors.ts';
 import type { HandoffColumn, HandoffRef } from '../src/contracts/handoff.ts';
 import type { TransformStep } from '../src/contracts/pipeline.ts';
 import { dataIdOf, type Proof, type StepUsage } from '../src/contracts/pool.ts';
@@ -63,14 +63,14 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
       }),
     ).catch((error: unknown) => {
       const known = detailsOf(error);
-      if (known) attempt.ended({ proof: known.proof, used: usageOf(ref, known, 'failed') });
+      if (known) attempt.ended({ proof: known.proof, used: usageOf(ref, known, verdictOf(error)) });
       throw error;
     });
     await scratch.sealAttempt(name);
     kept = true;
     return {
       proof: made.proof,
-      used: usageOf(ref, made, 'ok'),
+      used: usageOf(ref, made, Verdict.OK),
       output: handoffRef({
         choice: request.handoff!,
         parts: [{ kind: 'arrow', uri: pathToFileURL(writeTo).href, rows: made.rows, bytes: made.bytes }],
@@ -151,10 +151,13 @@ function detailsOf(error: unknown): TransformFailureDetails | undefined {
   return details?.proof && details.peakBytes !== undefined ? (details as TransformFailureDetails) : undefined;
 }
 
+const verdictOf = (error: unknown): Verdict =>
+  error instanceof SpillwayError && error.code === 'OutOfMemoryOwn' ? Verdict.OOM_OWN : Verdict.CRASH;
+
 const usageOf = (
   ref: HandoffRef,
   of: { peakBytes: number; seconds: number; rows?: number; bytes?: number; proof: Proof },
-  verdict: string,
+  verdict: Verdict,
 ): StepUsage => ({
   peakBytes: of.peakBytes,
   scratchPeakBytes: of.bytes ?? 0,

@@ -29,13 +29,14 @@ import type {
   OperateAnswer,
   PoolStatus,
   Refused,
+  StepHistory,
   Suspect,
   Withdraw,
 } from '../src/contracts/pool.ts';
 import type { ControlActivities } from '../src/contracts/steps.ts';
 import type { Effect, PoolState } from '../src/policy/pool/state.ts';
 import { emptyPool } from '../src/policy/pool/state.ts';
-import { poolDetails, poolStatus } from '../src/policy/pool/status.ts';
+import { historiesOf, poolDetails, poolStatus } from '../src/policy/pool/status.ts';
 import type { PoolAnswers, PoolEvent } from '../src/policy/pool/step.ts';
 import { NEWEST_POLICY, policyOf } from '../src/policy/pool/versions.ts';
 
@@ -61,6 +62,7 @@ const messages = {
   suspect: defineSignal<[Suspect]>(PoolMessage.SUSPECT),
   operate: defineUpdate<OperateAnswer, [Operate]>(PoolMessage.OPERATE),
   status: defineQuery<PoolStatus>(PoolMessage.STATUS),
+  histories: defineQuery<Record<string, StepHistory>, [string?]>(PoolMessage.HISTORIES),
   ledger: defineQuery<PoolState>(PoolMessage.LEDGER),
 };
 
@@ -168,9 +170,12 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
   });
   setHandler(messages.suspect, (said) => whenOpen(() => feed({ kind: 'suspect', suspect: said })));
   setHandler(messages.operate, (said) => whenOpen(() => feed({ kind: 'operate', operate: said })), {
-    description: 'An operator says pause, resume, resize or kick.',
+    description: 'An operator says pause, resume, resize, kick, pin or forget.',
   });
   setHandler(messages.status, () => poolStatus(state), { description: 'Who holds and who waits, in bytes.' });
+  setHandler(messages.histories, (pipeline) => historiesOf(state, pipeline), {
+    description: 'What steps used before, of all pipelines or of one.',
+  });
   setHandler(messages.ledger, () => state, { description: 'The whole state, as it is carried over continue-as-new.' });
 
   function endAll(ends: End[]): void {

@@ -35,7 +35,7 @@ function tellNews(report: RunReport, told: Map<string, string>, tell: (line: str
   for (const [step, what] of news) {
     if (told.get(step) === what) continue;
     told.set(step, what);
-    tell(`  ${step}: ${what}`);
+    tell(what.startsWith(`${step} `) ? `  ${what}` : `  ${step}: ${what}`); // a summary names its step itself
   }
 }
 

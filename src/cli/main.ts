@@ -135,18 +135,20 @@ function buildProgram(
     .option('--input <json>', 'input of a workflow')
     .option('--json', 'answer as JSON');
   command(
-    'pool [act] [what]',
-    'who holds and who waits, in bytes; or pause, resume, drain, resize <size>, kick <lease>',
-    async (config, flags, [act, what]) => {
+    'pool [act] [what] [size]',
+    'who holds and who waits, in bytes; or pause, resume, drain, resize <size>, kick <lease>, pin <pipeline/step> <size>, forget <pipeline/step>',
+    async (config, flags, [act, what, size]) => {
       process.once('SIGINT', () => interrupt.abort());
       return (await import('./commands/pool.ts')).poolCommand(
         config,
         {
           ...(act === undefined ? {} : { act }),
           ...(what === undefined ? {} : { what }),
+          ...(size === undefined ? {} : { size }),
           ...(typeof flags['because'] === 'string' ? { because: flags['because'] } : {}),
           json: flags['json'] === true,
           watch: flags['watch'] === true,
+          estimates: flags['estimates'] === true,
         },
         output,
         interrupt.signal,
@@ -155,6 +157,7 @@ function buildProgram(
   )
     .option('--because <text>', 'why, for people who look at the pool')
     .option('--watch', 'show it again and again')
+    .option('--estimates', 'what it remembers of steps, and what their next runs are lent at first')
     .option('--json', 'answer as JSON');
   command(
     'simulate <scenario>',

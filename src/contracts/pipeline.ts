@@ -10,7 +10,7 @@ export type Profile = (typeof Profile)[keyof typeof Profile];
 export interface StepOptions {
   /** Queue of the step. @defaultValue by verb: heavy for trino.query and datafusion.sql, light for transform and postgres.load */
   weight?: Weight;
-  /** Rung the lease starts at. @defaultValue 'S' */
+  /** Rung the lease starts at. @defaultValue what earlier runs of the step needed; 'S' before the first */
   profile?: Profile;
   /** Bytes of the lease instead of a rung, for example `6 GiB` or a number of bytes. Not together with `profile`. */
   memory?: string | number;

@@ -1,12 +1,22 @@
 import type { HandoffChoice } from './handoff.ts';
 import type { StepSpec } from './pipeline.ts';
-import type { Weight } from './pool.ts';
+import type { StepMeasure, Weight } from './pool.ts';
 
 /** A size a step may be lent, named. */
 export interface Rung {
-  /** `S`, `M`, `L`, `whole`, or `declared`. */
+  /** `S`, `M`, `L`, `whole`, `declared`, `pinned` or `measured`. */
   name: string;
   bytes: number;
+}
+
+/** Earlier runs of a step that nobody sized: its first ask is scaled from them to the bytes that it reads. */
+export interface Measured {
+  runs: StepMeasure[];
+  /** Lease ÷ peak at which its engine lacks nothing. */
+  headroom: number;
+  /** Bytes of its lease that are not the engine's: those of a container that decodes its input. */
+  besideBytes: number;
+  leastBytes: number;
 }
 
 /** One step of a run, decided: the workflow executes it and decides nothing the plan could have decided. */
@@ -19,6 +29,10 @@ export interface PlannedStep {
   charge: 'lease' | 'allowance';
   /** Sizes to try, smallest first; the first is what is asked. */
   rungs: Rung[];
+  /** Name of its history in the pool. */
+  history?: string;
+  /** Absent where its size was declared or pinned, and before its first run; then {@link PlannedStep.rungs} is all that is tried. */
+  measured?: Measured;
   scratchBytes: number;
   priority: number;
   /** Steps whose rows this one reads. */

@@ -41,6 +41,29 @@ export interface StepUsage {
   verdict: string;
 }
 
+/** What one run of a step used, as it is remembered. */
+export interface StepMeasure {
+  peakBytes: number;
+  inputBytes: number;
+  leaseBytes: number;
+  seconds: number;
+  atMs: number;
+}
+
+/** What a pool remembers of a step: the next run's first size is read from it. */
+export interface StepHistory {
+  /** The last 16 that went well, newest last. */
+  runs: StepMeasure[];
+  /** Most bytes with which it ran out of memory, and how often in a row it would have fitted in them since. */
+  ranOut?: { bytes: number; inputBytes: number; atMs: number; fitted: number };
+  /** What an operator said that it is to start with. */
+  pinnedBytes?: number;
+  lastMs: number;
+}
+
+/** Name of a step's history in its pool. */
+export const historyKey = (pipeline: string, step: string): string => `${pipeline}/${step}`;
+
 /** Asks for bytes. Asking again with the same `leaseId` changes nothing. */
 export interface Ask {
   /** `${originalExecutionRunId}/${step}#${ordinal}` for steps; `standing/${host}/…` for resident parts. */
@@ -57,6 +80,8 @@ export interface Ask {
   step: string;
   /** Resident engine this step works on: what the engine kept after its last step is taken over by this lease. */
   engine?: string;
+  /** {@link historyKey} under which what it uses is remembered. */
+  history?: string;
   /** Leases of the same run that end with this ask; they take effect first, whatever the answer. */
   returns?: End[];
 }
@@ -161,7 +186,11 @@ export type Operate =
   /** The limit falls to this as leases end, and rises at once; at most what the host announced. */
   | { act: 'resize'; limitBytes: number }
   /** Takes a lease back, or an ask out of the queue: what carries the lease is ended, and seen gone, before its bytes are lent again. */
-  | { act: 'kick'; leaseId: string; because: string };
+  | { act: 'kick'; leaseId: string; because: string }
+  /** A step is asked this to start with, whatever was measured or declared. */
+  | { act: 'pin'; history: string; bytes: number }
+  /** What was measured of a step, and what was pinned, is forgotten. */
+  | { act: 'forget'; history: string };
 export type OperateAnswer = { kind: 'done' | 'refused'; because: string };
 
 /** Sent to a queued holder when its turn has come. */
@@ -188,6 +217,8 @@ export interface LeaseStatus {
   state: 'queued' | 'granted' | 'begun' | 'ending' | 'kept';
   token?: number;
   sinceMs: number;
+  /** When it will end, if it takes as long as it mostly does. */
+  expectedEndMs?: number;
   because: string;
 }
 
@@ -225,6 +256,7 @@ export const PoolMessage = {
   OPERATE: 'operate',
   STATUS: 'status',
   LEDGER: 'ledger',
+  HISTORIES: 'histories',
   GRANTED: 'spillway.granted',
   REFUSED: 'spillway.refused',
 } as const;

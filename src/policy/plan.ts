@@ -2,11 +2,13 @@ import { SpillwayError } from '../contracts/errors.ts';
 import type { HandoffChoice } from '../contracts/handoff.ts';
 import type { PipelineSpec, StepSpec, Verb } from '../contracts/pipeline.ts';
 import type { PlannedStep, RunPlan } from '../contracts/plan.ts';
-import { TaskQueue, Weight } from '../contracts/pool.ts';
+import { historyKey, TaskQueue, Weight } from '../contracts/pool.ts';
 import { sourcesOf, stepsFor } from './graph.ts';
 import { chooseHandoff, type HandoffWriter } from './handoff-mode.ts';
+import { type Known, learnedSize } from './learned-size.ts';
+import { SMALLEST_RUNG_BYTES } from './rungs.ts';
 import { formatBoth, parseBytes, parseDurationMs } from './sizes.ts';
-import { type PlanFacts, sizeStep } from './step-size.ts';
+import { leastTransformBytes, type PlanFacts, sizeStep } from './step-size.ts';
 
 export type { PlanFacts } from './step-size.ts';
 
@@ -53,7 +55,7 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
   for (const spec of wanted) {
     const handoff = pipeline.decided?.[spec.step] ?? handoffOf(spec, facts);
     if (handoff) handoffs.set(spec.step, handoff);
-    const planned = planStep(spec, handoff, handoffs, facts, problems);
+    const planned = planStep(pipeline.name, spec, handoff, handoffs, facts, problems);
     if (planned) steps.push(planned);
   }
   if (problems.length > 0) {
@@ -95,6 +97,7 @@ function handoffOf(spec: StepSpec, facts: PlanFacts): HandoffChoice | undefined 
 }
 
 function planStep(
+  pipeline: string,
   spec: StepSpec,
   handoff: HandoffChoice | undefined,
   handoffs: ReadonlyMap<string, HandoffChoice>,
@@ -103,17 +106,10 @@ function planStep(
 ): PlannedStep | undefined {
   const before = problems.length;
   const weight = spec.weight ?? DEFAULT_WEIGHT[spec.verb];
-  const sized = sizeStep(
-    spec,
-    handoffs.get('from' in spec && typeof spec.from === 'string' ? spec.from : spec.step),
-    facts,
-    problems,
-  );
-  const { charge, because } = sized;
+  const reads = handoffs.get('from' in spec && typeof spec.from === 'string' ? spec.from : spec.step);
+  const sized = sizeStep(spec, reads, facts, problems);
   const first = sized.ladder[0];
   const madeLight = weight === Weight.LIGHT && DEFAULT_WEIGHT[spec.verb] === Weight.HEAVY;
-  // Nor may it climb past what a light step may have.
-  const ladder = madeLight ? sized.ladder.filter(({ bytes }) => bytes <= facts.lightStepBytes) : sized.ladder;
   if (first && madeLight && first.bytes > facts.lightStepBytes) {
     const [allowed, asked] = formatBoth(facts.lightStepBytes, first.bytes);
     problems.push(
@@ -121,13 +117,23 @@ function planStep(
     );
   }
   if (!first || problems.length > before) return undefined;
+  const history = historyKey(pipeline, spec.step);
+  // Nor may it climb past what a light step may have.
+  const allowed = madeLight ? sized.ladder.filter(({ bytes }) => bytes <= facts.lightStepBytes) : sized.ladder;
+  const learned = learnedSize(
+    { ...sized, ladder: allowed },
+    { history: facts.histories?.[history], ...bounds(spec, reads) },
+  );
+  const { charge, measured, because } = learned;
   return {
     step: spec.step,
     spec,
     weight,
     taskQueue: weight === Weight.HEAVY ? TaskQueue.heavy(facts.pool) : TaskQueue.light(facts.pool),
     charge,
-    rungs: ladder,
+    rungs: learned.ladder,
+    ...(charge === 'lease' && { history }),
+    ...(measured && { measured }),
     scratchBytes:
       charge === 'allowance' ? 0 : (parseBytes(spec.scratch ?? facts.stepScratchBytes) ?? facts.stepScratchBytes),
     priority: spec.priority ?? 3,
@@ -141,6 +147,16 @@ function planStep(
     ...(residentEngine(spec, facts) ?? {}),
     engine: ENGINE[spec.verb],
     because,
+  };
+}
+
+function bounds(spec: StepSpec, reads: HandoffChoice | undefined): Omit<Known, 'history'> {
+  const decodes = spec.verb === 'transform' && reads?.mode === 'parquet';
+  return {
+    verb: spec.verb,
+    besideBytes: decodes ? SMALLEST_RUNG_BYTES : 0,
+    leastBytes: spec.verb === 'transform' ? leastTransformBytes(decodes) : SMALLEST_RUNG_BYTES,
+    declared: spec.memory !== undefined || spec.profile !== undefined,
   };
 }
 

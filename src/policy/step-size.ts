@@ -1,7 +1,7 @@
 import type { HandoffChoice } from '../contracts/handoff.ts';
 import type { PostgresLoadStep, StepSpec, TransformStep, TrinoQueryStep } from '../contracts/pipeline.ts';
-import type { PlannedStep, Rung } from '../contracts/plan.ts';
-import { Weight } from '../contracts/pool.ts';
+import type { Measured, PlannedStep, Rung } from '../contracts/plan.ts';
+import { type StepHistory, Weight } from '../contracts/pool.ts';
 import { nearestName } from './nearest-name.ts';
 import { ladderFrom, rungs, SMALLEST_RUNG_BYTES, type RungSizes } from './rungs.ts';
 import { formatBoth, formatBytes, MiB, parseBytes } from './sizes.ts';
@@ -22,6 +22,8 @@ export interface PlanFacts {
   /** Registered transforms; absent where nobody knows them, and steps that name one are not checked. */
   transforms?: readonly string[];
   searchAttributes: boolean;
+  /** What the pool remembers of this pipeline's steps, by {@link historyKey}. */
+  histories?: Readonly<Record<string, StepHistory>>;
 }
 
 /** What a step is lent, before its weight is looked at. */
@@ -29,6 +31,7 @@ export interface Sized {
   charge: PlannedStep['charge'];
   ladder: Rung[];
   because: string;
+  measured?: Measured;
 }
 const UNSIZED: Sized = { charge: 'lease', ladder: [], because: '' };
 
@@ -95,9 +98,13 @@ function sizeLoad(spec: PostgresLoadStep, decodes: boolean, facts: PlanFacts, pr
 /** A process of Node with Arrow takes some 90 MB before the first batch. */
 const SMALLEST_TRANSFORM_BYTES = 256 * MiB;
 
+/** Least that a transform is lent. */
+export const leastTransformBytes = (decodes: boolean): number => SMALLEST_TRANSFORM_BYTES + besideTransform(decodes);
+const besideTransform = (decodes: boolean): number => (decodes ? SMALLEST_RUNG_BYTES : 0);
+
 /** What of a transform's lease is its own, and not of the container that decodes its input. */
 export const ownTransformBytes = (leaseBytes: number, decodes: boolean): number =>
-  leaseBytes - (decodes ? SMALLEST_RUNG_BYTES : 0);
+  leaseBytes - besideTransform(decodes);
 
 function sizeTransform(spec: TransformStep, decodes: boolean, facts: PlanFacts, problems: string[]): Sized {
   if (facts.transforms !== undefined && !facts.transforms.includes(spec.run)) {
@@ -108,7 +115,7 @@ function sizeTransform(spec: TransformStep, decodes: boolean, facts: PlanFacts, 
     );
     return UNSIZED;
   }
-  const least = SMALLEST_TRANSFORM_BYTES + (decodes ? SMALLEST_RUNG_BYTES : 0);
+  const least = leastTransformBytes(decodes);
   const beside = decodes ? ', and a container that decodes its Parquet' : '';
   const bytes = spec.memory === undefined ? undefined : parseBytes(spec.memory);
   if (bytes !== undefined && bytes < least) {

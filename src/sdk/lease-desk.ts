@@ -68,6 +68,7 @@ export class LeaseDesk {
       holder: { workflowId: info.workflowId, runId: info.runId },
       step: step.step,
       ...(step.residentEngine === undefined ? {} : { engine: step.residentEngine }),
+      ...(step.history === undefined ? {} : { history: step.history }),
       ...(returns.length > 0 ? { returns } : {}),
     };
     this.#open.add(leaseId);

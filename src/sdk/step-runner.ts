@@ -18,6 +18,7 @@ import type {
 } from '../contracts/steps.ts';
 import { inputsOf } from '../policy/graph.ts';
 import { afterFailure, type LadderState } from '../policy/ladder.ts';
+import { rungsFor } from '../policy/learned-size.ts';
 import { formatBytes } from '../policy/sizes.ts';
 import type { Board } from './board.ts';
 import { cancelDetails, failure, readStepFailure } from './failures.ts';
@@ -133,9 +134,13 @@ export class StepRunner {
   async #climb(step: PlannedStep, inputs: Record<string, HandoffRef>): Promise<Done> {
     const desk = this.#desk!;
     const run = workflowInfo().originalExecutionRunId;
+    const rungs = rungsFor(
+      step,
+      Object.values(inputs).reduce((sum, { bytes }) => sum + bytes, 0),
+    );
     let ladder: LadderState = { rung: 0, ceilingRetries: 0, lostLeases: 0 };
     for (let ordinal = 0, note = ''; ; ordinal += 1) {
-      const rung = step.rungs[ladder.rung]!;
+      const rung = rungs[ladder.rung]!;
       const lease = step.charge === 'lease' ? await desk.acquire(step, rung, ordinal) : undefined;
       const bytes = lease?.bytes ?? rung.bytes;
       const what = `${step.step} · ${step.engine} · ${rung.name} ${formatBytes(bytes)}${note}`;
@@ -166,7 +171,7 @@ export class StepRunner {
         if (!failed) throw error;
         if (lease && failed.code === 'LeaseLost') desk.forget(lease.leaseId);
         else if (lease && !details) await desk.withdraw(lease.leaseId);
-        const move = afterFailure(ladder, failed.code, step.rungs.length);
+        const move = afterFailure(ladder, failed.code, rungs.length);
         if (move.kind === 'give-up') throw failure(failed.code, `${step.step}: ${failed.message}`, error as Error);
         note = ` (${rung.name} ${move.because})`;
         ladder = move.state;

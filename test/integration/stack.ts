@@ -228,6 +228,16 @@ export class Stack {
     };
   }
 
+  /** The summaries of a run's activities, as the Temporal UI shows them, in order. */
+  async summaries(workflowId: string): Promise<string[]> {
+    const { events } = await this.client.workflow.getHandle(workflowId).fetchHistory();
+    return (events ?? []).flatMap(({ userMetadata, activityTaskScheduledEventAttributes }) =>
+      activityTaskScheduledEventAttributes && userMetadata?.summary?.data
+        ? [JSON.parse(Buffer.from(userMetadata.summary.data).toString()) as string]
+        : [],
+    );
+  }
+
   /**
    * Waits until nothing is left of any run: containers, queries, sessions, staging tables, files, leases.
    * A worker has to be alive, as it is who cleans up. Raises an error that names what is left after a minute.

@@ -43,16 +43,6 @@ const expectCounts = async (table: string): Promise<void> => {
   expect(rows.map((row) => [row.orderpriority, Number(row.orders)])).toEqual(wanted);
 };
 
-/** The summaries of a run's activities, as the Temporal UI shows them. */
-async function summaries(workflowId: string): Promise<string[]> {
-  const { events } = await stack.client.workflow.getHandle(workflowId).fetchHistory();
-  return (events ?? []).flatMap(({ userMetadata, activityTaskScheduledEventAttributes }) =>
-    activityTaskScheduledEventAttributes && userMetadata?.summary?.data
-      ? [JSON.parse(Buffer.from(userMetadata.summary.data).toString()) as string]
-      : [],
-  );
-}
-
 test('rows of Trino go through a transform, DataFusion and another transform into PostgreSQL', async () => {
   const job: PipelineSpec = {
     name: 'both',
@@ -99,7 +89,7 @@ test('a transform that nobody registered is named before anything runs, with wha
 test('one that holds more than it was lent climbs a rung, as a person sees in the history', async () => {
   const workflowId = await stack.startJob(counted('held', 'hold', { args: { bytes: 400 * MiB } }));
   await stack.result(workflowId);
-  const own = (await summaries(workflowId)).filter((summary) => summary.startsWith('own'));
+  const own = (await stack.summaries(workflowId)).filter((summary) => summary.startsWith('own'));
   expect(own).toEqual([
     expect.stringMatching(/^own · TypeScript · stream 2\d\d(\.\d)? MiB$/),
     expect.stringMatching(/^own · TypeScript · S .* \(stream ran out of memory\)$/),

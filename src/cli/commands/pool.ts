@@ -5,23 +5,28 @@ import { SpillwayError } from '../../contracts/errors.ts';
 import type { Operate, PoolStatus } from '../../contracts/pool.ts';
 import { nearestName } from '../../policy/nearest-name.ts';
 import { formatBytes, parseBytes } from '../../policy/sizes.ts';
+import { expectedSeconds } from '../../policy/step-history.ts';
 import { connect } from '../../worker/connect.ts';
 import { Exit } from '../exit.ts';
 import { table, type Output } from '../output.ts';
 
 export interface PoolOptions {
-  /** `pause`, `resume`, `drain`, `resize` or `kick`; absent shows the pool. */
+  /** `pause`, `resume`, `drain`, `resize`, `kick`, `pin` or `forget`; absent shows the pool. */
   act?: string;
-  /** What the act takes: a reason, a size, a lease. */
+  /** What the act takes: a reason, a size, a lease, a step. */
   what?: string;
+  /** What `pin` pins to. */
+  size?: string;
   /** Why, for people who look at the pool. */
   because?: string;
   json: boolean;
   /** Show it again and again until interrupted. */
   watch: boolean;
+  /** Shows what it remembers of steps instead. */
+  estimates: boolean;
 }
 
-const ACTS = ['pause', 'resume', 'drain', 'resize', 'kick'] as const;
+const ACTS = ['pause', 'resume', 'drain', 'resize', 'kick', 'pin', 'forget'] as const;
 const WATCH_MS = 2_000;
 
 /** Shows who holds and who waits, in bytes, or tells the pool what an operator wants. */
@@ -44,6 +49,7 @@ export async function poolCommand(
       if (kind === 'refused') return Exit.BAD_INPUT;
       return options.act === 'drain' ? await drained(pool, name, options, output, signal) : Exit.OK;
     }
+    if (options.estimates) return await showEstimates(pool, name, options, output);
     for (;;) {
       const status = await statusOf(pool, name);
       if (options.json) output.out(JSON.stringify(status, null, options.watch ? undefined : 2));
@@ -57,7 +63,7 @@ export async function poolCommand(
   }
 }
 
-function readAct(act: string, { what, because }: PoolOptions): Operate {
+function readAct(act: string, { what, size, because }: PoolOptions): Operate {
   const refuse = (message: string): never => {
     throw new SpillwayError('InvalidInput', message);
   };
@@ -77,6 +83,16 @@ function readAct(act: string, { what, because }: PoolOptions): Operate {
       return what === undefined
         ? refuse('spillway pool kick takes the id of a lease, but none was given. `spillway pool --json` has them.')
         : { act: 'kick', leaseId: what, because: because ?? 'by hand' };
+    case 'pin': {
+      const bytes = size === undefined ? undefined : parseBytes(size);
+      return what === undefined || bytes === undefined
+        ? refuse(`spillway pool pin takes a step as pipeline/step and a size such as 6GB, got ${[what, size].filter(Boolean).join(' ') || 'nothing'}. Write \`spillway pool pin daily/totals 6GB\`.`) // prettier-ignore
+        : { act: 'pin', history: what, bytes };
+    }
+    case 'forget':
+      return what === undefined
+        ? refuse('spillway pool forget takes a step as pipeline/step, but none was given. `spillway pool --estimates` has them.') // prettier-ignore
+        : { act: 'forget', history: what };
     default: {
       const near = nearestName(act, ACTS);
       return refuse(`spillway pool knows no ${act}. ${near === undefined ? `Known: ${ACTS.join(', ')}.` : `Did you mean ${near}?`}`); // prettier-ignore
@@ -91,6 +107,37 @@ async function statusOf(pool: PoolClient, name: string): Promise<PoolStatus> {
     'EngineUnreachable',
     `pool ${name} does not answer. Start a worker with \`spillway worker\`.`,
   );
+}
+
+/** What is remembered of steps, the newest first. */
+async function showEstimates(pool: PoolClient, name: string, { json }: PoolOptions, output: Output): Promise<Exit> {
+  const histories = await pool.histories(name);
+  if (!histories) {
+    await statusOf(pool, name); // says what to do where no pool runs
+    throw new SpillwayError('EngineUnreachable', `pool ${name} remembers no steps yet: its release is older. Let its workers take this one.`); // prettier-ignore
+  }
+  if (json) {
+    output.out(JSON.stringify(histories, null, 2));
+    return Exit.OK;
+  }
+  const newest = Object.entries(histories).sort(([, a], [, b]) => b.lastMs - a.lastMs);
+  const most = (of: readonly number[]): string => (of.length === 0 ? '–' : formatBytes(Math.max(...of)));
+  output.out(
+    table(
+      ['step', 'runs', 'largest peak', 'largest input', 'last lease', 'mostly takes', 'ran out with', 'pinned to'],
+      newest.map(([key, { runs, ranOut, pinnedBytes, ...history }]) => [
+        key,
+        String(runs.length),
+        most(runs.map(({ peakBytes }) => peakBytes)),
+        most(runs.map(({ inputBytes }) => inputBytes)),
+        runs.length === 0 ? '–' : formatBytes(runs.at(-1)!.leaseBytes),
+        runs.length === 0 ? '–' : `${expectedSeconds({ runs, ...history })!.toFixed(1)} s`,
+        ranOut ? formatBytes(ranOut.bytes) : '–',
+        pinnedBytes === undefined ? '–' : formatBytes(pinnedBytes),
+      ]),
+    ),
+  );
+  return Exit.OK;
 }
 
 /** Waits until no step holds anything; the pool stays paused. */
@@ -128,13 +175,14 @@ function show(status: PoolStatus, output: Output): void {
   if (status.paused !== undefined) output.out(`paused: ${status.paused}`);
   output.out(
     table(
-      ['step', 'kind', 'weight', 'bytes', 'state', 'workflow', 'because'],
+      ['step', 'kind', 'weight', 'bytes', 'state', 'ends about', 'workflow', 'because'],
       [...status.leases, ...status.queue].map((lease) => [
         lease.step,
         lease.kind,
         lease.weight,
         formatBytes(lease.bytes),
         lease.state,
+        lease.expectedEndMs === undefined ? '–' : new Date(lease.expectedEndMs).toISOString().slice(0, 19) + 'Z',
         lease.workflowId ?? '–',
         lease.because,
       ]),

@@ -1,5 +1,6 @@
 import type { Operate, OperateAnswer } from '../../contracts/pool.ts';
 import { formatBoth, formatBytes } from '../sizes.ts';
+import { MOST_HISTORIES, withHistory } from '../step-history.ts';
 import { lookAfter, tellRefusal } from './effects.ts';
 import type { Effect, PoolState } from './state.ts';
 import { sums } from './sums.ts';
@@ -18,6 +19,10 @@ export function operate(draft: PoolState, said: Operate, nowMs: number, effects:
       return resize(draft, said.limitBytes);
     case 'kick':
       return kick(draft, said, nowMs, effects);
+    case 'pin':
+      return pin(draft, said, nowMs);
+    case 'forget':
+      return forget(draft, said.history);
   }
 }
 
@@ -47,6 +52,31 @@ export function fitLimit(draft: PoolState): void {
   if (draft.targetBytes === undefined || draft.limitBytes <= draft.targetBytes) return;
   const { standingBytes, lentBytes } = sums(draft);
   draft.limitBytes = Math.max(draft.targetBytes, Math.min(draft.limitBytes, standingBytes + lentBytes));
+}
+
+/** Steps that may be pinned: pins outlive other histories, and the state stays small. */
+const MOST_PINS = 100;
+
+function pin(draft: PoolState, { history, bytes }: Extract<Operate, { act: 'pin' }>, nowMs: number): OperateAnswer {
+  const histories = draft.histories ?? {};
+  const { lendableBytes } = sums(draft);
+  if (!Number.isSafeInteger(bytes) || bytes <= 0) return refused(`bytes must be a whole number above 0, got ${bytes}. Give a size such as 6GB.`); // prettier-ignore
+  if (draft.limitBytes > 0 && bytes > lendableBytes) {
+    const [asked, most] = formatBoth(bytes, lendableBytes);
+    return refused(`a step can be pinned to at most ${most}, which pool ${draft.pool} can lend, got ${asked}. Pin it to less.`); // prettier-ignore
+  }
+  const pins = Object.entries(histories).filter(([name, { pinnedBytes }]) => name !== history && pinnedBytes !== undefined); // prettier-ignore
+  if (pins.length >= MOST_PINS) return refused(`${MOST_PINS} steps are pinned already, such as ${pins[0]![0]}. Forget one first.`); // prettier-ignore
+  const pinned = { ...(histories[history] ?? { runs: [] }), pinnedBytes: bytes, lastMs: nowMs };
+  draft.histories = withHistory(histories, history, pinned, MOST_HISTORIES);
+  return done(`the next run of ${history} starts with ${formatBytes(bytes)}`);
+}
+
+function forget(draft: PoolState, history: string): OperateAnswer {
+  const { [history]: known, ...others } = draft.histories ?? {};
+  if (!known) return refused(`pool ${draft.pool} remembers nothing of ${history}. Look with \`spillway pool --estimates\`.`); // prettier-ignore
+  draft.histories = others;
+  return done(`the next run of ${history} starts as if it were the first`);
 }
 
 function kick(

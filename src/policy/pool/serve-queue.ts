@@ -54,10 +54,11 @@ function serve(
   askerId: string | undefined,
 ): void {
   const [served] = draft.queue.splice(index, 1) as [Waiting];
-  const { leaseId, kind, weight, bytes, scratchBytes, holder, step, engine, lookedAtMs } = served;
+  const { leaseId, kind, weight, bytes, scratchBytes, holder, step, engine, history, lookedAtMs } = served;
   const lease: Lease = {
     ...{ leaseId, kind, weight, bytes, scratchBytes, holder, step },
     ...(engine === undefined ? {} : { engine }),
+    ...(history === undefined ? {} : { history }),
     ...(lookedAtMs === undefined ? {} : { lookedAtMs }),
     ...{ phase: 'granted', token: 0, sinceMs: nowMs, because },
   };

@@ -1,5 +1,6 @@
 import type { Granted, Holder, LeaseKind, Refused, Weight } from '../../contracts/pool.ts';
 import type { ReconcileRequest } from '../../contracts/steps.ts';
+import type { StepHistories } from '../step-history.ts';
 
 /**
  * A lease goes `granted` → `begun` → gone. `ending`: its holder withdrew it while an attempt may still work; the bytes wait for proof.
@@ -16,6 +17,8 @@ export interface Lease {
   holder: Holder;
   step: string;
   engine?: string;
+  /** Name of the history that its end adds to. */
+  history?: string;
   phase: LeasePhase;
   /** Of the newest attempt; 0 before the first begin. */
   token: number;
@@ -38,6 +41,7 @@ export interface Waiting {
   holder: Holder;
   step: string;
   engine?: string;
+  history?: string;
   askedAtMs: number;
   /** Order of arrival. */
   arrival: number;
@@ -77,6 +81,8 @@ export interface PoolState {
   leases: Record<string, Lease>;
   data: Record<string, DataLease>;
   queue: Waiting[];
+  /** Never changed in place: states share it. Absent in pools that began before there were any. */
+  histories?: StepHistories;
   stats: { granted: number; refused: number; ended: number; reconciled: number; maxQueue: number; stale: number };
 }
 

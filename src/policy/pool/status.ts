@@ -1,6 +1,7 @@
-import type { Holder, LeaseStatus, PoolStatus } from '../../contracts/pool.ts';
+import { historyKey, type Holder, type LeaseStatus, type PoolStatus, type StepHistory } from '../../contracts/pool.ts';
 import { formatBytes } from '../sizes.ts';
-import type { PoolState } from './state.ts';
+import { expectedSeconds } from '../step-history.ts';
+import type { Lease, PoolState } from './state.ts';
 import { sums } from './sums.ts';
 import { waitReason } from './admission.ts';
 
@@ -21,6 +22,7 @@ export function poolStatus(state: PoolState): PoolStatus {
     state: lease.phase,
     ...(lease.token > 0 ? { token: lease.token } : {}),
     sinceMs: lease.sinceMs,
+    ...expectedEnd(state, lease),
     because: lease.because,
   }));
   for (const data of Object.values(state.data)) {
@@ -66,6 +68,18 @@ export function poolStatus(state: PoolState): PoolStatus {
     stats: { ...state.stats },
   };
 }
+
+function expectedEnd(state: PoolState, { history, phase, sinceMs }: Lease): { expectedEndMs?: number } {
+  const known = history === undefined ? undefined : state.histories?.[history];
+  const seconds = phase === 'begun' && known ? expectedSeconds(known) : undefined;
+  return seconds === undefined ? {} : { expectedEndMs: Math.round(sinceMs + seconds * 1000) };
+}
+
+/** What is remembered of the steps of a pipeline, or of all. */
+export const historiesOf = ({ histories = {} }: PoolState, pipeline?: string): Record<string, StepHistory> =>
+  Object.fromEntries(
+    Object.entries(histories).filter(([key]) => pipeline === undefined || key.startsWith(historyKey(pipeline, ''))),
+  );
 
 /** Lines of holders, and as many of waiters, that the details show. */
 const LINES = 40;

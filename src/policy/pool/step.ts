@@ -18,6 +18,7 @@ import type {
   Withdraw,
 } from '../../contracts/pool.ts';
 import { formatBoth } from '../sizes.ts';
+import { MOST_HISTORIES, remember, withHistory } from '../step-history.ts';
 import { refusal, waitReason } from './admission.ts';
 import { lookAfter, lookAfterEnding, tellGrant } from './effects.ts';
 import { fitLimit, operate } from './operate.ts';
@@ -77,8 +78,11 @@ export function step(before: PoolState, event: PoolEvent, nowMs: number, options
   return { state: draft, effects, answer: final };
 }
 
-/** JSON state: a round trip is a copy. */
-const structuredCopy = (state: PoolState): PoolState => JSON.parse(JSON.stringify(state)) as PoolState;
+/** JSON state: a round trip is a copy. Histories are shared, as nobody changes them in place. */
+const structuredCopy = ({ histories, ...state }: PoolState): PoolState => ({
+  ...(JSON.parse(JSON.stringify(state)) as PoolState),
+  ...(histories && { histories }),
+});
 
 function apply(draft: PoolState, event: PoolEvent, nowMs: number, effects: Effect[]): unknown {
   switch (event.kind) {
@@ -151,6 +155,7 @@ function acquire(draft: PoolState, ask: Ask, nowMs: number, effects: Effect[]): 
     holder: ask.holder,
     step: ask.step,
     ...(ask.engine === undefined ? {} : { engine: ask.engine }),
+    ...(ask.history === undefined ? {} : { history: ask.history }),
     askedAtMs: nowMs,
     arrival: draft.arrivals++,
   };
@@ -204,10 +209,18 @@ function end(draft: PoolState, request: End, nowMs: number, effects: Effect[]): 
   const lease = draft.leases[request.leaseId];
   // Ended before, or a later attempt has it.
   if (!lease || request.token !== lease.token || lease.remnant === true) return;
+  learn(draft, lease, request.used, nowMs);
   release(draft, lease, request.proof.bytesLeft, request.keep, nowMs);
   draft.stats.ended += 1;
   const remnant = draft.leases[request.leaseId];
   if (remnant) lookAfter(remnant, nowMs, effects, draft.pool);
+}
+
+function learn(draft: PoolState, { history, bytes }: Lease, used: End['used'], nowMs: number): void {
+  if (history === undefined) return;
+  const histories = draft.histories ?? {};
+  const learned = remember(histories[history], used, bytes, nowMs);
+  if (learned) draft.histories = withHistory(histories, history, learned, MOST_HISTORIES);
 }
 
 function withdraw(draft: PoolState, request: Withdraw, nowMs: number, effects: Effect[]): void {

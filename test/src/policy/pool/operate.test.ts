@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Operate, OperateAnswer } from '../../../../src/contracts/pool.ts';
-import { poolDetails, poolStatus } from '../../../../src/policy/pool/status.ts';
+import { historiesOf, poolDetails, poolStatus } from '../../../../src/policy/pool/status.ts';
 import { PoolDriver, standing } from './pool-driver.ts';
 
 const operate = (pool: PoolDriver, said: Operate): OperateAnswer =>
@@ -131,5 +131,60 @@ describe('a kick', () => {
     pool.acquire({ leaseId: 'a/one#0', bytes: 5 });
     pool.end('a/one#0', pool.token('a/one#0'), { keep: [{ dataId: 'a/one', bytes: 2, scratchBytes: 0 }] });
     expect(operate(pool, kick('a/one'))).toMatchObject({ kind: 'refused', because: expect.stringContaining('goes with its run') }); // prettier-ignore
+  });
+});
+
+describe('what is remembered of a step', () => {
+  const history = 'daily/totals';
+  const learn = (pool: PoolDriver, name: string): void => {
+    pool.acquire({ leaseId: `${name}/totals#0`, bytes: 3, history });
+    pool.end(`${name}/totals#0`, pool.token(`${name}/totals#0`));
+  };
+
+  test('comes from the ends of its leases, and says when a lease will end', () => {
+    const pool = new PoolDriver(10);
+    learn(pool, 'a');
+    expect(historiesOf(pool.state)).toEqual({
+      [history]: {
+        runs: [{ peakBytes: 0, inputBytes: 0, leaseBytes: 3, seconds: 1, atMs: pool.nowMs }],
+        lastMs: pool.nowMs,
+      },
+    });
+    expect(historiesOf(pool.state, 'daily')).toHaveProperty([history]);
+    expect(historiesOf(pool.state, 'dail')).toEqual({});
+    pool.acquire({ leaseId: 'b/totals#0', bytes: 3, history });
+    pool.token('b/totals#0');
+    const [lease] = poolStatus(pool.state).leases;
+    expect(lease!.expectedEndMs).toBe(lease!.sinceMs + 1_000);
+  });
+
+  test('is not changed in states that were before', () => {
+    const pool = new PoolDriver(10);
+    learn(pool, 'a');
+    const before = pool.state;
+    const text = JSON.stringify(before);
+    learn(pool, 'b');
+    operate(pool, { act: 'pin', history, bytes: 4 });
+    operate(pool, { act: 'forget', history });
+    expect(JSON.stringify(before)).toBe(text);
+  });
+
+  test('is pinned, and forgotten', () => {
+    const pool = new PoolDriver(10);
+    expect(operate(pool, { act: 'pin', history, bytes: 4 })).toEqual({ kind: 'done', because: 'the next run of daily/totals starts with 4 B' }); // prettier-ignore
+    learn(pool, 'a');
+    expect(historiesOf(pool.state)[history]).toMatchObject({ pinnedBytes: 4, runs: [{}] });
+    expect(operate(pool, { act: 'forget', history })).toMatchObject({ kind: 'done' });
+    expect(historiesOf(pool.state)).toEqual({});
+    expect(operate(pool, { act: 'forget', history })).toMatchObject({ kind: 'refused', because: expect.stringContaining('remembers nothing of daily/totals') }); // prettier-ignore
+  });
+
+  test('is not pinned to what cannot be lent, nor without end', () => {
+    const pool = new PoolDriver(10);
+    for (const bytes of [11, 0, -1, 1.5])
+      expect(operate(pool, { act: 'pin', history, bytes })).toMatchObject({ kind: 'refused' });
+    for (let n = 0; n < 100; n += 1) operate(pool, { act: 'pin', history: `p/${n}`, bytes: 1 });
+    expect(operate(pool, { act: 'pin', history, bytes: 1 })).toMatchObject({ kind: 'refused', because: expect.stringContaining('100 steps are pinned already') }); // prettier-ignore
+    expect(operate(pool, { act: 'pin', history: 'p/7', bytes: 2 })).toMatchObject({ kind: 'done' });
   });
 });

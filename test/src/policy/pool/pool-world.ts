@@ -138,6 +138,7 @@ export class PoolWorld {
           ...{ leaseId: `${run}/${name}#0`, kind: move.kind, weight: move.heavy ? 'heavy' : 'light', step: name },
           ...{ bytes: move.bytes, scratchBytes: move.scratch, priority: move.priority, holder: this.#holder(run) },
           ...(move.engine === 0 ? { engine: 'trino' } : {}),
+          history: `p/${run}`,
           ...(riding.length > 0 ? { returns: riding.map(({ leaseId, token }) => end(leaseId, token)) } : {}),
         });
         return;

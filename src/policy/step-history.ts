@@ -1,0 +1,88 @@
+import { Verdict } from '../contracts/errors.ts';
+import type { Measured } from '../contracts/plan.ts';
+import type { StepHistory, StepUsage } from '../contracts/pool.ts';
+
+/** Steps whose history a pool keeps, some 1.5 KB each: what continues as new stays far below the server's 2 MB. */
+export const MOST_HISTORIES = 300;
+/** Runs of a step that are remembered: with 16 the second largest stands for the quantile 0.9. */
+const REMEMBERED = 16;
+/** A step that would have fitted where it once ran out of memory so often in a row has changed: it is tried there again. */
+const FORGIVEN_AFTER = 3;
+/** What a process needs before the first row (an interpreter with Arrow: measured 90 MB); it does not grow with the input. */
+const BASE_BYTES = 90 * 1_000_000;
+const QUANTILE = 0.9;
+/** A run that read less than a tenth of what is read now says little of it: its growth counts tenfold at most. */
+const MOST_GROWTH = 10;
+
+/** Verdicts on an attempt whose memory was too small. */
+const RAN_OUT: readonly string[] = [Verdict.OOM_OWN, Verdict.ENGINE_EXHAUSTED];
+
+/** The histories of a pool's steps, by name. */
+export type StepHistories = Readonly<Record<string, StepHistory>>;
+
+/** Adds what an attempt used. What says nothing of a step's memory (a cancel, a wrong statement) changes nothing. */
+export function remember(
+  history: StepHistory | undefined,
+  used: StepUsage,
+  leaseBytes: number,
+  atMs: number,
+): StepHistory | undefined {
+  const before: StepHistory = history ?? { runs: [], lastMs: atMs };
+  if (RAN_OUT.includes(used.verdict)) {
+    const bytes = Math.max(leaseBytes, before.ranOut?.bytes ?? 0);
+    return { ...before, lastMs: atMs, ranOut: { bytes, inputBytes: used.inputBytes, atMs, fitted: 0 } };
+  }
+  if (used.verdict !== Verdict.OK) return history;
+  const { peakBytes, inputBytes, seconds } = used;
+  const runs = [...before.runs, { peakBytes, inputBytes, leaseBytes, seconds, atMs }].slice(-REMEMBERED);
+  const { ranOut, ...rest } = before;
+  const fitted = ranOut ? fittedSince(ranOut, used, leaseBytes) : FORGIVEN_AFTER;
+  return { ...rest, runs, lastMs: atMs, ...(ranOut && fitted < FORGIVEN_AFTER && { ranOut: { ...ranOut, fitted } }) };
+}
+
+/** How often in a row the step would have had enough where it ran out once; it proves so when it was lent no more than that. */
+function fittedSince(ranOut: NonNullable<StepHistory['ranOut']>, used: StepUsage, leaseBytes: number): number {
+  if (leaseBytes <= ranOut.bytes) return FORGIVEN_AFTER;
+  const spare = used.peakBytes * 2 <= ranOut.bytes && used.inputBytes * 2 >= ranOut.inputBytes;
+  return spare ? ranOut.fitted + 1 : 0;
+}
+
+/** Puts a history among the others, without those that were not used for longest when there are more than `most`; what is pinned stays. */
+export function withHistory(histories: StepHistories, key: string, history: StepHistory, most: number): StepHistories {
+  const all = { ...histories, [key]: history };
+  const tooMany = Object.keys(all).length - most;
+  if (tooMany <= 0) return all;
+  const oldest = Object.entries(all)
+    .filter(([name, { pinnedBytes }]) => name !== key && pinnedBytes === undefined)
+    .sort(([, a], [, b]) => a.lastMs - b.lastMs)
+    .slice(0, tooMany);
+  for (const [name] of oldest) delete all[name];
+  return all;
+}
+
+/**
+ * Bytes that a step needs, by its own history: the quantile 0.9 of what earlier runs needed, each scaled to the bytes that are read now.
+ *
+ * A run needed its peak × headroom + what lies beside, at most what it was lent: with that it went well. Of it {@link BASE_BYTES} are fixed, the rest
+ * grows with the input, as the peak per input byte does. Undefined while nothing was measured.
+ * @param inputBytes of the files that are read; undefined before they are written: then as many as last time
+ */
+export function measuredBytes({ runs, headroom, besideBytes }: Measured, inputBytes?: number): number | undefined {
+  if (runs.length === 0) return undefined;
+  const reads = inputBytes ?? runs.at(-1)!.inputBytes;
+  const needs = runs
+    .map((run) => {
+      const needed = Math.min(run.peakBytes * headroom + besideBytes, run.leaseBytes);
+      const fixed = Math.min(BASE_BYTES + besideBytes, needed);
+      const growth = run.inputBytes > 0 ? Math.min(MOST_GROWTH, reads / run.inputBytes) : 1;
+      return fixed + (needed - fixed) * growth;
+    })
+    .sort((a, b) => a - b);
+  return Math.ceil(needs[Math.ceil(QUANTILE * needs.length) - 1]!);
+}
+
+/** Median seconds of a step's runs, or undefined when nothing was measured; explains, and decides nothing. */
+export function expectedSeconds({ runs }: StepHistory): number | undefined {
+  const sorted = runs.map(({ seconds }) => seconds).sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)];
+}
