@@ -6,7 +6,7 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bootstrap, root } from './bootstrap.mjs';
 
-const LAYERS = ['format', 'lint', 'types', 'unit', 'workflows', 'integration'];
+const LAYERS = ['format', 'lint', 'types', 'unit', 'workflows', 'integration', 'chaos'];
 const home = join(process.env.SPILLWAY_HOME ?? join(homedir(), '.cache', 'spillway'));
 const testHome = join(home, 'test');
 const bin = (name) => join(root, 'node_modules', ...name);
@@ -104,7 +104,9 @@ const layers = asked.length > 0 ? LAYERS.filter((layer) => asked.includes(layer)
 await bootstrap();
 const results = mkdtempSync(join(tmpdir(), 'spillway-test-results-'));
 try {
-  const fetching = layers.includes('integration') || layers.includes('workflows') ? bringUpParts() : undefined;
+  const fetching = ['integration', 'workflows', 'chaos'].some((layer) => layers.includes(layer))
+    ? bringUpParts()
+    : undefined;
   fetching?.catch(() => undefined); // told below
   if (layers.includes('format'))
     await check('format', [bin(['prettier', 'bin', 'prettier.cjs']), '--check', '--log-level', 'warn', '.']);
@@ -116,6 +118,7 @@ try {
   );
   if (layers.includes('workflows')) await jest('workflows', ['--runInBand']);
   if (layers.includes('integration')) await jest('integration', ['--runInBand']);
+  if (layers.includes('chaos')) await jest('chaos', ['--runInBand']);
 } finally {
   rmSync(results, { recursive: true, force: true });
   await run([join(root, 'bin', 'spillway.js'), 'down', '--home', testHome]);

@@ -1,4 +1,5 @@
 import { GiB } from '../../src/policy/sizes.ts';
+import { seededNumbers } from '../seeded-numbers.ts';
 import type { Scenario, SimulatedRun, SimulatedStep } from '../../src/policy/simulation/scenario.ts';
 
 /** What runs short in a mix. */
@@ -7,24 +8,12 @@ export type Mix = 'bytes' | 'slot';
 const LENDABLE = 480 * GiB;
 const MINUTE = 60_000;
 
-/** Numbers from 0 to 1, always the same for a seed (mulberry32). */
-function numbers(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = state;
-    mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 /**
  * Sixty runs within two hours. Where bytes run short most steps are light and large; where the slot does, most are heavy and small.
  * One run of twelve has a large job, of 70 to 95 % of what can be lent.
  */
 export function mixOf(mix: Mix, seed: number): Scenario {
-  const random = numbers(seed);
+  const random = seededNumbers(seed);
   const between = (low: number, high: number): number => low + random() * (high - low);
   const whole = (low: number, high: number): number => Math.floor(between(low, high + 1));
   const step = (name: string, after: string[], large: boolean): SimulatedStep => {

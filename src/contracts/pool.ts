@@ -82,6 +82,8 @@ export interface Ask {
   engine?: string;
   /** {@link historyKey} under which what it uses is remembered. */
   history?: string;
+  /** An earlier ask of this step that its attempt found ended: whatever became of it since, it is taken back. */
+  replaces?: string;
   /** Leases of the same run that end with this ask; they take effect first, whatever the answer. */
   returns?: End[];
 }

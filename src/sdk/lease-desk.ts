@@ -40,6 +40,8 @@ export class LeaseDesk {
   readonly #open = new Set<string>();
   /** Ends that ride on the next ask of a step. */
   readonly #riding = new Map<string, End[]>();
+  /** By step: leases that were lost, and are taken back with its next ask. */
+  readonly #lost = new Map<string, string>();
   readonly #pool: string;
   readonly #events: DeskEvents;
   readonly #turns: OneAtATime;
@@ -58,6 +60,11 @@ export class LeaseDesk {
     const leaseId = `${info.originalExecutionRunId}/${step.step}#${ordinal}`;
     const returns = this.#riding.get(step.step) ?? [];
     this.#riding.delete(step.step);
+    const replaces = this.#lost.get(step.step);
+    this.#lost.delete(step.step);
+    // A reset brings old signals with it: only what is said from now on is about this ask.
+    this.#granted.delete(leaseId);
+    this.#refused.delete(leaseId);
     const ask: Ask = {
       leaseId,
       kind: 'work',
@@ -69,6 +76,7 @@ export class LeaseDesk {
       step: step.step,
       ...(step.residentEngine === undefined ? {} : { engine: step.residentEngine }),
       ...(step.history === undefined ? {} : { history: step.history }),
+      ...(replaces === undefined ? {} : { replaces }),
       ...(returns.length > 0 ? { returns } : {}),
     };
     this.#open.add(leaseId);
@@ -80,6 +88,7 @@ export class LeaseDesk {
       throw error;
     }
     for (const { leaseId: ended } of returns) this.#open.delete(ended);
+    if (replaces !== undefined) this.#open.delete(replaces);
     if (answer.kind === 'granted') return { leaseId, bytes: answer.bytes };
     if (answer.kind === 'queued') {
       this.#events.waiting(step.step, answer.because);
@@ -129,9 +138,9 @@ export class LeaseDesk {
     this.#open.delete(leaseId);
   }
 
-  /** A lease that the pool ended by itself. */
-  forget(leaseId: string): void {
-    this.#open.delete(leaseId);
+  /** A lease that its attempt found ended. The pool may since have granted what it had queued: it is taken back with the step's next ask. */
+  lost(step: string, leaseId: string): void {
+    this.#lost.set(step, leaseId);
   }
 
   /** Gives back everything that is still open: ends that never rode, then every id that was asked for. */

@@ -169,7 +169,7 @@ export class StepRunner {
         if (!details) this.#disorder = true;
         if (lease && details) await desk.end([endOf(lease.leaseId, details)]);
         if (!failed) throw error;
-        if (lease && failed.code === 'LeaseLost') desk.forget(lease.leaseId);
+        if (lease && failed.code === 'LeaseLost') desk.lost(step.step, lease.leaseId);
         else if (lease && !details) await desk.withdraw(lease.leaseId);
         const move = afterFailure(ladder, failed.code, rungs.length);
         if (move.kind === 'give-up') throw failure(failed.code, `${step.step}: ${failed.message}`, error as Error);

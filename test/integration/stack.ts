@@ -39,7 +39,12 @@ export interface Running {
 export interface Described {
   /** `RUNNING`, `COMPLETED`, `FAILED`, `CANCELED`, `TERMINATED`. */
   status: string;
-  pending: { activityType: { name: string }; attempt?: number; lastFailure?: { message: string } }[];
+  pending: {
+    activityId: string;
+    activityType: { name: string };
+    attempt?: number;
+    lastFailure?: { message: string };
+  }[];
 }
 
 export interface RunOptions {
@@ -236,6 +241,15 @@ export class Stack {
         ? [JSON.parse(Buffer.from(userMetadata.summary.data).toString()) as string]
         : [],
     );
+  }
+
+  /** Codes that a run's activities failed with, in order. */
+  async failures(workflowId: string): Promise<string[]> {
+    const { events } = await this.client.workflow.getHandle(workflowId).fetchHistory();
+    return (events ?? []).flatMap(({ activityTaskFailedEventAttributes: failed }) => {
+      const code = failed?.failure?.applicationFailureInfo?.type;
+      return code ? [code] : [];
+    });
   }
 
   /**

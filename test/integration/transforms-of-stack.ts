@@ -28,6 +28,17 @@ export default defineTransforms({
     for (let held = 0; held < (args['bytes'] as number); held += 2 ** 20) kept.push(new Uint8Array(2 ** 20).fill(1));
     for await (const batch of batches) yield new RecordBatch(batch.schema, batch.data);
   },
+  /** Keeps more and more, once the marker is there. */
+  async *leak(batches, { args }) {
+    while (!existsSync(args['marker'] as string)) await sleep(50);
+    for await (const batch of batches) {
+      for (;;) {
+        kept.push(new Uint8Array(2 ** 20).fill(1));
+        if (kept.length % 16 === 0) await sleep(5);
+      }
+      yield batch;
+    }
+  },
   async *sleep(batches) {
     for await (const batch of batches) {
       await sleep(600_000);

@@ -176,6 +176,36 @@ describe('a reset run', () => {
   }, 40_000);
 });
 
+describe('a run that is reset to its start with the grant of its earlier life', () => {
+  test('does not take it for a new one: it waits its turn', async () => {
+    const all = ask({ bytes: 60 * GiB });
+    await stage.pool.acquire('endings', all);
+    const handle = await stage.start('oneLoad');
+    const waits = (): Promise<PoolStatus> =>
+      eventually(
+        'it waits',
+        () => stage.status(),
+        ({ queue }) => queue.length === 1,
+      );
+    await waits();
+    await stage.pool.withdraw('endings', [{ leaseId: all.leaseId }]);
+    await handle.result();
+    const again = ask({ leaseId: 'again/step#0', bytes: 60 * GiB });
+    await stage.pool.acquire('endings', again);
+    const { stale } = (await stage.status()).stats;
+
+    const continued = await stage.reset(handle, 'first');
+    await waits();
+    const signals = countTypes(await eventsOf(continued))['WORKFLOW_EXECUTION_SIGNALED'];
+    expect(signals).toBe(1); // the server brought the old grant along
+    expect(stage.steps.of('load')).toHaveLength(1);
+    await stage.pool.withdraw('endings', [{ leaseId: again.leaseId }]);
+    await continued.result();
+    expect((await stage.status()).stats['stale']).toBe(stale);
+    await stage.idle(20_000);
+  }, 40_000);
+});
+
 describe('faults around a run', () => {
   test('a pool terminated in the middle of a run opens again, and the run completes', async () => {
     const gate = stage.steps.hold('daily');

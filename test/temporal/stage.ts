@@ -212,11 +212,12 @@ export class Stage {
     return (await eventually('the pool answers', () => this.pool.status(this.config.pool.name), answered))!;
   }
 
-  /** Continues a run from the workflow task it completed last, as `temporal workflow reset` does. */
-  async reset(handle: WorkflowHandle): Promise<WorkflowHandle> {
+  /** Continues a run from the workflow task it completed last, or first, as `temporal workflow reset` does. */
+  async reset(handle: WorkflowHandle, from: 'last' | 'first' = 'last'): Promise<WorkflowHandle> {
     const { runId } = await handle.describe();
     const { events } = await handle.fetchHistory();
-    const task = events!.findLast((event) => event.workflowTaskCompletedEventAttributes)!;
+    const tasks = events!.filter((event) => event.workflowTaskCompletedEventAttributes);
+    const task = tasks.at(from === 'last' ? -1 : 0)!;
     const answer = await this.client.workflowService.resetWorkflowExecution({
       namespace: 'default',
       workflowExecution: { workflowId: handle.workflowId, runId },

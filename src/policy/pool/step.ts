@@ -128,6 +128,7 @@ function apply(draft: PoolState, event: PoolEvent, nowMs: number, effects: Effec
 
 function acquire(draft: PoolState, ask: Ask, nowMs: number, effects: Effect[]): Answer | undefined {
   for (const returned of ask.returns ?? []) end(draft, returned, nowMs, effects);
+  if (ask.replaces !== undefined) withdraw(draft, { leaseId: ask.replaces }, nowMs, effects);
   const waiting = draft.queue.find((w) => w.leaseId === ask.leaseId);
   if (waiting) {
     takeOver(waiting, ask.holder);

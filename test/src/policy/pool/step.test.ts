@@ -352,3 +352,25 @@ describe('growing', () => {
     expect(pool.grow({ leaseId: id, token: held, bytes: 5, scratchBytes: 40 })).toMatchObject({ kind: 'refused' });
   });
 });
+
+describe('an ask that replaces one whose attempt found it ended', () => {
+  test.each<[string, (pool: PoolDriver) => void]>([
+    ['granted since', (pool) => void pool.acquire({ weight: 'heavy' })],
+    ['still queued', (pool) => (pool.acquire({ leaseId: 'b/other#0', weight: 'heavy' }), pool.acquire({ weight: 'heavy' }), pool.withdraw('b/other#0'), undefined)], // prettier-ignore
+    ['unknown', () => undefined],
+  ])('takes that one back: %s', (_title, before) => {
+    const pool = new PoolDriver(10);
+    before(pool);
+    const answer = pool.acquire({ leaseId: 'a/step#1', holder: run('a'), weight: 'heavy', replaces: id });
+    expect(answer).toMatchObject({ kind: 'granted' });
+    expect(pool.leased).toEqual(['a/step#1']);
+    expect(pool.queued).toEqual([]);
+  });
+
+  test('waits until what an attempt still does on that one is seen gone', () => {
+    const { pool } = begun({ weight: 'heavy' });
+    const answer = pool.acquire({ leaseId: 'a/step#1', weight: 'heavy', replaces: id });
+    expect(answer).toMatchObject({ kind: 'queued' });
+    expect(pool.told('reconcile')).toEqual([id]);
+  });
+});

@@ -1,0 +1,92 @@
+import type { PipelineSpec, TransformStep } from '../../src/contracts/pipeline.ts';
+import { datafusion, load, pairs, query, slowJob, smallJob, wideJob, wideSql } from '../integration/stack-jobs.ts';
+import type { Stack } from '../integration/stack.ts';
+import { trinoRows } from '../integration/stack-trino.ts';
+import type { JobKind } from './chaos-plan.ts';
+
+/** Orders on the left of the slow job: a container works some seconds. */
+const LEFT = 12_000;
+const COPIES = 12;
+
+export function jobOf(stack: Stack, kind: JobKind, table: string): PipelineSpec {
+  switch (kind) {
+    case 'small':
+      return smallJob(stack, table);
+    case 'slow':
+      return slowJob(stack, table, LEFT);
+    case 'wide':
+      return wideJob(stack, table, COPIES, 'freeze');
+    case 'wideUnlogged':
+      return wideJob(stack, table, COPIES, 'unlogged');
+    case 'append': {
+      const wide = wideJob(stack, table, COPIES, 'auto');
+      const steps = wide.steps.map((step) => (step.verb === 'postgres.load' ? load(stack, 'lines', table, { write: 'append' }) : step)); // prettier-ignore
+      return { ...wide, steps };
+    }
+    case 'transform': {
+      const urgent: TransformStep = { step: 'urgent', verb: 'transform', from: 'orders', run: 'urgency' };
+      const counts = 'select orderpriority, count(*) as orders from urgent group by 1';
+      const steps = [query('orders', ORDERS), urgent, datafusion('counts', 'urgent', counts), load(stack, 'counts', table)]; // prettier-ignore
+      return { name: table, steps };
+    }
+    case 'light':
+      return { name: table, steps: [query('orders', ORDERS), load(stack, 'orders', table, { key: ['orderkey'] })] };
+  }
+}
+const ORDERS = 'select orderkey, orderpriority from tpch.tiny.orders';
+
+/** Makes what a job needs before it runs. */
+export async function prepare(stack: Stack, kind: JobKind, table: string): Promise<void> {
+  if (kind !== 'append') return;
+  await stack.sql(`create schema if not exists ${stack.schema}`);
+  await stack.sql(
+    `create table ${stack.schema}.${table} (orderkey bigint, linenumber integer, copy bigint, extendedprice float8, shipdate date, comment text)`,
+  );
+}
+
+/** What a table holds, in one line: rows, and sums that tell a row too many from one too few. */
+const DIGEST: Record<JobKind, string> = {
+  small: 'count(*), sum(orders)',
+  slow: 'count(*), sum(pairs), sum(rest * pairs)',
+  wide: 'count(*), sum(orderkey), sum(copy)',
+  wideUnlogged: 'count(*), sum(orderkey), sum(copy)',
+  append: 'count(*), sum(orderkey), sum(copy)',
+  transform: 'count(*), sum(orders)',
+  light: 'count(*), sum(orderkey)',
+};
+const COUNTED = 'select orderpriority, count(*) as orders from tpch.tiny.orders group by 1';
+const SOURCE: Record<JobKind, string> = {
+  small: COUNTED,
+  slow: pairs('tpch.tiny.orders', LEFT),
+  wide: wideSql(COPIES),
+  wideUnlogged: wideSql(COPIES),
+  append: wideSql(COPIES),
+  transform: COUNTED,
+  light: ORDERS,
+};
+
+const wanted = new Map<JobKind, Promise<string>>();
+/** What the table of a job holds once it was loaded, by Trino's own word. */
+export function wantedDigest(stack: Stack, kind: JobKind): Promise<string> {
+  if (!wanted.has(kind)) {
+    const rows = trinoRows(stack.parts.trino.url, `select ${DIGEST[kind]} from (${SOURCE[kind]})`);
+    wanted.set(
+      kind,
+      rows.then(([row]) => row!.map(String).join(' ')),
+    );
+  }
+  return wanted.get(kind)!;
+}
+
+/** What the table of a job holds now; undefined when there is none, or it was made by us and is empty. */
+export async function digest(stack: Stack, kind: JobKind, table: string): Promise<string | undefined> {
+  const name = `${stack.schema}.${table}`;
+  const [found] = await stack.sql<{ there: boolean }>(`select to_regclass('${name}') is not null as there`);
+  if (!found!.there) return undefined;
+  const [row] = await stack.sql<Record<string, string | null>>(`select ${numbered(DIGEST[kind])} from ${name}`);
+  const values = Object.values(row!);
+  return kind === 'append' && Number(values[0]) === 0 ? undefined : values.map(String).join(' ');
+}
+
+/** A name for each column: two sums are both called `sum`. */
+const numbered = (list: string): string => list.split(', ').map((column, at) => `${column} as d${at}`).join(', '); // prettier-ignore

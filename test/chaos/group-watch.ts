@@ -1,0 +1,62 @@
+import { openCgroupTree, poolPath, type CgroupTree } from '../../src/host/cgroup-tree.ts';
+
+/** Looked at this often. */
+const EVERY_MS = 50;
+
+/** What a pool's memory groups showed while they were watched; bytes. */
+export interface Watched {
+  looks: number;
+  /** Most that steps were lent at one time, by the limits of groups in which somebody lived. */
+  lentBytes: number;
+  /** Most that a pool's group held beyond what its steps were lent. */
+  beyondBytes: number;
+  /** Limits that the pool's group had. */
+  poolLimits: number[];
+  /** Most heavy engines at one time. */
+  engines: number;
+}
+
+/**
+ * Watches the memory groups of a pool from outside: the kernel's own word on what is lent. Undefined where there are none.
+ * @param isHeavy whether a step's group is of a heavy step, by its name
+ */
+export async function watchGroups(
+  pool: string,
+  isHeavy: (group: string) => boolean,
+): Promise<{ stop(): Promise<Watched> } | undefined> {
+  // prettier-ignore
+  const tree = await openCgroupTree();
+  if (tree.version === 'none') return undefined;
+  const seen: Watched = { looks: 0, lentBytes: 0, beyondBytes: 0, poolLimits: [], engines: 0 };
+  let stopped = false;
+  const loop = (async () => {
+    while (!stopped) {
+      await look(tree, poolPath(pool), isHeavy, seen).catch(() => undefined); // groups go while they are read
+      await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
+    }
+  })();
+  return {
+    async stop() {
+      stopped = true;
+      await loop;
+      return seen;
+    },
+  };
+}
+
+async function look(tree: CgroupTree, path: string, isHeavy: (group: string) => boolean, seen: Watched): Promise<void> {
+  // The pool's first: a step that begins between the two reads is then not missed in what was lent.
+  const pool = await tree.read(path);
+  const names = await tree.children(path);
+  const groups = await Promise.all(names.map(async (name) => ({ name, reading: await tree.read(`${path}/${name}`) })));
+  if (!pool) return;
+  const alive = groups.filter(({ reading }) => reading !== undefined && reading.processes > 0);
+  const lentBytes = alive.reduce((sum, { reading }) => sum + (reading!.limitBytes ?? 0), 0);
+  const allLimits = groups.reduce((sum, { reading }) => sum + (reading?.limitBytes ?? 0), 0);
+  seen.looks += 1;
+  seen.lentBytes = Math.max(seen.lentBytes, lentBytes);
+  seen.beyondBytes = Math.max(seen.beyondBytes, pool.heldBytes - allLimits);
+  seen.engines = Math.max(seen.engines, alive.filter(({ name }) => isHeavy(name)).length);
+  if (pool.limitBytes !== undefined && !seen.poolLimits.includes(pool.limitBytes))
+    seen.poolLimits.push(pool.limitBytes);
+}
