@@ -3,13 +3,16 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { bootstrap, root } from './bootstrap.mjs';
 
 const LAYERS = ['format', 'lint', 'types', 'unit', 'workflows', 'integration', 'chaos'];
 const home = join(process.env.SPILLWAY_HOME ?? join(homedir(), '.cache', 'spillway'));
 const testHome = join(home, 'test');
 const bin = (name) => join(root, 'node_modules', ...name);
+
+const startedAtMs = Date.now();
+const seconds = (sinceMs) => Math.round((Date.now() - sinceMs) / 1000);
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const failures = [];
@@ -36,6 +39,7 @@ async function check(name, args) {
 
 async function jest(layer, extra = []) {
   console.error(`\n── ${layer}`);
+  const sinceMs = Date.now();
   const report = join(results, `${layer}.json`);
   const code = await run([
     '--experimental-vm-modules',
@@ -50,6 +54,11 @@ async function jest(layer, extra = []) {
       (file) => file.status === 'failed' && file.assertionResults.length === 0,
     ).length;
     count(layer, told.numPassedTests, told.numFailedTests + broken, told.numPendingTests + told.numTodoTests);
+    const slowest = told.testResults
+      .map((file) => ({ name: relative(root, file.name), seconds: Math.round((file.endTime - file.startTime) / 1000) }))
+      .sort((a, b) => b.seconds - a.seconds)
+      .slice(0, 8);
+    console.error(`${layer} took ${seconds(sinceMs)} s; ${slowest.map((file) => `${file.name} ${file.seconds} s`).join(', ')}`); // prettier-ignore
     if (code !== 0 && told.numFailedTests + broken === 0) count(layer, 0, 1);
   } catch {
     count(layer, 0, 1); // jest died before it could tell
@@ -127,6 +136,7 @@ const left = leftovers();
 for (const what of left) console.error(`left behind: ${what}`);
 count('nothing is left behind', left.length === 0 ? 1 : 0, left.length === 0 ? 0 : 1);
 
+console.error(`\nall of it took ${seconds(startedAtMs)} s`);
 if (failures.length > 0) console.error(`\nfailed: ${failures.join(', ')}`);
 console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
 process.exitCode = counts.failed > 0 ? 1 : 0;
