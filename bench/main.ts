@@ -10,11 +10,13 @@ import { endToEndBench } from './end-to-end/bench.ts';
 import { figureFile } from './figure-file.ts';
 import { figureTable } from './figures.ts';
 import { poolBench } from './pool/bench.ts';
+import { postgresBench } from './postgres/bench.ts';
 
 const BENCHES: Readonly<Record<string, Bench>> = {
   pool: poolBench,
   admission: admissionBench,
   'end-to-end': endToEndBench,
+  postgres: postgresBench,
 };
 const DEFAULT_ROUNDS = 3;
 

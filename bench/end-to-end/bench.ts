@@ -8,12 +8,13 @@ import { bringUp } from '../../src/provision/bring-up.ts';
 import { takeDown } from '../../src/provision/take-down.ts';
 import { connect } from '../../src/worker/connect.ts';
 import { ReleaseStack } from '../../src/worker/release-stack.ts';
+import { benchPython, pinnedVersions } from '../bench-python.ts';
 import type { Bench, BenchOrder, BenchOutcome } from '../bench.ts';
 import { figureOf } from '../figures.ts';
 import { criticalPath } from './critical-path.ts';
 import { pipelineOf, workOf } from './pipeline.ts';
 import { type ProductRun, runPipelineOnce, startWorkerProcess } from './product.ts';
-import { runScript, type ScriptRun, scriptPython, scriptVersions } from './script.ts';
+import { runScript, type ScriptRun } from './script.ts';
 import { dropSchema, freshSchema, sameTables } from './tables.ts';
 
 const OURS = 'bench_ours';
@@ -44,7 +45,7 @@ async function measure(
   const report = ({ part, what, text }: { part: string; what: string; text: string }): void =>
     say(`${part.padEnd(8)} ${what.padEnd(8)} ${text}`);
   const [python, parts] = await Promise.all([
-    scriptPython(cacheDir, env, say),
+    benchPython('end-to-end', cacheDir, env, say),
     bringUp({ home, cacheDir, hardware: before.hardware, scratch: before.scratch, systemPackages: true, env, report }),
   ]);
   const secret = readFileSync(parts.postgres.passwordFile!, 'utf8').trim();
@@ -110,7 +111,7 @@ async function measure(
       temporal: parts.temporal.version,
       trino: parts.trino.version,
       postgres: parts.postgres.version,
-      ...Object.fromEntries(Object.entries(scriptVersions()).map(([name, version]) => [`script:${name}`, version])),
+      ...Object.fromEntries(Object.entries(pinnedVersions('end-to-end')).map(([name, version]) => [`script:${name}`, version])),
     },
     figures: [
       figureOf({ name: 'wall', unit: 's', ours: wall, against: 'hand-written script, its process from start to end', theirs: runs.theirs.map((one) => one.wallSeconds), goal: { of: 'ratio', atMost: 1.1 } }),

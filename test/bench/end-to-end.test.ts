@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { criticalPath } from '../../bench/end-to-end/critical-path.ts';
 import { pipelineOf, workOf } from '../../bench/end-to-end/pipeline.ts';
-import { scriptVersions } from '../../bench/end-to-end/script.ts';
+import { pinnedVersions } from '../../bench/bench-python.ts';
 import { readPipeline } from '../../src/config/pipeline-schema.ts';
 
 const steps = (of: Record<string, number>) => Object.entries(of).map(([step, seconds]) => ({ step, seconds }));
@@ -20,7 +20,8 @@ describe('the end-to-end bench', () => {
   });
 
   test('every package of the script is pinned', () => {
-    expect(Object.keys(scriptVersions())).toEqual(['trino', 'datafusion', 'pyarrow', 'pgpq', 'psycopg']);
+    expect(Object.keys(pinnedVersions('end-to-end'))).toEqual(['trino', 'datafusion', 'pyarrow', 'pgpq', 'psycopg']);
+    expect(Object.keys(pinnedVersions('postgres'))).toContain('adbc-driver-postgresql');
   });
 
   test.each<[string, Record<string, number>, number]>([

@@ -1,0 +1,290 @@
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import type { Client } from 'pg';
+import { loadConfig } from '../../src/config/load-config.ts';
+import { connectPostgres } from '../../src/engines/postgres/connection.ts';
+import { MiB } from '../../src/policy/sizes.ts';
+import { bringUp } from '../../src/provision/bring-up.ts';
+import { takeDown } from '../../src/provision/take-down.ts';
+import { ReleaseStack } from '../../src/worker/release-stack.ts';
+import type { Bench, BenchOrder, BenchOutcome } from '../bench.ts';
+import { benchFile, benchPython, pinnedVersions } from '../bench-python.ts';
+import { figureOf, type Figure } from '../figures.ts';
+import type { LoadOrder, LoadReport } from './load-once.ts';
+
+const SCHEMA = 'bench_postgres';
+const TABLE = `${SCHEMA}.loaded`;
+
+/** Loads of one Arrow file into a fresh PostgreSQL table: ours, the server's own COPY from a file, psql, pgpq and ADBC, in turn. */
+export const postgresBench: Bench = async (order) => {
+  const home = join(order.config.home, 'bench');
+  mkdirSync(home, { recursive: true, mode: 0o700 });
+  const stack = new ReleaseStack();
+  try {
+    return await measure(order, home, stack);
+  } finally {
+    await stack.close();
+  }
+};
+
+/** One way to load; answers seconds without the start of its process, and its peak of memory. */
+type Way = (data: Data) => Promise<LoadReport>;
+
+interface Data {
+  name: string;
+  file: string;
+  rows: number;
+  bytes: number;
+  /** What the table holds as binary COPY and as CSV, in files that the server may read. */
+  binary: string;
+  csv: string;
+  /** `create table …` of the columns. */
+  create: string;
+}
+
+async function measure(
+  { config, rounds, quick, env, signal, say }: BenchOrder,
+  home: string,
+  stack: ReleaseStack,
+): Promise<BenchOutcome> {
+  const cacheDir = join(config.home, 'cache');
+  stack.push('the server', async () => void (await takeDown({ home })));
+  const before = await loadConfig({ cwd: home, env, flags: { home } });
+  const report = ({ part, what, text }: { part: string; what: string; text: string }): void =>
+    say(`${part.padEnd(8)} ${what.padEnd(8)} ${text}`);
+  const [python, parts] = await Promise.all([
+    benchPython('postgres', cacheDir, env, say),
+    bringUp({ home, cacheDir, hardware: before.hardware, systemPackages: true, env, only: ['postgres'], report }),
+  ]);
+  const { url, passwordFile, version } = parts.postgres!;
+  const password = readFileSync(passwordFile!, 'utf8').trim();
+  const client = await connectPostgres(url, password);
+  stack.push('PostgreSQL', () => client.end());
+  // The server runs as another user: it reads and writes here, and nowhere below a home.
+  const shared = mkdtempSync(join(tmpdir(), 'spillway-bench-'));
+  chmodSync(shared, 0o777);
+  stack.push('files', () => rmSync(shared, { recursive: true, force: true }));
+  const address = new URL(url);
+  address.password = encodeURIComponent(password);
+
+  const directory = await makeData(python, quick ? '0.02' : '1', cacheDir, say);
+  const ways = waysOf({ client, url, password, address: address.href, python, shared, signal });
+  const sets: Data[] = [];
+  for (const name of ['lineitem', 'narrow'])
+    sets.push(await prepare(client, ways['freeze']!, name, join(directory, `${name}.arrow`), shared));
+
+  const figures: Figure[] = [];
+  for (const data of sets) {
+    const seen = Object.fromEntries(Object.keys(ways).map((way) => [way, [] as LoadReport[]]));
+    if (!quick) {
+      say(`${data.name}: warming up`);
+      for (const way of ['ceiling', 'freeze'] as const) await once(client, ways[way]!, data);
+    }
+    for (let round = 0; round < rounds; round += 1) {
+      for (const [way, load] of Object.entries(ways)) {
+        signal.throwIfAborted();
+        seen[way]!.push(await once(client, load, data));
+      }
+      say(
+        `${data.name}, round ${round + 1} of ${rounds}: ${Object.entries(seen)
+          .map(([way, all]) => `${way} ${all.at(-1)!.seconds.toFixed(2)} s`)
+          .join(', ')}`,
+      );
+    }
+    figures.push(...figuresOf(data, seen));
+  }
+  const encoded = await Promise.all(sets.slice(0, 1).map((data) => encodeAlone(data.file, rounds)));
+  figures.push(
+    figureOf({
+      name: 'encoder alone, lineitem, per GB of COPY',
+      unit: 's',
+      ours: encoded[0]!,
+      goal: { of: 'ours', atMost: 1.67 },
+    }),
+  );
+  await client.query(`drop schema if exists ${SCHEMA} cascade`);
+  return { versions: { postgres: version, ...pinnedVersions('postgres') }, figures };
+}
+
+/** Fresh schema and a checkpoint before, the count after. */
+async function once(client: Client, load: Way, data: Data): Promise<LoadReport> {
+  await client.query(`drop schema if exists ${SCHEMA} cascade`);
+  await client.query(`create schema ${SCHEMA}`);
+  await client.query('checkpoint');
+  const report = await load(data);
+  const { rows } = await client.query<{ n: string }>(`select count(*) as n from ${TABLE}`);
+  if (data.rows > 0 && Number(rows[0]!.n) !== data.rows)
+    throw new Error(`${rows[0]!.n} rows were loaded, not ${data.rows}`);
+  return report;
+}
+
+/** Makes the data once, into the cache. */
+async function makeData(python: string, scale: string, cache: string, say: (line: string) => void): Promise<string> {
+  const directory = join(cache, `bench-lineitem-${scale}`);
+  if (existsSync(join(directory, 'narrow.arrow'))) return directory;
+  say(`making TPC-H lineitem of scale ${scale}`);
+  const making = `${directory}.making`;
+  rmSync(making, { recursive: true, force: true });
+  mkdirSync(making, { recursive: true });
+  await execa(python, [benchFile('postgres', 'others.py'), 'data', scale, making]);
+  renameSync(making, directory);
+  return directory;
+}
+
+/** Loads a file once to learn its rows, its columns, and what the server writes of it itself. */
+async function prepare(client: Client, load: Way, name: string, file: string, shared: string): Promise<Data> {
+  const data: Data = {
+    name,
+    file,
+    rows: 0,
+    bytes: statSync(file).size,
+    binary: join(shared, `${name}.copy`),
+    csv: join(shared, `${name}.csv`),
+    create: '',
+  };
+  const { rows } = await once(client, load, data);
+  await client.query(`copy ${TABLE} to '${data.binary}' (format binary)`);
+  await client.query(`copy ${TABLE} to '${data.csv}' (format csv)`);
+  const columns = await client.query<{ text: string }>(
+    `select string_agg(quote_ident(attname) || ' ' || format_type(atttypid, atttypmod), ', ' order by attnum) as text
+     from pg_attribute where attrelid = '${TABLE}'::regclass and attnum > 0`,
+  );
+  return { ...data, rows, create: `create table ${TABLE} (${columns.rows[0]!.text})` };
+}
+
+function waysOf(of: {
+  client: Client;
+  url: string;
+  password: string;
+  address: string;
+  python: string;
+  shared: string;
+  signal: AbortSignal;
+}): Record<string, Way> {
+  const { client, url, password, address, python, shared, signal } = of;
+  let serial = 0;
+  const ours =
+    (more: Pick<LoadOrder, 'strategy'> & Partial<LoadOrder>): Way =>
+    async ({ file, rows, bytes }) => {
+      const order = join(shared, `order-${(serial += 1)}.json`);
+      const said: LoadOrder = {
+        url,
+        password,
+        file,
+        rows,
+        bytes,
+        into: TABLE,
+        run: `bench-${process.pid}-${serial}`,
+        ...more,
+      };
+      writeFileSync(order, JSON.stringify(rows > 0 ? said : { ...said, rows: undefined }), { mode: 0o600 });
+      const { stdout } = await execa(
+        process.execPath,
+        [fileURLToPath(new URL('./load-once.js', import.meta.url)), order],
+        { cancelSignal: signal },
+      );
+      rmSync(order);
+      return JSON.parse(stdout) as LoadReport;
+    };
+  const timed =
+    (act: (data: Data) => Promise<unknown>): Way =>
+    async (data) => {
+      const began = performance.now();
+      await act(data);
+      return { rows: data.rows, seconds: (performance.now() - began) / 1000, peakRssBytes: 0 };
+    };
+  const other =
+    (name: string): Way =>
+    async ({ file }) => {
+      const { stdout } = await execa(python, [benchFile('postgres', 'others.py'), name, file, TABLE, address], {
+        cancelSignal: signal,
+      });
+      return JSON.parse(stdout) as LoadReport;
+    };
+  const psql = (format: string, from: (data: Data) => string): Way =>
+    timed(async (data) => {
+      await client.query(data.create);
+      await execa(
+        'psql',
+        [address, '--no-psqlrc', '--quiet', '--command', `\\copy ${TABLE} from '${from(data)}' (format ${format})`],
+        { cancelSignal: signal },
+      );
+    });
+  return {
+    ceiling: timed(async ({ create, binary }) => {
+      await client.query('begin');
+      await client.query(create);
+      await client.query(`copy ${TABLE} from '${binary}' (format binary, freeze)`);
+      await client.query('commit');
+    }),
+    freeze: ours({ strategy: 'freeze' }),
+    unlogged: ours({ strategy: 'unlogged' }),
+    'psql binary': psql('binary', ({ binary }) => binary),
+    'psql csv': psql('csv', ({ csv }) => csv),
+    pgpq: other('pgpq'),
+    adbc: other('adbc'),
+  };
+}
+
+async function encodeAlone(file: string, rounds: number): Promise<number[]> {
+  const seen: number[] = [];
+  for (let round = 0; round < rounds; round += 1) {
+    const { stdout } = await execa(process.execPath, [
+      fileURLToPath(new URL('./encode-once.js', import.meta.url)),
+      file,
+    ]);
+    seen.push((JSON.parse(stdout) as { secondsPerGB: number }).secondsPerGB);
+  }
+  return seen;
+}
+
+function figuresOf({ name, rows }: Data, seen: Record<string, LoadReport[]>): Figure[] {
+  const seconds = (way: string): number[] => seen[way]!.map((one) => one.seconds);
+  const rss = (way: string): number[] => seen[way]!.map((one) => one.peakRssBytes / MiB);
+  const title = `${name}, ${rows} rows`;
+  const beside = (way: string, against: string): Figure =>
+    figureOf({ name: title, unit: 's', ours: seconds('freeze'), against, theirs: seconds(way) });
+  return [
+    figureOf({
+      name: title,
+      unit: 's',
+      ours: seconds('freeze'),
+      against: 'COPY of the server from a binary file, frozen',
+      theirs: seconds('ceiling'),
+      goal: { of: 'ratio', atMost: 1.12 },
+    }),
+    beside('psql binary', 'psql \\copy, binary'),
+    beside('psql csv', 'psql \\copy, CSV'),
+    beside('pgpq', 'pgpq + psycopg'),
+    beside('adbc', 'ADBC'),
+    figureOf({
+      name: `${title}, unlogged`,
+      unit: 's',
+      ours: seconds('unlogged'),
+      against: 'ours, frozen',
+      theirs: seconds('freeze'),
+    }),
+    figureOf({
+      name: `${title}, peak RSS`,
+      unit: 'MiB',
+      ours: rss('freeze'),
+      against: 'pgpq',
+      theirs: rss('pgpq'),
+      goal: { of: 'ours', atMost: 190 },
+    }),
+  ];
+}
