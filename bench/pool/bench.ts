@@ -29,7 +29,7 @@ interface Crowd {
 export const poolBench: Bench = async (order) => {
   const { rounds, quick, signal, say } = order;
   const steps = quick ? 10 : 100;
-  const crowdSize = quick ? 20 : 100;
+  const crowdSize = quick ? 20 : 500;
   const stage = await openStage(order);
   try {
     const job = { steps, weight: 'heavy', workMs: 0 } as const;
@@ -67,6 +67,7 @@ export const poolBench: Bench = async (order) => {
         `round ${round + 1} of ${rounds}: ${JSON.stringify({ plain: chains.plain.at(-1), unleased: chains.unleased.at(-1), leased: chains.leased.at(-1), crowds: { ours: crowds.ours.at(-1), theirs: crowds.theirs.at(-1) } })}`,
       );
     }
+    const runs = await poolRuns(stage);
     const of = (name: keyof typeof variants, key: keyof Chain): number[] => chains[name].map((one) => one[key]);
     const minus = (a: number[], b: number[]): number[] => a.map((value, round) => value - b[round]!);
     const same = 'the same steps by the same runner, without leases';
@@ -87,6 +88,8 @@ export const poolBench: Bench = async (order) => {
         figureOf({ name: `${crowdSize} runs at once, 10 fit`, unit: 's', ours: crowds.ours.map((one) => one.seconds), against: 'the same runs without leases, all at once', theirs: crowds.theirs.map((one) => one.seconds) }),
         figureOf({ name: 'leases per second', unit: '1/s', ours: crowds.ours.map((one) => one.done / one.seconds) }),
         figureOf({ name: 'runs lost', unit: 'runs', ours: crowds.ours.map((one) => crowdSize - one.done), goal: { of: 'ours', atMost: 0 } }),
+        figureOf({ name: 'events of the longest run of the pool', unit: 'events', ours: [runs.mostEvents], goal: { of: 'ours', atMost: 10_000 } }),
+        figureOf({ name: 'workflow tasks of the pool that failed', unit: 'tasks', ours: [runs.failedTasks], goal: { of: 'ours', atMost: 0 } }),
         figureOf({ name: 'leases and asks left', unit: 'leases', ours: left, goal: { of: 'ours', atMost: 0 } }),
       ],
     }; // prettier-ignore
@@ -165,6 +168,18 @@ async function eventsSince(stage: Stage, mark: Mark): Promise<number> {
   const now = await poolMark(stage);
   if (now.runId === mark.runId) return now.events - mark.events;
   return (await poolMark(stage, mark.runId)).events - mark.events + now.events;
+}
+
+/** All runs of the pool's workflow: the longest history, and workflow tasks that failed. */
+async function poolRuns({ client }: Stage): Promise<{ mostEvents: number; failedTasks: number }> {
+  let mostEvents = 0;
+  let failedTasks = 0;
+  for await (const { runId } of client.workflow.list({ query: `WorkflowId = '${poolWorkflowId(POOL)}'` })) {
+    const { events } = await client.workflow.getHandle(poolWorkflowId(POOL), runId).fetchHistory();
+    mostEvents = Math.max(mostEvents, events!.length);
+    failedTasks += events!.filter((event) => event.workflowTaskFailedEventAttributes).length;
+  }
+  return { mostEvents, failedTasks };
 }
 
 /** Leases and asks that the pool still knows when everybody has gone. */

@@ -25,6 +25,9 @@ export interface ChaosPlan {
 /** Runs start within this, and all faults are done within twice as much. */
 const WITHIN_MS = 12_000;
 
+/** What they are done to comes and goes: they wait for it. */
+const EARLY = new Set<FaultKind>(['kill container', 'kill command line', 'end backend']);
+
 /** The same for the same seed: two to four runs, one to three faults. Each fault has its turn as the first within 13 seeds. */
 export function chaosPlan(seed: number): ChaosPlan {
   const next = seededNumbers(seed * 7919 + 13);
@@ -36,9 +39,9 @@ export function chaosPlan(seed: number): ChaosPlan {
   }));
   const faultOf = (kind: FaultKind): Fault =>
     (OF_RUNS as readonly string[]).includes(kind) ? { kind, run: upTo(jobs.length) } : ({ kind } as Fault);
-  const faults = Array.from({ length: 1 + upTo(3) }, (_, at) => ({
-    fault: faultOf(at === 0 ? FAULT_KINDS[seed % FAULT_KINDS.length]! : among(FAULT_KINDS)),
-    afterMs: 500 + upTo(2 * WITHIN_MS),
-  })).sort((a, b) => a.afterMs - b.afterMs);
+  const faults = Array.from({ length: 1 + upTo(3) }, (_, at) => {
+    const fault = faultOf(at === 0 ? FAULT_KINDS[seed % FAULT_KINDS.length]! : among(FAULT_KINDS));
+    return { fault, afterMs: 500 + upTo(EARLY.has(fault.kind) ? WITHIN_MS / 3 : 2 * WITHIN_MS) };
+  }).sort((a, b) => a.afterMs - b.afterMs);
   return { seed, jobs, faults };
 }
