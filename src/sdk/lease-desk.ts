@@ -23,9 +23,12 @@ const message = { startToCloseTimeout: '30 seconds', retry: { maximumAttempts: 5
 
 /**
  * Whoever waits asks again after this long, then less and less often: the grant may have been sent to the run that this one was
- * reset from, or the pool may have lost its ledger. Asking again changes nothing for who is still in the queue.
+ * reset from, or the pool may have lost its ledger. Asking again changes nothing for who is still in the queue. Whoever has many
+ * before it asks later: hundreds that ask at once would keep the pool from serving anybody.
  */
-const ASK_AGAIN = { firstMs: 5_000, factor: 3, mostMs: 600_000 } as const;
+const ASK_AGAIN = { firstMs: 5_000, aheadMs: 100, factor: 3, mostMs: 600_000 } as const;
+
+type Queued = Extract<Answer, { kind: 'queued' }>;
 
 /** What the desk tells the runner about waiting, for the UI. */
 export interface DeskEvents {
@@ -92,7 +95,7 @@ export class LeaseDesk {
     if (answer.kind === 'granted') return { leaseId, bytes: answer.bytes };
     if (answer.kind === 'queued') {
       this.#events.waiting(step.step, answer.because);
-      answer = await this.#turnOf(ask, answer.because);
+      answer = await this.#turnOf(ask, answer);
       if (answer.kind === 'granted') return { leaseId, bytes: answer.bytes };
     }
     this.#open.delete(leaseId);
@@ -103,9 +106,13 @@ export class LeaseDesk {
   }
 
   /** Waits for the pool's word on a queued ask. */
-  async #turnOf({ returns: _taken, ...ask }: Ask, because: string): Promise<Exclude<Answer, { kind: 'queued' }>> {
+  async #turnOf({ returns: _taken, ...ask }: Ask, { ahead, because }: Queued): Promise<Exclude<Answer, Queued>> {
     const { leaseId } = ask;
-    for (let ms: number = ASK_AGAIN.firstMs; ; ms = Math.min(ms * ASK_AGAIN.factor, ASK_AGAIN.mostMs)) {
+    for (
+      let ms: number = ASK_AGAIN.firstMs + Math.max(0, ahead) * ASK_AGAIN.aheadMs;
+      ;
+      ms = Math.min(ms * ASK_AGAIN.factor, ASK_AGAIN.mostMs)
+    ) {
       const summary = `${ask.step} waits: ${because}`.slice(0, 200);
       const told = await condition(() => this.#granted.has(leaseId) || this.#refused.has(leaseId), ms, { summary });
       const granted = this.#granted.get(leaseId);

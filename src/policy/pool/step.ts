@@ -67,7 +67,7 @@ export interface PoolAnswers {
  * The state is not changed in place. With `hold` nothing is granted: the pool is about to continue as new, and a grant's signal would be lost.
  */
 export function step(before: PoolState, event: PoolEvent, nowMs: number, options: { hold?: boolean } = {}): Stepped {
-  const draft = structuredCopy(before);
+  const draft = draftOf(before);
   const effects: Effect[] = [];
   const answer = apply(draft, event, nowMs, effects);
   fitLimit(draft);
@@ -78,11 +78,19 @@ export function step(before: PoolState, event: PoolEvent, nowMs: number, options
   return { state: draft, effects, answer: final };
 }
 
-/** JSON state: a round trip is a copy. Histories are shared, as nobody changes them in place. */
-const structuredCopy = ({ histories, ...state }: PoolState): PoolState => ({
-  ...(JSON.parse(JSON.stringify(state)) as PoolState),
-  ...(histories && { histories }),
+/**
+ * A copy that the event may change: leases, data and waiters are copied, what is in them is only ever replaced. Some ten times as fast as a round
+ * trip through JSON, which 500 waiters made the greatest part of an event.
+ */
+const draftOf = (state: PoolState): PoolState => ({
+  ...state,
+  leases: copies(state.leases),
+  data: copies(state.data),
+  queue: state.queue.map((waiting) => ({ ...waiting })),
+  stats: { ...state.stats },
 });
+const copies = <T>(all: Record<string, T>): Record<string, T> =>
+  Object.fromEntries(Object.entries(all).map(([id, one]) => [id, { ...one }]));
 
 function apply(draft: PoolState, event: PoolEvent, nowMs: number, effects: Effect[]): unknown {
   switch (event.kind) {
