@@ -27,7 +27,9 @@ export function refusal(state: PoolState, wanted: Wanted, now: Sums = sums(state
 
 /** What an ask takes of the free bytes: what its resident engine kept is taken over, not taken twice. */
 const netBytes = (state: PoolState, wanted: Wanted): number =>
-  Math.max(0, wanted.bytes - (wanted.engine === undefined ? 0 : (state.data[engineDataId(wanted.engine)]?.bytes ?? 0)));
+  wanted.engine === undefined
+    ? wanted.bytes
+    : Math.max(0, wanted.bytes - (state.data[engineDataId(wanted.engine)]?.bytes ?? 0));
 
 const heavyWork = (wanted: Wanted): boolean => wanted.kind === LeaseKind.WORK && wanted.weight === Weight.HEAVY;
 
@@ -35,24 +37,39 @@ const heavyWork = (wanted: Wanted): boolean => wanted.kind === LeaseKind.WORK &&
 export const waitReason = (state: PoolState, wanted: Wanted, now: Sums = sums(state)): string | undefined =>
   lacking(state, wanted, now, netBytes(state, wanted));
 
+/**
+ * Whether an ask fits into what is free. Without a word of why: hundreds of waiters are looked at in each event, and texts are slow to make where
+ * workflows run.
+ */
+function fits(state: PoolState, wanted: Wanted, now: Sums, takesBytes: number): boolean {
+  return (
+    state.limitBytes > 0 &&
+    (!state.paused || wanted.kind === LeaseKind.STANDING) &&
+    // Less than nothing is free in a pool that shrank below what it had lent; who takes nothing goes all the same.
+    (takesBytes === 0 || takesBytes <= now.freeBytes) &&
+    (wanted.scratchBytes === 0 || wanted.scratchBytes <= now.scratchFreeBytes) &&
+    !(now.heavyTaken && heavyWork(wanted)) &&
+    !state.leases[wanted.leaseId]
+  );
+}
+
 function lacking(state: PoolState, wanted: Wanted, now: Sums, takesBytes: number): string | undefined {
+  if (fits(state, wanted, now, takesBytes)) return undefined;
   if (state.limitBytes === 0) return 'no host has announced its limits yet; start a worker';
   // Workers still start: without them nothing that runs would ever end.
   if (state.paused && wanted.kind !== LeaseKind.STANDING) return `the pool is paused: ${state.paused.because}`;
   if (state.leases[wanted.leaseId]) return 'what an earlier attempt of it left on the host is not gone yet';
-  // Less than nothing is free in a pool that shrank below what it had lent; who takes nothing goes all the same.
   const freeBytes = Math.max(0, now.freeBytes);
-  const scratchFreeBytes = Math.max(0, now.scratchFreeBytes);
   if (takesBytes > freeBytes) {
     const [needed, free] = formatBoth(wanted.bytes, freeBytes);
     return `needs ${needed}, ${free} of ${formatBytes(now.lendableBytes)} free`;
   }
+  const scratchFreeBytes = Math.max(0, now.scratchFreeBytes);
   if (wanted.scratchBytes > scratchFreeBytes) {
     const [needed, free] = formatBoth(wanted.scratchBytes, scratchFreeBytes);
     return `needs ${needed} of scratch, ${free} of ${formatBytes(state.scratchLimitBytes)} free`;
   }
-  if (heavyWork(wanted) && now.heavyTaken) return 'another heavy step runs; heavy steps run one at a time';
-  return undefined;
+  return 'another heavy step runs; heavy steps run one at a time';
 }
 
 /**
@@ -94,9 +111,8 @@ function besideHead(state: PoolState, head: Waiting, now: Sums): (wanted: Waitin
   };
   // What its own engine kept is the head's to take over, and while it is short of bytes what any idle engine kept.
   const headNeedsKept = (engine: string | undefined): boolean =>
-    engine === head.engine || headTakes > Math.max(0, now.freeBytes);
-  return (wanted) =>
-    lacking(state, wanted, left, headNeedsKept(wanted.engine) ? wanted.bytes : netBytes(state, wanted)) === undefined;
+    engine !== undefined && (engine === head.engine || headTakes > Math.max(0, now.freeBytes));
+  return (wanted) => fits(state, wanted, left, headNeedsKept(wanted.engine) ? wanted.bytes : netBytes(state, wanted));
 }
 
 /** Idle engines whose kept bytes would let the head start, if they gave them back. */

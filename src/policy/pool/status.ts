@@ -8,8 +8,8 @@ import { waitReason } from './admission.ts';
 const workflowIdOf = (holder: Holder): { workflowId?: string } =>
   'workflowId' in holder ? { workflowId: holder.workflowId } : {};
 
-/** The pool as people read it. */
-export function poolStatus(state: PoolState): PoolStatus {
+/** The pool as people read it, with all who wait or the first of them. */
+export function poolStatus(state: PoolState, waiters?: number): PoolStatus {
   const now = sums(state);
   const leases: LeaseStatus[] = Object.values(state.leases).map((lease) => ({
     leaseId: lease.leaseId,
@@ -53,7 +53,7 @@ export function poolStatus(state: PoolState): PoolStatus {
     ...(state.paused && { paused: state.paused.because }),
     ...(state.targetBytes !== undefined && state.targetBytes < state.limitBytes && { targetBytes: state.targetBytes }),
     leases,
-    queue: state.queue.map((waiting, ahead) => ({
+    queue: state.queue.slice(0, waiters).map((waiting, ahead) => ({
       leaseId: waiting.leaseId,
       kind: waiting.kind,
       step: waiting.step,
@@ -86,11 +86,11 @@ const LINES = 40;
 
 /** The pool as a Markdown table, for the details tab of the Temporal UI. */
 export function poolDetails(state: PoolState): string {
-  const status = poolStatus(state);
+  const status = poolStatus(state, LINES);
   const row = (l: LeaseStatus): string =>
     `| ${cell(l.workflowId ?? '–')} | ${cell(l.step)} | ${l.kind} | ${l.weight} | ${formatBytes(l.bytes)} | ${l.state} | ${cell(l.because)} |`;
-  const more = (lines: LeaseStatus[], which: string): string[] =>
-    lines.length > LINES ? ['', `… and ${lines.length - LINES} more that ${which}`] : [];
+  const more = (count: number, which: string): string[] =>
+    count > LINES ? ['', `… and ${count - LINES} more that ${which}`] : [];
   return [
     ...(status.paused === undefined ? [] : [`**Paused: ${cell(status.paused)}.**`, '']),
     `**${formatBytes(status.lentBytes)} lent** of ${formatBytes(status.lendableBytes)} that can be lent (limit ${formatBytes(status.limitBytes)}, standing ${formatBytes(status.standingBytes)}); scratch ${formatBytes(status.scratchLentBytes)} of ${formatBytes(status.scratchLimitBytes)}.`,
@@ -98,9 +98,9 @@ export function poolDetails(state: PoolState): string {
     '| workflow | step | kind | weight | bytes | state | because |',
     '|---|---|---|---|---|---|---|',
     ...status.leases.slice(0, LINES).map(row),
-    ...status.queue.slice(0, LINES).map(row),
-    ...more(status.leases, 'hold'),
-    ...more(status.queue, 'wait'),
+    ...status.queue.map(row),
+    ...more(status.leases.length, 'hold'),
+    ...more(state.queue.length, 'wait'),
   ].join('\n');
 }
 
