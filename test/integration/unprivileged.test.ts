@@ -103,7 +103,7 @@ test('brings everything up, is told what processes weaken, and runs a job throug
   };
   writeFileSync(join(home, 'job.json'), JSON.stringify(job));
   const ran = await spillway('run', ['job.json']);
-  expect([ran.exitCode, ran.stderr]).toEqual([0, expect.stringContaining('counted · DataFusion')]);
+  expect([ran.exitCode, ran.stderr]).toEqual([0, expect.stringContaining('counted: done: 5 rows')]);
   const client = await connectPostgres(parts.postgres.url, readFileSync(parts.postgres.passwordFile!, 'utf8').trim());
   try {
     const { rows } = await client.query<{ orders: string }>('select sum(orders) as orders from mart.counted');
