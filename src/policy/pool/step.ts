@@ -79,8 +79,8 @@ export function step(before: PoolState, event: PoolEvent, nowMs: number, options
 }
 
 /**
- * A copy that the event may change: leases, data and waiters are copied, what is in them is only ever replaced. Some ten times as fast as a round
- * trip through JSON, which 500 waiters made the greatest part of an event.
+ * A copy that the event may change: leases, data and waiters are copied, what is in them is only ever replaced. With 500 waiters an event takes 0.4 of
+ * the time that it took with a round trip through JSON.
  */
 const draftOf = (state: PoolState): PoolState => ({
   ...state,
