@@ -2,6 +2,7 @@ import type { Workflow } from '@temporalio/common';
 import {
   type Client,
   isGrpcServiceError,
+  QueryNotRegisteredError,
   ServiceError,
   WithStartWorkflowOperation,
   WorkflowNotFoundError,
@@ -109,7 +110,9 @@ export class PoolClient {
       const handle = this.#client.workflow.getHandle(poolWorkflowId(pool));
       return await this.#client.withDeadline(Date.now() + REPLY_MS, () => handle.query<T, unknown[]>(name, ...args));
     } catch (error) {
-      if (error instanceof WorkflowNotFoundError || isServiceTrouble(error)) return undefined;
+      // A worker of an earlier release, still up during an upgrade, does not know every query.
+      const unknown = error instanceof WorkflowNotFoundError || error instanceof QueryNotRegisteredError;
+      if (unknown || isServiceTrouble(error)) return undefined;
       throw error;
     }
   }

@@ -1,15 +1,15 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadConfig } from '../../src/config/load-config.ts';
 import type { StepReport } from '../../src/contracts/pipeline.ts';
 import { connectPostgres } from '../../src/engines/postgres/connection.ts';
 import { MiB } from '../../src/policy/sizes.ts';
 import { bringUp } from '../../src/provision/bring-up.ts';
-import { takeDown } from '../../src/provision/take-down.ts';
 import { connect } from '../../src/worker/connect.ts';
-import { ReleaseStack } from '../../src/worker/release-stack.ts';
+import type { ReleaseStack } from '../../src/worker/release-stack.ts';
 import { benchPython, pinnedVersions } from '../bench-python.ts';
-import type { Bench, BenchOrder, BenchOutcome } from '../bench.ts';
+import type { BenchOrder, BenchOutcome } from '../bench.ts';
+import { inBenchHome } from '../bench-home.ts';
 import { figureOf } from '../figures.ts';
 import { criticalPath } from './critical-path.ts';
 import { pipelineOf, workOf } from './pipeline.ts';
@@ -21,17 +21,7 @@ const OURS = 'bench_ours';
 const THEIRS = 'bench_script';
 
 /** Our pipeline from Trino to PostgreSQL beside a hand-written script that does the same on the same servers. */
-export const endToEndBench: Bench = async (order) => {
-  // A home of its own, so that all of it can be stopped afterwards; downloads are shared.
-  const home = join(order.config.home, 'bench');
-  mkdirSync(home, { recursive: true, mode: 0o700 });
-  const stack = new ReleaseStack();
-  try {
-    return await measure(order, home, stack);
-  } finally {
-    await stack.close();
-  }
-};
+export const endToEndBench = inBenchHome(measure);
 
 async function measure(
   { config, rounds, quick, env, signal, say }: BenchOrder,
@@ -40,7 +30,6 @@ async function measure(
 ): Promise<BenchOutcome> {
   const cacheDir = join(config.home, 'cache');
   const own = () => loadConfig({ cwd: home, env, flags: { home } });
-  stack.push('the servers', async () => void (await takeDown({ home })));
   const before = await own();
   const report = ({ part, what, text }: { part: string; what: string; text: string }): void =>
     say(`${part.padEnd(8)} ${what.padEnd(8)} ${text}`);

@@ -19,9 +19,9 @@ import { loadConfig } from '../../src/config/load-config.ts';
 import { connectPostgres } from '../../src/engines/postgres/connection.ts';
 import { MiB } from '../../src/policy/sizes.ts';
 import { bringUp } from '../../src/provision/bring-up.ts';
-import { takeDown } from '../../src/provision/take-down.ts';
-import { ReleaseStack } from '../../src/worker/release-stack.ts';
-import type { Bench, BenchOrder, BenchOutcome } from '../bench.ts';
+import type { ReleaseStack } from '../../src/worker/release-stack.ts';
+import type { BenchOrder, BenchOutcome } from '../bench.ts';
+import { inBenchHome } from '../bench-home.ts';
 import { benchFile, benchPython, pinnedVersions } from '../bench-python.ts';
 import { figureOf, type Figure } from '../figures.ts';
 import type { LoadOrder, LoadReport } from './load-once.ts';
@@ -30,16 +30,7 @@ const SCHEMA = 'bench_postgres';
 const TABLE = `${SCHEMA}.loaded`;
 
 /** Loads of one Arrow file into a fresh PostgreSQL table: ours, the server's own COPY from a file, psql, pgpq and ADBC, in turn. */
-export const postgresBench: Bench = async (order) => {
-  const home = join(order.config.home, 'bench');
-  mkdirSync(home, { recursive: true, mode: 0o700 });
-  const stack = new ReleaseStack();
-  try {
-    return await measure(order, home, stack);
-  } finally {
-    await stack.close();
-  }
-};
+export const postgresBench = inBenchHome(measure);
 
 /** One way to load; answers seconds without the start of its process, and its peak of memory. */
 type Way = (data: Data) => Promise<LoadReport>;
@@ -62,7 +53,6 @@ async function measure(
   stack: ReleaseStack,
 ): Promise<BenchOutcome> {
   const cacheDir = join(config.home, 'cache');
-  stack.push('the server', async () => void (await takeDown({ home })));
   const before = await loadConfig({ cwd: home, env, flags: { home } });
   const report = ({ part, what, text }: { part: string; what: string; text: string }): void =>
     say(`${part.padEnd(8)} ${what.padEnd(8)} ${text}`);

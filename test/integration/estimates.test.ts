@@ -1,4 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { DatafusionSqlStep, PipelineSpec } from '../../src/contracts/pipeline.ts';
 import type { StepHistory } from '../../src/contracts/pool.ts';
 import { poolWorkflowId } from '../../src/contracts/pool.ts';
@@ -57,6 +59,8 @@ test('a step that nobody sized asks for what it needed before, over the end of i
   const [first] = await attempts(job);
   expect(first).toMatch(/ S [\d.]+ MiB$/);
   expect(await attempts(job)).toEqual([expect.stringMatching(/^held · DataFusion · measured 576 MiB$/)]);
+  writeFileSync(join(stack.directory, 'measured.json'), JSON.stringify(job));
+  expect((await stack.spillway('plan', ['measured.json'])).stdout).toMatch(/held .* measured 576 MiB .* was measured in 2 runs/); // prettier-ignore
   await Promise.all(stack.workers.map((worker) => worker.kill()));
   await stack.client.workflow.getHandle(poolWorkflowId(stack.pool)).terminate('a test');
   await stack.worker();

@@ -35,9 +35,9 @@ interface Planned {
 
 /** Shows what a run would be lent and why, with its statements; nothing runs. */
 export async function planCommand(config: ResolvedConfig, options: PlanOptions, output: Output): Promise<Exit> {
-  const status = await statusOf(config);
+  const { status, histories } = await poolOf(config);
   const transforms = config.transforms === undefined ? [] : await listTransforms(config.transforms);
-  const known = { ...planFacts(config, status), searchAttributes: false, transforms };
+  const known = { ...planFacts(config, status), ...(histories && { histories }), searchAttributes: false, transforms };
   const facts = withServersOfUp(known, config);
   const planned = await plan(config, options, facts);
   const statements = Object.fromEntries(planned.steps.map((step) => [step.step, statementOf(step)]));
@@ -122,16 +122,19 @@ function threw(name: string, args: readonly unknown[], error: unknown): Spillway
   );
 }
 
-async function statusOf(config: ResolvedConfig) {
+/** What the pool says of itself, and remembers of steps; nothing where none can be asked. */
+async function poolOf({ temporal, pool: { name } }: ResolvedConfig) {
   try {
-    const { client, connection } = await connect(config.temporal);
+    const { client, connection } = await connect(temporal);
     try {
-      return await new PoolClient(client).status(config.pool.name);
+      const pool = new PoolClient(client);
+      const [status, histories] = await Promise.all([pool.status(name), pool.histories(name)]);
+      return { status, histories };
     } finally {
       await connection.close();
     }
   } catch (error) {
-    if (error instanceof SpillwayError && error.code === 'EngineUnreachable') return undefined;
+    if (error instanceof SpillwayError && error.code === 'EngineUnreachable') return {};
     throw error;
   }
 }
