@@ -4,7 +4,8 @@ import type { ProcessId } from '../contracts/pool.ts';
 /**
  * Identity of a process of this host, or undefined when there is none with that pid.
  * `startedAt` is in clock ticks since boot, so a later process with the same pid is told apart.
- * A zombie counts as gone: it holds no memory and does no work.
+ * A zombie counts as gone, as it holds no memory and does no work, but only when none of its threads is left: a killed
+ * process of many threads is a zombie from the end of its first one on, with its memory and its ports still held.
  */
 export function readProcessId(pid: number, procRoot = '/proc'): ProcessId | undefined {
   let stat: string;
@@ -17,7 +18,8 @@ export function readProcessId(pid: number, procRoot = '/proc'): ProcessId | unde
   }
   // The command name may hold blanks and brackets, so fields are counted from its last closing one.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
+  const threads = Number(fields[17]);
+  if (fields[0] === 'X' || (fields[0] === 'Z' && threads <= 1)) return undefined;
   const startedAt = Number(fields[19]);
   return Number.isSafeInteger(startedAt) ? { pid, startedAt } : undefined;
 }

@@ -1,8 +1,17 @@
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+
+/** Below it are ports of the system and of what is customarily installed. */
+const LOWEST = 10_000;
+/** Where the kernel's own range begins unless a host is set otherwise. */
+const EPHEMERAL_FROM = 32_768;
+const TRIES = 200;
 
 /**
  * A free port on loopback: the first of `preferred` that nobody listens on (a remembered one, the customary one), else
- * any. Never one of `taken`. Somebody else may take it before it is used; callers start again when that happens.
+ * one below those that the kernel gives to outgoing connections, so that no connection sits on it while its server
+ * restarts; else any. Never one of `taken`. Somebody else may take it before it is used; callers start again when that
+ * happens.
  */
 export async function freePort(preferred: readonly (number | undefined)[], taken: Set<number>): Promise<number> {
   for (const port of preferred) {
@@ -11,12 +20,22 @@ export async function freePort(preferred: readonly (number | undefined)[], taken
       return port;
     }
   }
-  for (;;) {
-    const port = await listenOnce(0);
+  const span = ephemeralFrom() - LOWEST;
+  for (let tries = 0; ; tries += 1) {
+    const port = await listenOnce(span > 0 && tries < TRIES ? LOWEST + Math.floor(Math.random() * span) : 0);
     if (port !== undefined && !taken.has(port)) {
       taken.add(port);
       return port;
     }
+  }
+}
+
+/** The first port that an outgoing connection may get. */
+function ephemeralFrom(): number {
+  try {
+    return Number.parseInt(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8'), 10);
+  } catch {
+    return EPHEMERAL_FROM;
   }
 }
 

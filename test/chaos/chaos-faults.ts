@@ -63,6 +63,10 @@ export async function strike(stack: Stack, fault: Fault, runs: readonly (string 
         ...{ only: ['temporal'], report: () => undefined },
       });
       currentTemporal = parts.temporal?.pid;
+      if (parts.temporal?.address !== stack.parts.temporal.address)
+        throw new Error(
+          `Temporal came back at ${parts.temporal?.address ?? 'no address'}, not at ${stack.parts.temporal.address}`,
+        );
       return { done: `server ${server.pid}` };
     }
     case 'cancel':

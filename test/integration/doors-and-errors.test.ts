@@ -6,7 +6,7 @@ import { load, query, slowJob, smallJob } from './stack-jobs.ts';
 import { type Ran, Stack } from './stack.ts';
 import { runningContainer } from './stack-containers.ts';
 import { eventually } from './stack-waiting.ts';
-import { freePort } from './trino-server.ts';
+import { freePort } from '../../src/provision/ports.ts';
 
 /** Longest from the start of a run to its end, where nothing but a mistake has to be found. */
 const NOTICED_MS = 5_000;
@@ -17,7 +17,7 @@ let stack: Stack;
 /** An address that nobody listens on. */
 let nowhere: string;
 beforeAll(async () => {
-  nowhere = `127.0.0.1:${await freePort()}`;
+  nowhere = `127.0.0.1:${await freePort([], new Set())}`;
   stack = await Stack.open('errors', { trino: { gone: { url: `http://${nowhere}` } } });
   await stack.worker();
 }, 600_000);

@@ -10,7 +10,7 @@ import { smallJob } from './stack-jobs.ts';
 import { root, Stack } from './stack.ts';
 import { eventually } from './stack-waiting.ts';
 import type { WorkerOptions } from './stack-worker.ts';
-import { freePort } from './trino-server.ts';
+import { freePort } from '../../src/provision/ports.ts';
 
 const NOBODY = 65_534;
 /** `setpriv` is part of util-linux. */
@@ -43,7 +43,7 @@ afterAll(async () => {
 
 /** A second Temporal server, in memory. */
 async function foreignTemporal(): Promise<typeof foreign> {
-  const address = `127.0.0.1:${await freePort()}`;
+  const address = `127.0.0.1:${await freePort([], new Set())}`;
   const port = address.split(':')[1]!;
   const args = ['server', 'start-dev', '--headless', '--ip', '127.0.0.1', '--port', port, '--log-level', 'error'];
   const server = spawn(stack.parts.temporal.cli!, args, { stdio: 'ignore', env: stack.env });

@@ -2,11 +2,11 @@ import type { ChildProcess } from 'node:child_process';
 import { execFile, spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { chmod, chown, mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
+import { freePort } from '../../src/provision/ports.ts';
 
 const run = promisify(execFile);
 /** `nobody`: PostgreSQL refuses to run as root. */
@@ -39,14 +39,6 @@ function binaries(): string {
   return found;
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 /**
  * Starts a PostgreSQL of its own on a free port, its data in a temporary folder. `settings` are command line settings.
  * Whoever starts it calls `remove`.
@@ -64,7 +56,7 @@ export async function startPostgres(settings: Record<string, string> = {}): Prom
     ['-D', data, '--username=spillway', '--auth=trust', '--encoding=UTF8', '--locale=C', '--no-sync'],
     { ...identity, env, cwd: root },
   );
-  const port = await freePort();
+  const port = await freePort([], new Set());
   const url = `postgres://spillway@127.0.0.1:${port}/postgres`;
   const fixed = { listen_addresses: '127.0.0.1', port: String(port), unix_socket_directories: root, fsync: 'off' };
   const flags = Object.entries({ ...fixed, ...settings }).flatMap(([name, value]) => ['-c', `${name}=${value}`]);

@@ -11,7 +11,7 @@ import { buildComposeImages, podmanCompose, type ComposeImages } from './compose
 import { sharedHome } from './provision-home.ts';
 import { Stack } from './stack.ts';
 import { eventually } from './stack-waiting.ts';
-import { freePort } from './trino-server.ts';
+import { freePort } from '../../src/provision/ports.ts';
 
 jest.setTimeout(240_000);
 
@@ -69,7 +69,9 @@ beforeAll(async () => {
   folder = mkdtempSync(join(sharedHome, 'tmp', 'rehearsal-'));
   mkdirSync(join(folder, 'scratch'), { mode: 0o755 });
   images = await buildComposeImages(stack.parts.image.name, folder);
-  ports = { temporal: await freePort(), ui: await freePort(), postgres: await freePort(), trino: await freePort() };
+  const taken = new Set<number>();
+  const port = (): Promise<number> => freePort([], taken);
+  ports = { temporal: await port(), ui: await port(), postgres: await port(), trino: await port() };
   project = `spillway-test-${process.pid}`;
   env = {
     ...stack.env,

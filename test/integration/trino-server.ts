@@ -1,11 +1,10 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { mkdir, mkdtemp, open, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findJava } from '../../src/provision/java.ts';
+import { freePort } from '../../src/provision/ports.ts';
 import { trinoServer } from '../../src/provision/trino-server.ts';
 import { cacheDir } from './provision-home.ts';
 
@@ -46,21 +45,12 @@ const properties = (lines: Record<string, string>): string =>
     .map(([key, value]) => `${key}=${value}\n`)
     .join('');
 
-/** A port nobody listens on right now. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 /** Starts Trino and answers once its port does; whether it can scan yet is for the caller to find out. */
 export async function startTrinoServer(options: TrinoServerOptions = {}): Promise<TrinoServer> {
   const home = await trinoServer(cacheDir, process.env, () => undefined);
   const { home: javaHome } = await findJava(cacheDir, process.env, () => undefined);
   const root = await mkdtemp(join(tmpdir(), 'spillway-trino-'));
-  const port = await freePort();
+  const port = await freePort([], new Set());
   const lakeRoot = join(root, 'lake');
   const etc = join(root, 'etc');
   for (const made of ['etc/catalog', 'plugin', 'data', 'lake', 'spill'])

@@ -5,9 +5,10 @@ import { attemptSource, stepSource } from '../../src/engines/trino/attempt-names
 import { killLowerTokens } from '../../src/engines/trino/kill.ts';
 import { collectStatement, readStatement, runStatement } from '../../src/engines/trino/statement-reader.ts';
 import type { QueryProgress } from '../../src/engines/trino/statement-reader.ts';
+import { freePort } from '../../src/provision/ports.ts';
 import { startFaultProxy } from './fault-proxy.ts';
 import type { Fault } from './fault-proxy.ts';
-import { freePort, startTrinoServer } from './trino-server.ts';
+import { startTrinoServer } from './trino-server.ts';
 import type { TrinoServer } from './trino-server.ts';
 
 // A first query compiles for seconds on a busy machine.
@@ -167,7 +168,7 @@ describe('errors', () => {
   });
 
   test('a Trino that is not there is told within 5 s, with its url and what to do', async () => {
-    const url = `http://127.0.0.1:${await freePort()}`;
+    const url = `http://127.0.0.1:${await freePort([], new Set())}`;
     const nobody = openTrino({ url, user: 'test' });
     for (const act of [
       () => runStatement(nobody.endpoint, 'select 1'),

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isAlive, ownProcessId, readProcessId } from '../../../src/host/process-id.ts';
@@ -21,6 +21,7 @@ describe('a process is its pid and the instant it started', () => {
     ['a plain name', `42 (node) S 1 ${AFTER_NAME}`, 88920],
     ['a name with blanks and brackets', `42 (a) R (b) S 1 ${AFTER_NAME}`, 88920],
     ['a zombie is gone', `42 (node) Z 1 ${AFTER_NAME}`, undefined],
+    ['a zombie with a thread left is not', `42 (node) Z 1 ${AFTER_NAME.replace(' 20 0 1 ', ' 20 0 2 ')}`, 88920],
     ['a dead one is gone', `42 (node) X 1 ${AFTER_NAME}`, undefined],
   ])('%s', (_title, stat, startedAt) => {
     const root = recorded(stat);
@@ -44,5 +45,19 @@ describe('a process is its pid and the instant it started', () => {
     child.kill('SIGKILL');
     await once(child, 'exit');
     expect(isAlive(id)).toBe(false);
+  });
+
+  test('a process whose first thread has ended is alive until its last one ends', async () => {
+    const exitThread = 'libc.syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)';
+    const script = `import ctypes, os, sys, threading\nthreading.Thread(target=sys.stdin.read).start()\nlibc = ctypes.CDLL(None)\nprint("on", flush=True)\n${exitThread}`;
+    const child = spawn('python3', ['-c', script]);
+    const exit = once(child, 'exit');
+    await once(child.stdout, 'data');
+    const stateOf = (): string => /\) (.)/.exec(readFileSync(`/proc/${child.pid!}/stat`, 'utf8'))![1]!;
+    while (stateOf() !== 'Z') await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(readProcessId(child.pid!)).toBeDefined();
+    child.stdin.end();
+    await exit;
+    expect(readProcessId(child.pid!)).toBeUndefined();
   });
 });

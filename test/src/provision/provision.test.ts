@@ -219,6 +219,8 @@ describe('ports', () => {
     expect(first).not.toBe(busy);
     expect(await freePort([first], new Set())).toBe(first);
     expect(await freePort([first], taken)).not.toBe(first);
+    const ephemeral = Number.parseInt(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8'), 10);
+    for (const port of taken) expect(port).toBeLessThan(ephemeral); // no connection sits on it while a server restarts
     other.close();
   });
 });
