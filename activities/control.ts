@@ -17,8 +17,10 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
   return {
     ...createLedgerActivities(deps),
 
-    async dropHandoffs({ pool, run, dataIds, everything }) {
-      const { bytes } = everything ? await removeWholeRun(deps, run) : await deps.engines.scratch.dropRun(run);
+    async dropHandoffs({ pool, run, dataIds, everything, steps }) {
+      const { scratch } = deps.engines;
+      const drop = (): Promise<{ bytes: number }> => (steps ? scratch.dropSteps(run, steps) : scratch.dropRun(run));
+      const { bytes } = everything ? await removeWholeRun(deps, run) : await drop();
       const proof: Proof = { kind: 'unlinked', atMs: Date.now(), bytesLeft: 0 };
       await deps.pool.drop(
         pool,

@@ -1,9 +1,12 @@
 import { join } from 'node:path';
+import type { HandoffChoice, HandoffPart } from '../src/contracts/handoff.ts';
 import type { DatafusionSqlStep } from '../src/contracts/pipeline.ts';
 import { dataIdOf } from '../src/contracts/pool.ts';
 import type { StepActivities, StepRequest } from '../src/contracts/steps.ts';
 import { runDatafusion } from '../src/engines/datafusion/run-datafusion.ts';
 import { fingerprintOf, handoffRef } from '../src/handoff/handoff-ref.ts';
+import { keptRows } from '../src/policy/kept-rows.ts';
+import { formatBytes } from '../src/policy/sizes.ts';
 import type { ActivityDeps } from './deps.ts';
 import { type Attempt, attemptMs, leased, type Worked } from './leased.ts';
 
@@ -24,8 +27,13 @@ async function datafusionSql(
   const { scratch, datafusion } = deps.engines;
   const name = { run, step: spec.step, token: attempt.token };
   await scratch.dropLowerTokens(name);
-  const { directory } = await scratch.reserveAttempt(name, { scratchBytes: request.scratchBytes });
-  let kept = false;
+  const memoryBytes = Math.min(request.shmBytes ?? 0, await scratch.memoryFreeBytes());
+  const { directory } = await scratch.reserveAttempt(name, {
+    scratchBytes: request.scratchBytes,
+    inMemory: memoryBytes > 0,
+  });
+  const dir = join(directory, 'out');
+  let sealed = false;
   try {
     const made = await runDatafusion(datafusion, {
       ...name,
@@ -36,7 +44,13 @@ async function datafusionSql(
       cpus: deps.config.hardware.datafusion.partitions,
       inputs,
       sql: spec.sql,
-      output: { kind: request.handoff?.mode === 'parquet' ? 'parquet' : 'arrow', dir: join(directory, 'out') },
+      output:
+        request.handoff?.mode === 'parquet'
+          ? { kind: 'parquet', dir }
+          : {
+              ...{ kind: 'arrow', dir },
+              ...(memoryBytes > 0 && { memory: { dir: scratch.memoryDirectory(name), bytes: memoryBytes } }),
+            },
       attemptDir: directory,
       // Joins that spill, once the fast ones ran out of memory.
       hashJoin: request.ordinal === 0,
@@ -45,12 +59,14 @@ async function datafusionSql(
       onProgress: (progress) => attempt.progress({ phase: 'running', ...progress }),
     });
     await scratch.sealAttempt(name);
-    kept = true;
+    sealed = true;
+    // What it keeps in memory goes from its lease to the dataset, and is no remnant of it.
+    const kept = keptRows(made.parts);
     return {
-      proof: made.proof,
+      proof: { ...made.proof, bytesLeft: Math.max(0, made.proof.bytesLeft - kept.bytes) },
       used: made.used,
       output: handoffRef({
-        choice: request.handoff!,
+        choice: choiceOf(request.handoff!, made.parts),
         parts: made.parts,
         schema: made.schema,
         host: deps.host,
@@ -62,6 +78,16 @@ async function datafusionSql(
       }),
     };
   } finally {
-    if (!kept) await scratch.dropAttempt(name);
+    if (!sealed) await scratch.dropAttempt(name);
   }
+}
+
+/** How the rows are handed over after all: a job that had more than was expected went on on disk. */
+function choiceOf(choice: HandoffChoice, parts: readonly HandoffPart[]): HandoffChoice {
+  const { scratchBytes } = keptRows(parts);
+  if (choice.mode !== 'shm' || scratchBytes === 0) return choice;
+  return {
+    mode: 'arrow',
+    because: `${choice.because}; more came than was expected, and ${formatBytes(scratchBytes)} of it are on disk`,
+  };
 }

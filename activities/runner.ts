@@ -11,22 +11,32 @@ export interface RunnerDeps {
   pool: PoolClient;
   /** Whether the namespace has our search attributes. */
   searchAttributes: boolean;
+  /** Room on the host's tmpfs, in bytes. */
+  shmFreeBytes: () => Promise<number>;
   /** Names of the registered transforms; absent where they are not known, and not checked before they run. */
   transforms?: readonly string[];
 }
 
 /** Local activities of every run: the recorded decisions, and what is said to the pool. */
-export function createRunnerActivities({ config, pool, searchAttributes, transforms }: RunnerDeps): RunnerActivities {
+export function createRunnerActivities({
+  config,
+  pool,
+  searchAttributes,
+  shmFreeBytes,
+  transforms,
+}: RunnerDeps): RunnerActivities {
   return {
     async planRun(request) {
       try {
         const pipeline = readPipeline(request);
-        const [status, histories] = await Promise.all([
+        const [status, histories, shmFree] = await Promise.all([
           pool.status(config.pool.name),
           pool.histories(config.pool.name, pipeline.name),
+          shmFreeBytes(),
         ]);
         const facts = {
           ...planFacts(config, status),
+          shmFreeBytes: shmFree,
           ...(histories && { histories }),
           searchAttributes,
           ...(transforms && { transforms }),

@@ -1,4 +1,4 @@
-"""Where a job's rows go: one file under its final name, or a stream into a FIFO."""
+"""Where a job's rows go: files under their final names, in memory first and then on disk, or a stream into a FIFO."""
 
 import fcntl
 import os
@@ -11,10 +11,11 @@ FRAME_ROWS, FRAME_BYTES = 8192, 4 * MIB
 class FileSink:
     """Writes one part under a temporary name; it gets its own when every byte is on disk."""
 
-    def __init__(self, pa, output, schema):
+    def __init__(self, pa, output, schema, number=0):
         self.pa, self.kind, self.schema = pa, output["kind"], schema
-        self.final = os.path.join(output["dir"], f"{output['name']}.{self.kind}")
-        self.temporary = os.path.join(output["dir"], f".{output['name']}.{self.kind}.tmp")
+        name = f"{output['name']}-{number:05d}"
+        self.final = os.path.join(output["dir"], f"{name}.{self.kind}")
+        self.temporary = os.path.join(output["dir"], f".{name}.{self.kind}.tmp")
         self.file = open(self.temporary, "wb", buffering=MIB)
         if self.kind == "arrow":
             self.writer = pa.ipc.new_file(self.file, schema)
@@ -54,6 +55,52 @@ class FileSink:
                 os.unlink(path)
             except FileNotFoundError:
                 pass
+
+
+class MemoryFirstSink:
+    """Writes into memory as far as that was lent, and what comes after to disk: between two batches, so that both files are whole."""
+
+    frame_rows, frame_bytes = FRAME_ROWS, FRAME_BYTES
+    # The end of a file: its schema, and where each batch lies.
+    FOOTER = 256 * 1024
+
+    def __init__(self, pa, output, schema):
+        self.pa, self.output, self.schema = pa, output, schema
+        self.memory = FileSink(pa, {**output, "dir": output["memory"]["dir"]}, schema)
+        self.disk, self.parts, self.rows = None, [], 0
+
+    def write(self, table):
+        for batch in table.combine_chunks().to_batches():
+            if not self.disk and self.memory.size() + self.pa.ipc.get_record_batch_size(batch) + self.FOOTER > self.output["memory"]["bytes"]:
+                self.move_on()
+            (self.disk or self.memory).writer.write_batch(batch)
+            self.rows += batch.num_rows
+
+    def move_on(self):
+        if self.rows > 0:
+            self.parts += [{**part, "inMemory": True} for part in self.memory.close(self.rows)]
+        else:
+            self.memory.discard()
+        self.disk = FileSink(self.pa, self.output, self.schema, len(self.parts))
+
+    def size(self):
+        return self.disk.size() if self.disk else 0
+
+    def close(self, rows):
+        if self.disk:
+            return self.parts + self.disk.close(rows - sum(part["rows"] for part in self.parts))
+        return [{**part, "inMemory": True} for part in self.memory.close(rows)]
+
+    def discard(self):
+        for sink in (self.memory, self.disk):
+            if sink:
+                sink.discard()
+
+
+def open_sink(pa, output, schema):
+    if output["kind"] == "fifo":
+        return FifoSink(pa, output, schema)
+    return MemoryFirstSink(pa, output, schema) if "memory" in output else FileSink(pa, output, schema)
 
 
 class FifoSink:

@@ -20,7 +20,7 @@ sys.path.insert(0, os.environ.get("SPILLWAY_WHEELS", "/opt/df"))
 from arrow_types import plain_schema, type_name  # noqa: E402
 from inputs import register  # noqa: E402
 from job_errors import JobError, classify  # noqa: E402
-from outputs import FifoSink, FileSink  # noqa: E402
+from outputs import open_sink  # noqa: E402
 
 PROTOCOL = 1
 SAMPLE_SECONDS = 0.1
@@ -137,7 +137,7 @@ def stream(pa, df, output, watch, scratch_bytes):
     watch.plan = df.execution_plan()
     sink = None
     try:
-        sink = FifoSink(pa, output, schema) if output["kind"] == "fifo" else FileSink(pa, output, schema)
+        sink = open_sink(pa, output, schema)
         counted = output.get("onScratch", True)
         pending, rows, size = [], 0, 0
 

@@ -1,4 +1,4 @@
-import type { PoolStatus } from '../contracts/pool.ts';
+import { engineDataId, type PoolStatus } from '../contracts/pool.ts';
 import type { PlanFacts } from '../policy/plan.ts';
 import type { ResolvedConfig, ResolvedHardware } from './resolved.ts';
 import { chargedServers } from './system-share.ts';
@@ -10,6 +10,12 @@ export const workerStandingBytes = (hardware: ResolvedHardware): number =>
 /** What a query on the resident Trino may take over the server's floor. */
 export const trinoQueryBytes = (hardware: ResolvedHardware): number =>
   hardware.trino.containerBytes - hardware.trino.floorBytes;
+
+/** Rows that runs keep in memory; what idle engines keep is not among them. */
+const keptInMemory = ({ leases }: PoolStatus): number =>
+  leases
+    .filter(({ kind, leaseId }) => kind === 'data' && !leaseId.startsWith(engineDataId('')))
+    .reduce((sum, { bytes }) => sum + bytes, 0);
 
 /** Facts of a plan, from the configuration and from the pool as it is now; without a pool, as it will be once a worker is up. */
 export function planFacts(config: ResolvedConfig, status: PoolStatus | undefined): Omit<PlanFacts, 'searchAttributes'> {
@@ -25,6 +31,7 @@ export function planFacts(config: ResolvedConfig, status: PoolStatus | undefined
         resident * hardware.trino.floorBytes -
         chargedServers(hardware, config.serversHere).reduce((sum, { bytes }) => sum + bytes, 0),
     lentBytes: open ? status.lentBytes : 0,
+    inMemoryBytes: open ? keptInMemory(status) : 0,
     otherHeavy: open && (status.heavyTaken || status.queue.some((waiting) => waiting.weight === 'heavy')),
     rungSizes: hardware.rungs,
     lightStepBytes: hardware.lightStepBytes,

@@ -20,8 +20,10 @@ export interface HandoffPart {
   kind: 'arrow' | 'parquet';
   uri: string;
   rows: number;
-  /** Of the file, as it lies on disk. */
+  /** Of the file, as it lies on disk or in memory. */
   bytes: number;
+  /** It lies on tmpfs: its bytes are memory, held by a data lease until the file is gone. */
+  inMemory?: true;
 }
 
 /** A column as its producer named and typed it; a carrier may have lost `logicalType`, readers restore it. */

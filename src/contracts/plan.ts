@@ -34,6 +34,8 @@ export interface PlannedStep {
   /** Absent where its size was declared or pinned, and before its first run; then {@link PlannedStep.rungs} is all that is tried. */
   measured?: Measured;
   scratchBytes: number;
+  /** Asked on top of each rung: its rows are kept in memory up to this, what is more goes to disk. */
+  shmBytes?: number;
   priority: number;
   /** Steps whose rows this one reads. */
   needs: string[];

@@ -39,6 +39,8 @@ export interface StepUsage {
   seconds: number;
   /** A {@link Verdict}, or `ok`. */
   verdict: string;
+  /** Part of the lease that was for rows kept in memory, and not for the engine; absent when none was. */
+  shmBytes?: number;
 }
 
 /** What one run of a step used, as it is remembered. */
@@ -48,6 +50,8 @@ export interface StepMeasure {
   leaseBytes: number;
   seconds: number;
   atMs: number;
+  /** Bytes of its rows in memory; absent where an older release remembered it. */
+  outputBytes?: number;
 }
 
 /** What a pool remembers of a step: the next run's first size is read from it. */

@@ -17,6 +17,8 @@ export interface StepRequest<Spec extends StepSpec = StepSpec> {
   /** Table or step name → where its rows are. */
   inputs: Record<string, HandoffRef>;
   handoff?: HandoffChoice;
+  /** Part of `leaseBytes` that is for rows kept in memory. */
+  shmBytes?: number;
   /** Counts the asks of this step within the run, from 0. */
   ordinal: number;
 }
@@ -51,6 +53,8 @@ export interface DropRequest {
   run: string;
   /** Data leases to give back once the files are gone. */
   dataIds: string[];
+  /** Only what these steps wrote goes. @defaultValue all of the run */
+  steps?: string[];
   /** Some attempt did not end in good order: containers, queries and loads of the run are looked for as well. */
   everything: boolean;
 }

@@ -51,25 +51,28 @@ export async function sweepScratch(scratch: ScratchLedger, options: SweepOptions
   const entryNames = new Set<string>();
   for (const entry of await scratch.listEntries()) {
     // Names are worked out again: a path written in a file is not to be trusted with a removal.
-    const path = join(scratch.root, scratch.relativeDirectory(entry));
-    known.add(path);
+    const paths = scratch.roots.map((root) => join(root, scratch.relativeDirectory(entry)));
+    for (const path of paths) known.add(path);
+    const [path] = paths as [string];
     entryNames.add(`${safeName(entry.run)}.${attemptName(entry)}.json`);
     if (live.has(safeName(entry.run)) || entry.reservedAtMs >= listedAtMs) continue;
-    const bytes = await bytesUnder(path);
+    const bytes = (await Promise.all(paths.map(bytesUnder))).reduce((sum, more) => sum + more, 0);
     await act({ path, bytes, because: `run ${entry.run} is not open` }, () => scratch.dropAttempt(entry));
   }
-  for (const run of await readdir(join(scratch.root, 'runs'))) {
-    // A live run removes its own directories when it ends.
-    if (live.has(run)) continue;
-    const folder = join(scratch.root, 'runs', run);
-    for (const name of await readdir(folder).catch(() => [])) {
-      const path = join(folder, name);
-      if (known.has(path) || (await tooYoung(path))) continue;
-      const bytes = await bytesUnder(path);
-      await act({ path, bytes, because: 'no entry in the ledger' }, () => removeWithin(scratch.root, path));
-    }
-    if (!(await tooYoung(folder)) && (await readdir(folder).catch(() => ['?'])).length === 0) {
-      await act({ path: folder, bytes: 0, because: 'empty' }, () => removeWithin(scratch.root, folder));
+  for (const root of scratch.roots) {
+    for (const run of await readdir(join(root, 'runs'))) {
+      // A live run removes its own directories when it ends.
+      if (live.has(run)) continue;
+      const folder = join(root, 'runs', run);
+      for (const name of await readdir(folder).catch(() => [])) {
+        const path = join(folder, name);
+        if (known.has(path) || (await tooYoung(path))) continue;
+        const bytes = await bytesUnder(path);
+        await act({ path, bytes, because: 'no entry in the ledger' }, () => removeWithin(root, path));
+      }
+      if (!(await tooYoung(folder)) && (await readdir(folder).catch(() => ['?'])).length === 0) {
+        await act({ path: folder, bytes: 0, because: 'empty' }, () => removeWithin(root, folder));
+      }
     }
   }
   for (const name of await readdir(join(scratch.root, 'ledger'))) {

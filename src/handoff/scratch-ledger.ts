@@ -13,6 +13,7 @@ import { makeWithin, removeWithin } from './within-root.ts';
  * Layout under the scratch root. An entry is on disk before its directory is made, and goes after it:
  *   runs/<run>/<step>-<token>/            files of one attempt
  *   ledger/<run>.<step>-<token>.json      that the attempt may have files
+ * Under the memory root, if there is one, lie `runs/…` alike: rows that are kept in memory.
  */
 const RUNS = 'runs';
 const LEDGER = 'ledger';
@@ -22,6 +23,8 @@ export interface ReserveOptions {
   scratchBytes?: number;
   /** Not for writers that insist on making it themselves, as Trino does. @defaultValue true */
   makeDirectory?: boolean;
+  /** Makes its directory in memory as well. @defaultValue false */
+  inMemory?: boolean;
 }
 
 /** What dropping removed. */
@@ -35,6 +38,12 @@ export interface ScratchLedger {
   readonly root: string;
   /** Path of an attempt's directory relative to the root, with `/` between its parts. */
   relativeDirectory(attempt: Attempt): string;
+  /** An attempt's directory in memory. Raises a TypeError where nothing can be kept in memory. */
+  memoryDirectory(attempt: Attempt): string;
+  /** Bytes that can still be kept in memory on this host; 0 where nothing can. */
+  memoryFreeBytes(): Promise<number>;
+  /** Roots below which `runs/<run>/<step>-<token>/` may lie; the scratch root first. */
+  readonly roots: readonly string[];
   /** Writes the attempt down, then makes its directory. Raises ScratchFull when the disk is too full for it. */
   reserveAttempt(attempt: Attempt, options?: ReserveOptions): Promise<LedgerEntry>;
   /** Records the bytes that the attempt left. Raises HandoffLost when the attempt was dropped meanwhile. */
@@ -59,13 +68,19 @@ export interface ScratchOptions {
   root: string;
   /** Free space that no reservation may touch, in bytes. @defaultValue 1 GiB */
   floorBytes?: number;
+  /** Absolute path of a directory on tmpfs; made when it is not there. @defaultValue nothing is kept in memory */
+  memoryRoot?: string;
 }
 
 /** Opens the ledger of a scratch root. */
-export async function openScratch({ root, floorBytes = GiB }: ScratchOptions): Promise<ScratchLedger> {
+export async function openScratch({ root, floorBytes = GiB, memoryRoot }: ScratchOptions): Promise<ScratchLedger> {
   for (const folder of [RUNS, LEDGER]) await mkdir(join(root, folder), { recursive: true });
   const real = await realpath(root);
   const paths = scratchPaths(real);
+  if (memoryRoot !== undefined) await mkdir(join(memoryRoot, RUNS), { recursive: true, mode: 0o755 });
+  const memory = memoryRoot === undefined ? undefined : await realpath(memoryRoot);
+  const inMemory = memory === undefined ? undefined : scratchPaths(memory);
+  const roots = memory === undefined ? [real] : [real, memory];
   const free = async (): Promise<number> => {
     const disk = await statfs(real);
     return disk.bavail * disk.bsize - floorBytes;
@@ -73,15 +88,17 @@ export async function openScratch({ root, floorBytes = GiB }: ScratchOptions): P
   const drop = async (targets: Attempt[]): Promise<Dropped> => {
     const dropped: Dropped = { bytes: 0, directories: [] };
     for (const target of targets) {
-      const directory = paths.directory(target);
-      const bytes = await bytesUnder(directory);
-      if (await removeWithin(real, directory)) {
-        dropped.bytes += bytes;
-        dropped.directories.push(directory);
+      for (const root of roots) {
+        const directory = scratchPaths(root).directory(target);
+        const bytes = await bytesUnder(directory);
+        if (await removeWithin(root, directory)) {
+          dropped.bytes += bytes;
+          dropped.directories.push(directory);
+        }
       }
       // Last, so that a crash in between leaves the entry and the next drop ends the work.
       await rm(paths.entry(target), { force: true });
-      await rmdir(dirname(directory)).catch(ignoreStillUsed);
+      for (const root of roots) await rmdir(dirname(scratchPaths(root).directory(target))).catch(ignoreStillUsed);
     }
     return dropped;
   };
@@ -92,7 +109,8 @@ export async function openScratch({ root, floorBytes = GiB }: ScratchOptions): P
       (name) => name.startsWith(prefix) && name.endsWith('.json'),
     );
     const names = new Set(entries.map((name) => name.slice(prefix.length, -'.json'.length)));
-    for (const name of await readdir(join(real, RUNS, safeName(run))).catch(() => [])) names.add(name);
+    for (const root of roots)
+      for (const name of await readdir(join(root, RUNS, safeName(run))).catch(() => [])) names.add(name);
     return [...names].flatMap((name) => {
       const parsed = parseAttemptName(name);
       return parsed ? [{ run, ...parsed }] : [];
@@ -101,9 +119,19 @@ export async function openScratch({ root, floorBytes = GiB }: ScratchOptions): P
 
   return {
     root: real,
+    roots,
+    memoryDirectory: (attempt) => {
+      if (!inMemory) throw new TypeError('nothing can be kept in memory on this host');
+      return inMemory.directory(attempt);
+    },
+    memoryFreeBytes: async () => {
+      if (memory === undefined) return 0;
+      const tmpfs = await statfs(memory);
+      return tmpfs.bavail * tmpfs.bsize;
+    },
     relativeDirectory: (attempt) => paths.relative(attempt),
     freeBytes: free,
-    reserveAttempt: async (attempt, { scratchBytes = 0, makeDirectory = true } = {}) => {
+    reserveAttempt: async (attempt, { scratchBytes = 0, makeDirectory = true, inMemory: keeps = false } = {}) => {
       const have = await free();
       if (have < scratchBytes) throw scratchFull(real, have, scratchBytes, floorBytes);
       const known = await readEntry(paths.entry(attempt));
@@ -113,6 +141,7 @@ export async function openScratch({ root, floorBytes = GiB }: ScratchOptions): P
       };
       if (!known) await writeEntry(paths.entry(attempt), entry);
       if (makeDirectory) await makeWithin(real, paths.directory(attempt));
+      if (keeps && memory !== undefined) await makeWithin(memory, inMemory!.directory(attempt));
       return entry;
     },
     sealAttempt: async (attempt) => {
@@ -130,9 +159,11 @@ export async function openScratch({ root, floorBytes = GiB }: ScratchOptions): P
     dropRun: async (run) => {
       const dropped = await drop(await attemptsOf(run));
       // What is left has no name of ours; it still belongs to the run.
-      const rest = join(real, RUNS, safeName(run));
-      const bytes = await bytesUnder(rest);
-      if (await removeWithin(real, rest)) dropped.bytes += bytes;
+      for (const root of roots) {
+        const rest = join(root, RUNS, safeName(run));
+        const bytes = await bytesUnder(rest);
+        if (await removeWithin(root, rest)) dropped.bytes += bytes;
+      }
       return dropped;
     },
     dropSteps: async (run, steps) => {

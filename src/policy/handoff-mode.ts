@@ -5,7 +5,7 @@ import { formatBytes } from './sizes.ts';
 /** Modes that each engine can write today, as data. */
 export const WRITER_MODES = {
   trino: [HandoffMode.PARQUET],
-  datafusion: [HandoffMode.ARROW, HandoffMode.PARQUET],
+  datafusion: [HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET],
   transform: [HandoffMode.ARROW],
 } as const satisfies Record<string, readonly HandoffMode[]>;
 export type HandoffWriter = keyof typeof WRITER_MODES;
@@ -13,14 +13,14 @@ export type HandoffWriter = keyof typeof WRITER_MODES;
 /** Modes that each engine can read today. */
 export const READER_MODES = {
   trino: [HandoffMode.PARQUET],
-  datafusion: [HandoffMode.ARROW, HandoffMode.PARQUET],
-  transform: [HandoffMode.ARROW, HandoffMode.PARQUET],
-  postgres: [HandoffMode.ARROW, HandoffMode.PARQUET],
+  datafusion: [HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET],
+  transform: [HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET],
+  postgres: [HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET],
 } as const satisfies Record<string, readonly HandoffMode[]>;
 export type HandoffReader = keyof typeof READER_MODES;
 
 /** Modes that have a carrier; the others are decided and stood in for. */
-const BUILT: readonly HandoffMode[] = [HandoffMode.FUSED, HandoffMode.ARROW, HandoffMode.PARQUET];
+const BUILT: readonly HandoffMode[] = [HandoffMode.FUSED, HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET];
 const WRITER_NAMES: Record<HandoffWriter, string> = {
   trino: 'Trino',
   datafusion: 'the DataFusion runner',
@@ -68,6 +68,8 @@ export interface HandoffFacts {
   inMemoryBytes: number;
   /** What the pool could lend at once. */
   freeBytes: number;
+  /** Room on the host's tmpfs. */
+  shmFreeBytes: number;
   /** Another run's heavy step runs or waits. */
   otherHeavy: boolean;
   /** The dataset is to be found again by later runs. */
@@ -179,23 +181,29 @@ function shareOf({ estimatedBytes, inMemoryBytes, lendableBytes }: HandoffFacts)
   return lendableBytes > 0 ? bytes / lendableBytes : Infinity;
 }
 
-function standIn(wanted: HandoffChoice, { writer, readers = [] }: HandoffFacts): HandoffChoice {
+function standIn(wanted: HandoffChoice, facts: HandoffFacts): HandoffChoice {
   if (wanted.mode === HandoffMode.FUSED) return wanted;
+  const { writer, readers = [], shmFreeBytes, estimatedBytes = 0 } = facts;
+  const hasRoom = (mode: HandoffMode): boolean => mode !== HandoffMode.SHM || estimatedBytes <= shmFreeBytes;
   const at = LADDER.indexOf(wanted.mode);
   const order = [...LADDER.slice(at), ...LADDER.slice(0, at).reverse()];
   const writes = (mode: HandoffMode): boolean => (WRITER_MODES[writer] as readonly HandoffMode[]).includes(mode);
   const cannotRead = (mode: HandoffMode): HandoffReader | undefined =>
     readers.find((reader) => !(READER_MODES[reader] as readonly HandoffMode[]).includes(mode));
   const mode =
-    order.find((candidate) => BUILT.includes(candidate) && writes(candidate) && !cannotRead(candidate)) ??
-    HandoffMode.PARQUET;
+    order.find(
+      (candidate) => BUILT.includes(candidate) && hasRoom(candidate) && writes(candidate) && !cannotRead(candidate),
+    ) ?? HandoffMode.PARQUET;
   if (mode === wanted.mode) return wanted;
   const reasons: string[] = [];
   if (!BUILT.includes(wanted.mode)) reasons.push(`there is no carrier for ${wanted.mode} yet`);
-  // Why it moved on from arrow, which is what would have stood in otherwise.
-  const passed = BUILT.includes(wanted.mode) ? wanted.mode : HandoffMode.ARROW;
+  // Why it moved on from what would have stood in otherwise.
+  const passed = BUILT.includes(wanted.mode) ? wanted.mode : mode === HandoffMode.PARQUET ? HandoffMode.ARROW : HandoffMode.SHM; // prettier-ignore
   if (passed !== mode && !writes(passed)) {
     reasons.push(`${WRITER_NAMES[writer]} writes ${WRITER_MODES[writer].join(' and ')} only`);
+  }
+  if (passed !== mode && writes(passed) && !hasRoom(passed)) {
+    reasons.push(`${formatBytes(Math.max(0, shmFreeBytes))} are free on the host's tmpfs`);
   }
   const reader = passed === mode ? undefined : cannotRead(passed);
   if (reader) reasons.push(`${READER_NAMES[reader]} reads ${READER_MODES[reader].join(' and ')} only`);

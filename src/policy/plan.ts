@@ -1,13 +1,14 @@
 import { SpillwayError } from '../contracts/errors.ts';
-import type { HandoffChoice } from '../contracts/handoff.ts';
+import { type HandoffChoice, HandoffMode } from '../contracts/handoff.ts';
 import type { PipelineSpec, StepSpec, Verb } from '../contracts/pipeline.ts';
-import type { PlannedStep, RunPlan } from '../contracts/plan.ts';
+import type { PlannedStep, Rung, RunPlan } from '../contracts/plan.ts';
 import { historyKey, TaskQueue, Weight } from '../contracts/pool.ts';
 import { sourcesOf, stepsFor } from './graph.ts';
-import { chooseHandoff, type HandoffWriter } from './handoff-mode.ts';
+import { chooseHandoff, type HandoffReader, type HandoffWriter } from './handoff-mode.ts';
 import { type Known, learnedSize } from './learned-size.ts';
 import { SMALLEST_RUNG_BYTES } from './rungs.ts';
-import { formatBoth, parseBytes, parseDurationMs } from './sizes.ts';
+import { formatBoth, MiB, parseBytes, parseDurationMs } from './sizes.ts';
+import { expectedOutputBytes } from './step-history.ts';
 import { leastTransformBytes, type PlanFacts, sizeStep } from './step-size.ts';
 
 export type { PlanFacts } from './step-size.ts';
@@ -28,6 +29,13 @@ const WRITER: Partial<Record<Verb, HandoffWriter>> = {
   'trino.query': 'trino',
   'datafusion.sql': 'datafusion',
   transform: 'transform',
+};
+
+const READER: Record<Verb, HandoffReader> = {
+  'trino.query': 'trino',
+  'datafusion.sql': 'datafusion',
+  transform: 'transform',
+  'postgres.load': 'postgres',
 };
 
 const DEFAULT_START_TO_CLOSE_MS = 2 * 3_600_000;
@@ -52,10 +60,15 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
   const problems: string[] = [];
   const handoffs = new Map<string, HandoffChoice>();
   const steps: PlannedStep[] = [];
+  let inMemoryBytes = facts.inMemoryBytes ?? 0;
   for (const spec of wanted) {
-    const handoff = pipeline.decided?.[spec.step] ?? handoffOf(spec, facts);
+    const known = facts.histories?.[historyKey(pipeline.name, spec.step)];
+    const estimatedBytes = known && expectedOutputBytes(known);
+    const readers = wanted.filter((other) => sourcesOf(other).includes(spec.step)).map(({ verb }) => READER[verb]);
+    const handoff = pipeline.decided?.[spec.step] ?? handoffOf(spec, { facts, inMemoryBytes, estimatedBytes, readers });
     if (handoff) handoffs.set(spec.step, handoff);
-    const planned = planStep(pipeline.name, spec, handoff, handoffs, facts, problems);
+    const planned = planStep(pipeline.name, spec, { handoff, handoffs, estimatedBytes }, facts, problems);
+    inMemoryBytes += planned?.shmBytes ?? 0;
     if (planned) steps.push(planned);
   }
   if (problems.length > 0) {
@@ -80,14 +93,19 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
   };
 }
 
-function handoffOf(spec: StepSpec, facts: PlanFacts): HandoffChoice | undefined {
+function handoffOf(
+  spec: StepSpec,
+  of: { facts: PlanFacts; inMemoryBytes: number; estimatedBytes: number | undefined; readers: HandoffReader[] },
+): HandoffChoice | undefined {
+  const { facts, inMemoryBytes, estimatedBytes, readers } = of;
   const writer = WRITER[spec.verb];
   if (writer === undefined) return undefined;
   return chooseHandoff({
-    writer,
+    ...{ writer, readers, inMemoryBytes },
+    ...(estimatedBytes !== undefined && { estimatedBytes }),
     lendableBytes: facts.lendableBytes,
-    inMemoryBytes: 0, // nothing is kept in memory yet
     freeBytes: facts.lendableBytes - facts.lentBytes,
+    shmFreeBytes: facts.shmFreeBytes ?? 0,
     otherHeavy: facts.otherHeavy,
     checkpoint: false,
     restart: false,
@@ -99,11 +117,15 @@ function handoffOf(spec: StepSpec, facts: PlanFacts): HandoffChoice | undefined 
 function planStep(
   pipeline: string,
   spec: StepSpec,
-  handoff: HandoffChoice | undefined,
-  handoffs: ReadonlyMap<string, HandoffChoice>,
+  rows: {
+    handoff: HandoffChoice | undefined;
+    handoffs: ReadonlyMap<string, HandoffChoice>;
+    estimatedBytes: number | undefined;
+  },
   facts: PlanFacts,
   problems: string[],
 ): PlannedStep | undefined {
+  const { handoff, handoffs, estimatedBytes } = rows;
   const before = problems.length;
   const weight = spec.weight ?? DEFAULT_WEIGHT[spec.verb];
   const reads = handoffs.get('from' in spec && typeof spec.from === 'string' ? spec.from : spec.step);
@@ -125,20 +147,22 @@ function planStep(
     { history: facts.histories?.[history], ...bounds(spec, reads) },
   );
   const { charge, measured, because } = learned;
+  const kept = keptInMemory(learned.ladder, handoff, estimatedBytes, facts);
   return {
     step: spec.step,
     spec,
     weight,
     taskQueue: weight === Weight.HEAVY ? TaskQueue.heavy(facts.pool) : TaskQueue.light(facts.pool),
     charge,
-    rungs: learned.ladder,
+    rungs: kept.rungs,
+    ...(kept.shmBytes !== undefined && { shmBytes: kept.shmBytes }),
     ...(charge === 'lease' && { history }),
     ...(measured && { measured }),
     scratchBytes:
       charge === 'allowance' ? 0 : (parseBytes(spec.scratch ?? facts.stepScratchBytes) ?? facts.stepScratchBytes),
     priority: spec.priority ?? 3,
     needs: sourcesOf(spec),
-    ...(handoff ? { handoff } : {}),
+    ...(kept.handoff ? { handoff: kept.handoff } : {}),
     startToCloseMs: parseDurationMs(spec.startToClose ?? DEFAULT_START_TO_CLOSE_MS) ?? DEFAULT_START_TO_CLOSE_MS,
     heartbeatMs: HEARTBEAT_MS,
     maximumAttempts: spec.retry?.maximumAttempts ?? DEFAULT_ATTEMPTS,
@@ -148,6 +172,31 @@ function planStep(
     engine: ENGINE[spec.verb],
     because,
   };
+}
+
+/**
+ * What a step asks for rows that it keeps in memory, beside each of its rungs; with both it must fit into what can be lent. A small step's rows
+ * may take no more than its engine leaves: else they go to disk, as those of an unknown size do.
+ */
+function keptInMemory(
+  ladder: Rung[],
+  handoff: HandoffChoice | undefined,
+  estimatedBytes: number | undefined,
+  { lendableBytes }: PlanFacts,
+): { rungs: Rung[]; handoff: HandoffChoice | undefined; shmBytes?: number } {
+  if (handoff?.mode !== HandoffMode.SHM || estimatedBytes === undefined) return { rungs: ladder, handoff };
+  const shmBytes = Math.max(1, Math.ceil(estimatedBytes / MiB)) * MiB;
+  const most = lendableBytes - shmBytes;
+  if (ladder[0]!.bytes > most) {
+    const [first, can] = formatBoth(ladder[0]!.bytes + shmBytes, lendableBytes);
+    const because = `${handoff.because}; arrow stands in for shm: with its engine it would be ${first} of ${can}`;
+    return { rungs: ladder, handoff: { mode: HandoffMode.ARROW, because } };
+  }
+  const fitting = ladder.filter(({ bytes }) => bytes <= most);
+  const cut = ladder.find(({ bytes }) => bytes > most);
+  // What is left of the largest rung is still more than the one before it.
+  const last = cut !== undefined && most > fitting.at(-1)!.bytes ? [{ name: cut.name, bytes: most }] : [];
+  return { rungs: [...fitting, ...last], handoff, shmBytes };
 }
 
 function bounds(spec: StepSpec, reads: HandoffChoice | undefined): Omit<Known, 'history'> {

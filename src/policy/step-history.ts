@@ -28,20 +28,29 @@ export function remember(
   atMs: number,
 ): StepHistory | undefined {
   const before: StepHistory = history ?? { runs: [], lastMs: atMs };
+  const { shmBytes = 0 } = used;
+  // Rows that were kept in memory are sized for themselves.
+  const engineBytes = leaseBytes - shmBytes;
   if (RAN_OUT.includes(used.verdict)) {
-    const bytes = Math.max(leaseBytes, before.ranOut?.bytes ?? 0);
+    const bytes = Math.max(engineBytes, before.ranOut?.bytes ?? 0);
     return { ...before, lastMs: atMs, ranOut: { bytes, inputBytes: used.inputBytes, atMs, fitted: 0 } };
   }
   if (used.verdict !== Verdict.OK) return history;
-  const { peakBytes, inputBytes, seconds } = used;
-  const runs = [...before.runs, { peakBytes, inputBytes, leaseBytes, seconds, atMs }].slice(-REMEMBERED);
+  const { inputBytes, outputBytes, seconds } = used;
+  const peakBytes = Math.max(0, used.peakBytes - Math.min(outputBytes, shmBytes));
+  const run = { peakBytes, inputBytes, leaseBytes: engineBytes, seconds, atMs, outputBytes };
+  const runs = [...before.runs, run].slice(-REMEMBERED);
   const { ranOut, ...rest } = before;
-  const fitted = ranOut ? fittedSince(ranOut, used, leaseBytes) : FORGIVEN_AFTER;
+  const fitted = ranOut ? fittedSince(ranOut, { peakBytes, inputBytes }, engineBytes) : FORGIVEN_AFTER;
   return { ...rest, runs, lastMs: atMs, ...(ranOut && fitted < FORGIVEN_AFTER && { ranOut: { ...ranOut, fitted } }) };
 }
 
 /** How often in a row the step would have had enough where it ran out once; it proves so when it was lent no more than that. */
-function fittedSince(ranOut: NonNullable<StepHistory['ranOut']>, used: StepUsage, leaseBytes: number): number {
+function fittedSince(
+  ranOut: NonNullable<StepHistory['ranOut']>,
+  used: Pick<StepUsage, 'peakBytes' | 'inputBytes'>,
+  leaseBytes: number,
+): number {
   if (leaseBytes <= ranOut.bytes) return FORGIVEN_AFTER;
   const spare = used.peakBytes * 2 <= ranOut.bytes && used.inputBytes * 2 >= ranOut.inputBytes;
   return spare ? ranOut.fitted + 1 : 0;
@@ -79,6 +88,15 @@ export function measuredBytes({ runs, headroom, besideBytes }: Measured, inputBy
     })
     .sort((a, b) => a - b);
   return Math.ceil(needs[Math.ceil(QUANTILE * needs.length) - 1]!);
+}
+
+/** Rows grow from run to run: with this much more than the most so far they mostly still fit. */
+const GROWTH = 1.25;
+
+/** Bytes that a step's rows will take, or undefined when none were measured. */
+export function expectedOutputBytes({ runs }: StepHistory): number | undefined {
+  const known = runs.flatMap(({ outputBytes }) => (outputBytes === undefined ? [] : [outputBytes]));
+  return known.length === 0 ? undefined : Math.ceil(GROWTH * Math.max(...known));
 }
 
 /** Median seconds of a step's runs, or undefined when nothing was measured; explains, and decides nothing. */

@@ -11,6 +11,10 @@ export interface PlanFacts {
   pool: string;
   lendableBytes: number;
   lentBytes: number;
+  /** Rows that are kept in memory, of all runs. @defaultValue 0 */
+  inMemoryBytes?: number;
+  /** Room on the host's tmpfs. @defaultValue 0 */
+  shmFreeBytes?: number;
   /** Another run's heavy step runs or waits. */
   otherHeavy: boolean;
   rungSizes: RungSizes;

@@ -1,5 +1,6 @@
 import {
   ActivityCancellationType,
+  ApplicationFailure,
   isCancellation,
   proxyActivities,
   proxyLocalActivities,
@@ -8,8 +9,9 @@ import {
 import type { HandoffChoice, HandoffRef } from '../contracts/handoff.ts';
 import type { SinkResult, StepReport, Verb } from '../contracts/pipeline.ts';
 import type { PlannedStep, PlanRequest, RunPlan } from '../contracts/plan.ts';
-import { dataIdOf, type End } from '../contracts/pool.ts';
+import { dataIdOf, type End, TaskQueue } from '../contracts/pool.ts';
 import type {
+  ControlActivities,
   RunnerActivities,
   StepActivities,
   StepFailureDetails,
@@ -18,6 +20,7 @@ import type {
 } from '../contracts/steps.ts';
 import { inputsOf } from '../policy/graph.ts';
 import { afterFailure, type LadderState } from '../policy/ladder.ts';
+import { keptRows } from '../policy/kept-rows.ts';
 import { rungsFor } from '../policy/learned-size.ts';
 import { formatBytes } from '../policy/sizes.ts';
 import type { Board } from './board.ts';
@@ -35,6 +38,9 @@ const ACTIVITY: Record<Verb, keyof StepActivities> = {
 /** Checks everything on the host; a plan that needs longer than this has lost its worker. */
 const planning = { startToCloseTimeout: '60 seconds', retry: { maximumAttempts: 3 } } as const;
 
+/** Giving memory back in the middle of a run; what does not succeed is done at the run's end. */
+const dropping = { startToCloseTimeout: '30 seconds', scheduleToCloseTimeout: '60 seconds' } as const;
+
 interface Done {
   result: StepResult;
   report: StepReport;
@@ -48,8 +54,13 @@ export class StepRunner {
   readonly #planned = new Map<string, PlannedStep>();
   readonly #runs = new Map<string, Promise<Done>>();
   readonly #finished = new Set<string>();
+  /** Asks of each step so far: one that is computed again goes on counting. */
+  readonly #ordinals = new Map<string, number>();
+  /** Steps whose rows were kept in memory, and went once all planned readers had them. */
+  readonly #dropped = new Set<string>();
   readonly #dataIds = new Set<string>();
   readonly #background = new Set<Promise<unknown>>();
+  readonly #ends = new Set<Promise<unknown>>();
   #desk: LeaseDesk | undefined;
   #disorder = false;
   #pool = '';
@@ -103,6 +114,10 @@ export class StepRunner {
   }
 
   #run(name: string): Promise<Done> {
+    if (this.#dropped.has(name)) {
+      this.#board.warn(`${name} is read again after its rows went from memory, and is computed again. Call all that read it in one turn, as with Promise.all.`); // prettier-ignore
+      this.#forget(name);
+    }
     let run = this.#runs.get(name);
     if (!run) {
       run = this.#execute(this.#planned.get(name)!);
@@ -112,22 +127,39 @@ export class StepRunner {
     return run;
   }
 
+  /** Runs a step once what it reads is there; what was kept in memory and is lost, with its host's or by hand, is computed again, once. */
   async #execute(step: PlannedStep): Promise<Done> {
-    const needs = await Promise.all(
-      step.needs.map(async (need) => [need, (await this.#run(need)).result.output] as const),
-    );
-    const refs = new Map<string, HandoffRef | undefined>(needs);
-    const inputs: Record<string, HandoffRef> = {};
-    for (const [table, source] of inputsOf(step.spec)) {
-      const ref = refs.get(source);
-      if (ref) inputs[table] = ref;
+    for (let again = false; ; again = true) {
+      const sources = step.needs.map((need) => ({ need, run: this.#run(need) }));
+      const refs = new Map<string, HandoffRef | undefined>();
+      await Promise.all(sources.map(async ({ need, run }) => refs.set(need, (await run).result.output)));
+      const inputs: Record<string, HandoffRef> = {};
+      for (const [table, source] of inputsOf(step.spec)) {
+        const ref = refs.get(source);
+        if (ref) inputs[table] = ref;
+      }
+      try {
+        return await this.#climb(step, inputs);
+      } catch (error) {
+        const isLost = !again && error instanceof ApplicationFailure && error.type === 'HandoffLost';
+        const lost = sources.filter(({ need }) => isLost && inMemory(refs.get(need)));
+        if (lost.length === 0) {
+          if (!isCancellation(error)) this.#board.failed(step.step, error instanceof Error ? error.message : String(error)); // prettier-ignore
+          throw error;
+        }
+        for (const { need, run } of lost) {
+          if (this.#runs.get(need) !== run) continue; // another reader has it computed again already
+          this.#board.warn(`${need} is computed again: its rows were kept in memory, and are gone.`);
+          this.#forget(need);
+        }
+      }
     }
-    try {
-      return await this.#climb(step, inputs);
-    } catch (error) {
-      if (!isCancellation(error)) this.#board.failed(step.step, error instanceof Error ? error.message : String(error));
-      throw error;
-    }
+  }
+
+  #forget(step: string): void {
+    this.#runs.delete(step);
+    this.#finished.delete(step);
+    this.#dropped.delete(step);
   }
 
   /** One activity per rung, so that a person sees each in the history. */
@@ -139,8 +171,10 @@ export class StepRunner {
       Object.values(inputs).reduce((sum, { bytes }) => sum + bytes, 0),
     );
     let ladder: LadderState = { rung: 0, ceilingRetries: 0, lostLeases: 0 };
-    for (let ordinal = 0, note = ''; ; ordinal += 1) {
-      const rung = rungs[ladder.rung]!;
+    for (let ordinal = this.#ordinals.get(step.step) ?? 0, note = ''; ; ordinal += 1) {
+      this.#ordinals.set(step.step, ordinal + 1);
+      const size = rungs[ladder.rung]!;
+      const rung = { ...size, bytes: size.bytes + (step.shmBytes ?? 0) };
       const lease = step.charge === 'lease' ? await desk.acquire(step, rung, ordinal) : undefined;
       const bytes = lease?.bytes ?? rung.bytes;
       const what = `${step.step} · ${step.engine} · ${rung.name} ${formatBytes(bytes)}${note}`;
@@ -160,6 +194,7 @@ export class StepRunner {
           spec: step.spec,
           inputs,
           ...(step.handoff ? { handoff: step.handoff } : {}),
+          ...(step.shmBytes === undefined ? {} : { shmBytes: step.shmBytes }),
           ordinal,
         });
         return this.#finish(step, result, rung.name, bytes, ordinal, lease?.leaseId);
@@ -187,12 +222,11 @@ export class StepRunner {
         result,
         result.output && {
           dataId: dataIdOf(workflowInfo().originalExecutionRunId, step.step),
-          bytes: 0,
-          scratchBytes: result.output.bytes,
+          ...keptRows(result.output.parts),
         },
       );
       const successor = this.#readySuccessor(step.step);
-      if (successor === undefined) this.#inBackground(this.#desk!.end([end]));
+      if (successor === undefined) this.#end(end);
       else this.#desk!.ride(successor, end);
     }
     const handoff = result.output ?? result.loaded;
@@ -210,7 +244,25 @@ export class StepRunner {
       attempts: ordinal + 1,
     };
     this.#board.done(report);
+    for (const need of step.needs) this.#dropWhenRead(need);
     return { result, report };
+  }
+
+  /** Gives memory back once the last planned reader of rows that were kept in it is done, unless the run ends now. Files on disk stay until then. */
+  #dropWhenRead(source: string): void {
+    const readers = [...this.#planned.values()].filter(({ needs }) => needs.includes(source));
+    if (!readers.every(({ step }) => this.#finished.has(step))) return;
+    this.#inBackground(
+      (async () => {
+        const { result } = await this.#runs.get(source)!;
+        if (!inMemory(result.output) || this.#dropped.has(source)) return;
+        this.#dropped.add(source);
+        const run = workflowInfo().originalExecutionRunId;
+        await Promise.allSettled([...this.#ends]); // the pool knows what was kept before it is dropped
+        const control = proxyActivities<ControlActivities>({ ...dropping, taskQueue: TaskQueue.control(this.#pool) });
+        await control.dropHandoffs({ pool: this.#pool, run, dataIds: [dataIdOf(run, source)], steps: [source], everything: false }); // prettier-ignore
+      })(),
+    );
   }
 
   /** A leased step that starts in this very workflow task, now that `step` is done: the end may ride on its ask. */
@@ -220,6 +272,12 @@ export class StepRunner {
       if (next.needs.includes(step) && next.needs.every((need) => this.#finished.has(need))) return next.step;
     }
     return undefined;
+  }
+
+  #end(end: End): void {
+    const ending = this.#desk!.end([end]);
+    this.#ends.add(ending);
+    this.#inBackground(ending);
   }
 
   #inBackground(work: Promise<unknown>): void {
@@ -240,6 +298,8 @@ export class StepRunner {
     return activities[ACTIVITY[step.spec.verb]];
   }
 }
+
+const inMemory = (ref: HandoffRef | undefined): boolean => ref?.parts.some((part) => part.inMemory) ?? false;
 
 function endOf(leaseId: string, of: StepFailureDetails, kept?: End['keep'][number]): End {
   return { leaseId, token: of.token, proof: of.proof, keep: kept ? [kept] : [], used: of.used };

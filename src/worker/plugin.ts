@@ -3,6 +3,7 @@ import { SimplePlugin } from '@temporalio/plugin';
 import { createRunnerActivities, PoolClient } from '../../activities/index.ts';
 import type { ResolvedConfig } from '../config/resolved.ts';
 import { packageFiles } from './package-files.ts';
+import { tmpfsFreeBytes } from '../host/tmpfs.ts';
 
 export interface SpillwayPluginOptions {
   config: ResolvedConfig;
@@ -19,5 +20,10 @@ export const spillway = ({ config, client, searchAttributes = false }: SpillwayP
   new SimplePlugin({
     name: 'spillway',
     workerInterceptors: { workflowModules: [packageFiles.interceptor] },
-    activities: createRunnerActivities({ config, pool: new PoolClient(client), searchAttributes }),
+    activities: createRunnerActivities({
+      config,
+      pool: new PoolClient(client),
+      searchAttributes,
+      shmFreeBytes: tmpfsFreeBytes,
+    }),
   });

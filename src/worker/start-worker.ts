@@ -22,6 +22,7 @@ import { addSearchAttributes, probeSearchAttributes } from './search-attributes.
 import { StandingCharges } from './standing.ts';
 import { openHost } from './worker-host.ts';
 import type { WorkerLog } from './worker-log.ts';
+import { tmpfsFreeBytes } from '../host/tmpfs.ts';
 
 /** What a worker needs of the program around it. */
 export interface WorkerHooks {
@@ -93,6 +94,7 @@ async function open(
   const runs = pollers.prepare(TaskQueue.WORKFLOWS, {
     workflowBundle,
     activities: createRunnerActivities({
+      shmFreeBytes: tmpfsFreeBytes,
       ...{ config, pool, transforms: await transforms },
       searchAttributes: attributes.present,
     }),

@@ -12,6 +12,7 @@ import {
   type DatafusionRequest,
   type DatafusionResult,
 } from '../../src/engines/datafusion/run-datafusion.ts';
+import { keptRows } from '../../src/policy/kept-rows.ts';
 import { makeDir, openContainerHost, pythonSpec, type ContainerHost } from './container-host.ts';
 
 // A sort of two gigabytes in 600 MB takes half a minute on a quiet machine, and minutes on a busy one.
@@ -29,14 +30,24 @@ afterEach(async () => {
   expect(await host.leftovers()).toEqual([]);
 });
 
-type Asked = Partial<Omit<DatafusionRequest, 'output'>> & { kind?: 'arrow' | 'parquet'; dir?: string };
+type Asked = Partial<Omit<DatafusionRequest, 'output'>> & {
+  kind?: 'arrow' | 'parquet';
+  dir?: string;
+  memory?: { dir: string; bytes: number };
+};
 
-function request(sql: string, { kind = 'arrow', dir, ...more }: Asked = {}): DatafusionRequest {
+function request(sql: string, { kind = 'arrow', dir, memory, ...more }: Asked = {}): DatafusionRequest {
   const token = nextToken++;
   const attemptDir = join(host.scratch, `attempt-${token}`);
   return {
     ...{ run: 'run-1', step: 'step-1', token, pool: host.pool, leaseBytes: 700 * MB, scratchBytes: 6000 * MB, cpus: 2 },
-    ...{ inputs: {}, sql, attemptDir, timeoutMs: 400_000, output: { kind, dir: dir ?? join(attemptDir, 'out') } },
+    ...{
+      inputs: {},
+      sql,
+      attemptDir,
+      timeoutMs: 400_000,
+      output: { kind, dir: dir ?? join(attemptDir, 'out'), ...(memory && { memory }) },
+    },
     ...more,
   };
 }
@@ -202,12 +213,46 @@ say("done", schema=str(pq.read_schema("/d/kept-views.parquet").field("s").type))
   test('keeps what it wrote to shared memory in its proof', async () => {
     const dir = mkdtempSync('/dev/shm/spillway-test-');
     const result = await run('select value as a from generate_series(1, 5000000)', {
-      dir,
+      memory: { dir, bytes: 50 * MB },
       scratchBytes: 1 * MB,
-      shmBytes: 50 * MB,
     });
+    expect(result.parts).toMatchObject([{ kind: 'arrow', inMemory: true, rows: 5_000_000 }]);
+    expect(keptRows(result.parts)).toEqual({ bytes: result.proof.bytesLeft, scratchBytes: 0 });
     expect(result.proof.bytesLeft).toBeGreaterThanOrEqual(40 * MB);
     expect(result.proof.bytesLeft).toBeLessThan(50 * MB);
+    rmSync(dir, { recursive: true });
+  });
+
+  test('goes on on disk where the memory that was lent for its rows ends, with all rows in their order', async () => {
+    const dir = mkdtempSync('/dev/shm/spillway-test-');
+    const result = await run("select value as a, 'x' as s from generate_series(1, 3000000) order by a", {
+      memory: { dir, bytes: 10 * MB },
+      scratchBytes: 100 * MB,
+    });
+    const [first, second] = result.parts;
+    expect(result.parts.map(({ inMemory }) => inMemory)).toEqual([true, undefined]);
+    expect(first!.bytes).toBeLessThanOrEqual(10 * MB);
+    expect(first!.bytes).toBeGreaterThan(5 * MB);
+    expect(first!.rows + second!.rows).toBe(3_000_000);
+    let next = 1n;
+    let astray = 0;
+    for (const { uri } of result.parts)
+      await batchesOf(fileURLToPath(uri), (batch) => {
+        for (const value of batch.getChild('a')!) if (value !== next++) astray += 1;
+      });
+    expect(astray).toBe(0);
+    expect(next).toBe(3_000_001n);
+    expect(readdirSync(dir)).toEqual(['part-00000.arrow']);
+    rmSync(dir, { recursive: true });
+    rmSync(fileURLToPath(second!.uri));
+  });
+
+  test('a job that fails leaves nothing in memory, and its proof says so', async () => {
+    const dir = mkdtempSync('/dev/shm/spillway-test-');
+    const sql = 'select value as a, 1 / (value - 2000000) as b from generate_series(1, 3000000)';
+    const error = await run(sql, { memory: { dir, bytes: 50 * MB } }).catch((caught: unknown) => caught);
+    expect(error).toMatchObject({ details: { proof: { bytesLeft: 0 } } });
+    expect(readdirSync(dir)).toEqual([]);
     rmSync(dir, { recursive: true });
   });
 });

@@ -50,6 +50,8 @@ export interface StageOptions {
   hardware?: Partial<ResolvedHardware>;
   /** Continue the pool as new after so many events. */
   poolContinuesAfterEvents?: number;
+  /** Room on the host's tmpfs. @defaultValue 0, so that a run is lent the same whatever ran before */
+  shmFreeBytes?: number;
   /** Workflows of the user. @defaultValue `workflows.ts` beside this file */
   workflows?: 'tests' | 'none';
 }

@@ -72,7 +72,7 @@ export class Stage {
     return stage;
   }
 
-  async #start({ poolContinuesAfterEvents }: StageOptions): Promise<void> {
+  async #start({ poolContinuesAfterEvents, shmFreeBytes = 0 }: StageOptions): Promise<void> {
     const { config, pool, client } = this;
     const poolName = config.pool.name;
     const [poolBundle, workflowBundle] = await Promise.all([bundlePool(config), bundleWorkflows(config)]);
@@ -141,7 +141,12 @@ export class Stage {
     });
     await pollers.poll(TaskQueue.WORKFLOWS, {
       workflowBundle,
-      activities: createRunnerActivities({ config, pool, searchAttributes: true }),
+      activities: createRunnerActivities({
+        config,
+        pool,
+        searchAttributes: true,
+        shmFreeBytes: async () => shmFreeBytes,
+      }),
       enableNonLocalActivities: false,
     });
     this.#stack.push('the step Workers', () => this.stopStepWorkers());

@@ -37,6 +37,24 @@ export async function twoTurns(): Promise<string[]> {
   return [a.step, b.step, c.step];
 }
 
+/** Rows of a container, which may keep them in memory. */
+const computed = (step: string): Dataset =>
+  datafusion.sql(step, { from: { lines: rows('lines') }, sql: 'select 1 from lines', memory: '4 GiB' });
+
+/** Two loads of the same computed rows, called in one turn. */
+export async function twoReaders(): Promise<SinkResult[]> {
+  const source = computed('source');
+  return Promise.all(['left', 'right'].map((step) => postgres.load(step, { from: source, into: `mart.${step}` })));
+}
+
+/** Two loads of the same computed rows, one after the other. */
+export async function readsAgain(): Promise<string[]> {
+  const first = computed('first');
+  const a = await postgres.load('one', { from: first, into: 'mart.one' });
+  const b = await postgres.load('two', { from: first, into: 'mart.two' });
+  return [a.step, b.step];
+}
+
 /** One load whose decoding is lent memory: the smallest run that asks the pool. */
 export async function oneLoad(): Promise<SinkResult> {
   return postgres.load('load', { from: rows('rows'), into: 'mart.load' });

@@ -16,6 +16,7 @@ import { Exit } from '../exit.ts';
 import { loadWorkflow } from '../load-workflows.ts';
 import { table, type Output } from '../output.ts';
 import { readJson } from '../read-json.ts';
+import { tmpfsFreeBytes } from '../../host/tmpfs.ts';
 
 export interface PlanOptions {
   /** A job file, or the name of an exported workflow. */
@@ -37,7 +38,13 @@ interface Planned {
 export async function planCommand(config: ResolvedConfig, options: PlanOptions, output: Output): Promise<Exit> {
   const { status, histories } = await poolOf(config);
   const transforms = config.transforms === undefined ? [] : await listTransforms(config.transforms);
-  const known = { ...planFacts(config, status), ...(histories && { histories }), searchAttributes: false, transforms };
+  const known = {
+    ...planFacts(config, status),
+    shmFreeBytes: await tmpfsFreeBytes(),
+    ...(histories && { histories }),
+    searchAttributes: false,
+    transforms,
+  };
   const facts = withServersOfUp(known, config);
   const planned = await plan(config, options, facts);
   const statements = Object.fromEntries(planned.steps.map((step) => [step.step, statementOf(step)]));
@@ -55,7 +62,7 @@ export async function planCommand(config: ResolvedConfig, options: PlanOptions, 
         step.step,
         step.engine,
         step.taskQueue,
-        `${step.rungs[0]!.name} ${formatBytes(step.rungs[0]!.bytes)}`,
+        `${step.rungs[0]!.name} ${formatBytes(step.rungs[0]!.bytes)}${step.shmBytes === undefined ? '' : ` + ${formatBytes(step.shmBytes)} rows`}`,
         step.rungs.slice(1).map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(', ') || '–', // prettier-ignore
         step.scratchBytes === 0 ? '–' : formatBytes(step.scratchBytes),
         step.handoff?.mode ?? '–',

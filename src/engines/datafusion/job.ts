@@ -35,8 +35,9 @@ export interface JobEngine {
   batchRows?: number;
 }
 
+/** Files are named `<name>-00000.<kind>` and on. `memory`: a directory on tmpfs that gets the rows first, as far as `bytes` reach. */
 export type JobOutput =
-  | { kind: 'arrow'; dir: string; name: string; onScratch: boolean }
+  | { kind: 'arrow'; dir: string; name: string; onScratch: boolean; memory?: { dir: string; bytes: number } }
   | { kind: 'parquet'; dir: string; name: string; onScratch: boolean; rowGroupBytes: number }
   | { kind: 'fifo'; path: string };
 
@@ -59,7 +60,7 @@ export interface JobDone {
   ev: 'done';
   rows: number;
   bytes: number;
-  parts: { kind: HandoffPart['kind']; file: string; rows: number; bytes: number }[];
+  parts: { kind: HandoffPart['kind']; file: string; rows: number; bytes: number; inMemory?: true }[];
   schema: HandoffColumn[];
   spill_count: number;
   spilled_bytes: number;

@@ -1,5 +1,5 @@
 import { execa } from 'execa';
-import { chmod, chown, mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { SpillwayError } from '../../contracts/errors.ts';
@@ -22,6 +22,9 @@ export interface DatafusionDeps {
   user?: string;
 }
 
+type FilesOutput =
+  { kind: 'arrow'; dir: string; memory?: { dir: string; bytes: number } } | { kind: 'parquet'; dir: string };
+
 /** One attempt of a DataFusion step. */
 export interface DatafusionRequest {
   run: string;
@@ -30,18 +33,16 @@ export interface DatafusionRequest {
   pool: string;
   leaseId?: string;
   leaseBytes: number;
-  /** Part of the lease that covers files on tmpfs, not the engine. @defaultValue 0 */
-  shmBytes?: number;
   scratchBytes: number;
   cpus: number;
   /** Table name in the statement → where its rows are. */
   inputs: Record<string, HandoffRef>;
   sql: string;
   /**
-   * `dir` gets `part-00000.<kind>`; `path` is a FIFO with a reader, made when it is missing. Rows read from a FIFO count only once this attempt
+   * `dir` gets `part-00000.<kind>`, after `memory.dir`, which lies on tmpfs, got what fits into the part of the lease that is `memory.bytes`; `path` is a FIFO with a reader, made when it is missing. Rows read from a FIFO count only once this attempt
    * has ended well: a reader cannot tell a failed writer from a finished one.
    */
-  output: { kind: 'arrow' | 'parquet'; dir: string } | { kind: 'fifo'; path: string };
+  output: FilesOutput | { kind: 'fifo'; path: string };
   /** Directory of this attempt alone; job file, links and spill lie in it while the attempt lives. Made when it is missing. */
   attemptDir: string;
   /** False after the engine ran out once: joins that spill instead of ones that are fast. @defaultValue true */
@@ -77,16 +78,19 @@ export interface DatafusionResult {
  */
 export async function runDatafusion(deps: DatafusionDeps, request: DatafusionRequest): Promise<DatafusionResult> {
   const { attemptDir, output, signal } = request;
-  const split = splitMemory(request.leaseBytes - (request.shmBytes ?? 0), request.cpus);
+  const memory = output.kind === 'arrow' ? output.memory : undefined;
+  const split = splitMemory(request.leaseBytes - (memory?.bytes ?? 0), request.cpus);
   const { tables, mounts: inputs } = planInputs(request.inputs, deps.runtime.mounts);
   await requireInputs(request.inputs);
   const user = deps.user ?? containerUser();
   const outDir = output.kind === 'fifo' ? dirname(output.path) : output.dir;
   const jobFile = join(attemptDir, 'job.json');
-  const seen = deps.runtime.mounts ? { attempt: '/attempt', out: '/out' } : { attempt: attemptDir, out: outDir };
+  const seen = deps.runtime.mounts
+    ? { attempt: '/attempt', out: '/out', memory: '/memory' }
+    : { attempt: attemptDir, out: outDir, memory: memory?.dir ?? '' };
   let ended = false;
   try {
-    for (const dir of [attemptDir, outDir]) await makeWritable(dir, user);
+    for (const dir of [attemptDir, outDir, ...(memory ? [memory.dir] : [])]) await makeWritable(dir, user);
     if (output.kind === 'fifo') await makeFifo(output.path, user);
     const onScratch = !(await isTmpfs(outDir));
     const job: DatafusionJob = {
@@ -101,7 +105,7 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
         hashJoin: request.hashJoin ?? true,
       },
       linkDir: join(seen.attempt, 'links'),
-      output: jobOutput(output, seen.out, onScratch, split.rowGroupBytes),
+      output: jobOutput(output, seen, onScratch, split.rowGroupBytes),
     };
     await writeFile(jobFile, JSON.stringify(job));
     await chmod(jobFile, 0o644); // whatever our umask, the container's user reads it
@@ -116,6 +120,7 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
       mounts: [
         { source: attemptDir, target: '/attempt', writable: true },
         { source: outDir, target: '/out', writable: true },
+        ...(memory ? [{ source: memory.dir, target: '/memory', writable: true }] : []),
         ...inputs.map((mount): Mount => ({ ...mount, writable: false })),
       ],
       // Anything that asks for a temporary directory gets disk, not the small one in memory.
@@ -126,18 +131,23 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
         if (isProgress(event)) request.onProgress?.(event);
       },
     });
-    const used = usageOf(outcome, request.inputs);
+    const used = usageOf(outcome, request.inputs, memory?.bytes);
     if (outcome.verdict === 'cancelled') throw abortReason(signal);
-    if (outcome.verdict !== 'ok') throw failureOf(outcome, { used, ...request });
+    if (outcome.verdict !== 'ok') {
+      const freed = output.kind === 'fifo' ? 0 : await removeOutput(output);
+      const proof = { ...outcome.proof, bytesLeft: Math.max(0, outcome.proof.bytesLeft - freed) };
+      throw failureOf({ ...outcome, proof }, { used, ...request });
+    }
     const done = outcome.result as unknown as JobDone;
     ended = true;
     return {
       verdict: 'ok',
-      parts: done.parts.map(({ kind, file, rows, bytes }) => ({
+      parts: done.parts.map(({ kind, file, rows, bytes, inMemory }) => ({
         kind,
-        uri: pathToFileURL(join(outDir, file)).href,
+        uri: pathToFileURL(join(inMemory && memory ? memory.dir : outDir, file)).href,
         rows,
         bytes,
+        ...(inMemory && { inMemory }),
       })),
       schema: done.schema,
       rows: done.rows,
@@ -156,26 +166,39 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
   }
 }
 
-const PART = 'part-00000';
+const PART = 'part';
 
 function jobOutput(
   output: DatafusionRequest['output'],
-  dir: string,
+  seen: { out: string; memory: string },
   onScratch: boolean,
   rowGroupBytes: number,
 ): JobOutput {
   switch (output.kind) {
     case 'fifo':
-      return { kind: 'fifo', path: join(dir, basename(output.path)) };
+      return { kind: 'fifo', path: join(seen.out, basename(output.path)) };
     case 'arrow':
-      return { kind: 'arrow', dir, name: PART, onScratch };
+      return {
+        ...{ kind: 'arrow', dir: seen.out, name: PART, onScratch },
+        ...(output.memory && { memory: { dir: seen.memory, bytes: output.memory.bytes } }),
+      };
     case 'parquet':
-      return { kind: 'parquet', dir, name: PART, onScratch, rowGroupBytes };
+      return { kind: 'parquet', dir: seen.out, name: PART, onScratch, rowGroupBytes };
   }
 }
 
-async function removeOutput({ kind, dir }: { kind: string; dir: string }): Promise<void> {
-  for (const name of [`.${PART}.${kind}.tmp`, `${PART}.${kind}`]) await rm(join(dir, name), { force: true });
+/** Removes what the job wrote, whole or not; answers how much of it was in memory, in whole pages. */
+async function removeOutput(output: FilesOutput): Promise<number> {
+  const memory = output.kind === 'arrow' ? output.memory?.dir : undefined;
+  let freed = 0;
+  for (const dir of memory === undefined ? [output.dir] : [memory, output.dir]) {
+    for (const name of (await readdir(dir).catch(() => [])).filter((found) => /^\.?part-\d{5}\./.test(found))) {
+      const path = join(dir, name);
+      if (dir === memory) freed += await stat(path).then(({ blocks }) => blocks * 512, () => 0); // prettier-ignore
+      await rm(path, { force: true });
+    }
+  }
+  return freed;
 }
 
 /** Makes a directory that the container's user may write to; as root, one that is there is given to that user. */
@@ -219,7 +242,7 @@ async function requireInputs(inputs: Record<string, HandoffRef>): Promise<void> 
   }
 }
 
-function usageOf(outcome: ContainerOutcome, inputs: Record<string, HandoffRef>): StepUsage {
+function usageOf(outcome: ContainerOutcome, inputs: Record<string, HandoffRef>, shmBytes?: number): StepUsage {
   const result = outcome.result as Partial<JobDone> | undefined;
   return {
     // Without groups the runner's own samples are all there is.
@@ -230,6 +253,7 @@ function usageOf(outcome: ContainerOutcome, inputs: Record<string, HandoffRef>):
     rows: result?.rows ?? 0,
     seconds: outcome.seconds,
     verdict: outcome.verdict,
+    ...(shmBytes !== undefined && { shmBytes }),
   };
 }
 

@@ -8,6 +8,7 @@ const facts: HandoffFacts = {
   lendableBytes: 500 * GiB,
   inMemoryBytes: 0,
   freeBytes: 500 * GiB,
+  shmFreeBytes: 500 * GiB,
   otherHeavy: false,
   checkpoint: false,
   restart: false,
@@ -30,8 +31,8 @@ describe('the mode by size, of a writer that does arrow and parquet', () => {
     [
       'restart of a known small size goes by its size',
       { restart: true, estimatedBytes: GiB },
-      'arrow',
-      'stands in for shm',
+      'shm',
+      'reader is in another process',
     ],
     ['more than 80 % goes to parquet', { estimatedBytes: 401 * GiB }, 'parquet', '80.2 % of 500 GiB, more than 80 %'],
     ['exactly 80 % goes to arrow files', { estimatedBytes: 400 * GiB }, 'arrow', '80 % of 500 GiB, more than 50 %'],
@@ -44,16 +45,16 @@ describe('the mode by size, of a writer that does arrow and parquet', () => {
     [
       'exactly 40 % beside other heavy work does not',
       { estimatedBytes: 200 * GiB, otherHeavy: true },
-      'arrow',
-      'stands in for shm',
+      'shm',
+      '40 % of 500 GiB',
     ],
-    ['more than 40 % alone does not', { estimatedBytes: 201 * GiB }, 'arrow', 'stands in for shm'],
+    ['more than 40 % alone does not', { estimatedBytes: 201 * GiB }, 'shm', '40.2 % of 500 GiB'],
     ['more than 50 % goes to arrow files', { estimatedBytes: 251 * GiB }, 'arrow', 'more than 50 %'],
     [
-      'exactly 50 % would stay in memory',
+      'exactly 50 % stays in memory',
       { estimatedBytes: 250 * GiB, sameProcessReader: true },
-      'arrow',
-      'stands in for memory',
+      'shm',
+      'shm stands in for memory',
     ],
     [
       'in-memory intermediates that are there already count',
@@ -65,10 +66,16 @@ describe('the mode by size, of a writer that does arrow and parquet', () => {
     [
       'a small one near its reader would be handed over by pointer',
       { estimatedBytes: GiB, sameProcessReader: true },
-      'arrow',
+      'shm',
       'no carrier for memory yet',
     ],
-    ['a small one with a reader elsewhere would go to shm', { estimatedBytes: GiB }, 'arrow', 'no carrier for shm yet'],
+    ['a small one with a reader elsewhere goes to shm', { estimatedBytes: GiB }, 'shm', 'reader is in another process'],
+    [
+      'which must have room for it',
+      { estimatedBytes: 100 * GiB, shmFreeBytes: 99 * GiB },
+      'arrow',
+      "arrow stands in for shm: 99 GiB are free on the host's tmpfs",
+    ],
     [
       'never more in memory than is free',
       { estimatedBytes: 100 * GiB, freeBytes: 99 * GiB, sameProcessReader: true },
@@ -83,12 +90,7 @@ describe('the mode by size, of a writer that does arrow and parquet', () => {
       'parquet',
       'more than 80 %',
     ],
-    [
-      'nothing at all fits anywhere',
-      { estimatedBytes: 0, lendableBytes: 0, freeBytes: 0 },
-      'arrow',
-      'stands in for shm',
-    ],
+    ['nothing at all fits anywhere', { estimatedBytes: 0, lendableBytes: 0, freeBytes: 0 }, 'shm', '0 % of 0 B'],
   ])('%s', (_title, given, mode, because) => {
     const choice = chooseHandoff({ ...facts, ...given });
     expect(choice.mode).toBe(mode);
@@ -127,6 +129,12 @@ describe('a carrier that cannot do it stands in with its nearest, and says so', 
       { estimatedBytes: 300 * GiB, readers: ['postgres', 'datafusion'] },
       'arrow',
       'more than 50 %',
+    ],
+    [
+      'a transform writes arrow where shm was decided',
+      { writer: 'transform', estimatedBytes: GiB },
+      'arrow',
+      'arrow stands in for shm: a transform writes arrow only',
     ],
     ['what is fused needs no carrier', { writer: 'trino', fusable: true }, 'fused', 'same engine'],
   ])('%s', (_title, given, mode, because) => {

@@ -146,7 +146,7 @@ describe('what is remembered of a step', () => {
     learn(pool, 'a');
     expect(historiesOf(pool.state)).toEqual({
       [history]: {
-        runs: [{ peakBytes: 0, inputBytes: 0, leaseBytes: 3, seconds: 1, atMs: pool.nowMs }],
+        runs: [{ peakBytes: 0, inputBytes: 0, leaseBytes: 3, seconds: 1, atMs: pool.nowMs, outputBytes: 0 }],
         lastMs: pool.nowMs,
       },
     });
