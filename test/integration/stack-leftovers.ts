@@ -3,8 +3,10 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { engineDataId } from '../../src/contracts/pool.ts';
 import { transformProcesses } from '../../src/engines/transform/transform-processes.ts';
+import { filesUnder } from '../../src/handoff/bytes-under.ts';
 import { openCgroupTree, poolPath } from '../../src/host/cgroup-tree.ts';
 import { markedProcesses, type MarkedProcess } from '../../src/host/marked-processes.ts';
+import { memoryRootOf } from '../../src/host/tmpfs.ts';
 import type { Stack } from './stack.ts';
 import { trinoRows } from './stack-trino.ts';
 
@@ -21,7 +23,7 @@ export async function outsideOf(stack: Stack): Promise<string[]> {
     ({ step, process }) => `process ${process.pid} of transform step ${step}`,
   );
   const steps = (await stepProcesses(stack)).map(({ values: [name] }) => `process ${name}`);
-  return [...found.flat(), ...transforms, ...steps, ...files(stack)];
+  return [...found.flat(), ...transforms, ...steps, ...files(stack), ...(await inMemory(stack))];
 }
 
 /** Processes of steps that run without a container, of this stack's pool. */
@@ -68,6 +70,12 @@ async function loads(stack: Stack): Promise<string[]> {
       )
     : [];
   return [...rows, ...open].map(({ what }) => what);
+}
+
+/** Rows that are kept in memory. */
+async function inMemory(stack: Stack): Promise<string[]> {
+  const root = await memoryRootOf(stack.parts.scratch);
+  return root === undefined ? [] : (await filesUnder(root)).map(({ path }) => `file ${path}`);
 }
 
 /**

@@ -197,11 +197,17 @@ export class Stack {
     return `${this.pool}-${name}-${Date.now().toString(36)}-${(counter += 1)}`;
   }
 
-  /** Reads and writes the database of the stack. */
-  async sql<Row extends object>(text: string, values: unknown[] = []): Promise<Row[]> {
+  /** A session of its own on the database of the stack; who asks for it ends it. */
+  async connect(): Promise<Awaited<ReturnType<typeof connectPostgres>>> {
     const { url, passwordFile } = this.parts.postgres;
     const client = await connectPostgres(url, passwordFile && readFileSync(passwordFile, 'utf8').trim());
     client.on('error', () => undefined); // tests stop the server; statements reject by themselves
+    return client;
+  }
+
+  /** Reads and writes the database of the stack. */
+  async sql<Row extends object>(text: string, values: unknown[] = []): Promise<Row[]> {
+    const client = await this.connect();
     try {
       return (await client.query<Row>(text, values)).rows;
     } finally {
