@@ -60,7 +60,7 @@ export async function sweepScratch(scratch: ScratchLedger, options: SweepOptions
     await act({ path, bytes, because: `run ${entry.run} is not open` }, () => scratch.dropAttempt(entry));
   }
   for (const root of scratch.roots) {
-    for (const run of await readdir(join(root, 'runs'))) {
+    for (const run of await readdir(join(root, 'runs')).catch(() => [])) {
       // A live run removes its own directories when it ends.
       if (live.has(run)) continue;
       const folder = join(root, 'runs', run);

@@ -1,5 +1,5 @@
-import { mkdir, readdir, realpath, rm, rmdir, statfs } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { lstat, mkdir, readdir, realpath, rm, rmdir, statfs } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { SpillwayError } from '../contracts/errors.ts';
 import { GiB, formatBytes } from '../policy/sizes.ts';
 import { attemptName, parseAttemptName, safeName } from './attempt.ts';
@@ -40,7 +40,7 @@ export interface ScratchLedger {
   relativeDirectory(attempt: Attempt): string;
   /** An attempt's directory in memory. Raises a TypeError where nothing can be kept in memory. */
   memoryDirectory(attempt: Attempt): string;
-  /** Bytes that can still be kept in memory on this host; 0 where nothing can. */
+  /** Bytes that can still be kept in memory on this host; 0 where nothing can, or where the memory root is somebody else's. */
   memoryFreeBytes(): Promise<number>;
   /** Roots below which `runs/<run>/<step>-<token>/` may lie; the scratch root first. */
   readonly roots: readonly string[];
@@ -68,7 +68,7 @@ export interface ScratchOptions {
   root: string;
   /** Free space that no reservation may touch, in bytes. @defaultValue 1 GiB */
   floorBytes?: number;
-  /** Absolute path of a directory on tmpfs; made when it is not there. @defaultValue nothing is kept in memory */
+  /** Absolute path of a directory on tmpfs, there as long as rows are kept in it. @defaultValue nothing is kept in memory */
   memoryRoot?: string;
 }
 
@@ -77,8 +77,7 @@ export async function openScratch({ root, floorBytes = GiB, memoryRoot }: Scratc
   for (const folder of [RUNS, LEDGER]) await mkdir(join(root, folder), { recursive: true });
   const real = await realpath(root);
   const paths = scratchPaths(real);
-  if (memoryRoot !== undefined) await mkdir(join(memoryRoot, RUNS), { recursive: true, mode: 0o755 });
-  const memory = memoryRoot === undefined ? undefined : await realpath(memoryRoot);
+  const memory = memoryRoot && join(await realpath(dirname(memoryRoot)), basename(memoryRoot));
   const inMemory = memory === undefined ? undefined : scratchPaths(memory);
   const roots = memory === undefined ? [real] : [real, memory];
   const free = async (): Promise<number> => {
@@ -99,6 +98,8 @@ export async function openScratch({ root, floorBytes = GiB, memoryRoot }: Scratc
       // Last, so that a crash in between leaves the entry and the next drop ends the work.
       await rm(paths.entry(target), { force: true });
       for (const root of roots) await rmdir(dirname(scratchPaths(root).directory(target))).catch(ignoreStillUsed);
+      if (memory !== undefined)
+        for (const path of [join(memory, RUNS), memory]) await rmdir(path).catch(ignoreStillUsed);
     }
     return dropped;
   };
@@ -125,8 +126,8 @@ export async function openScratch({ root, floorBytes = GiB, memoryRoot }: Scratc
       return inMemory.directory(attempt);
     },
     memoryFreeBytes: async () => {
-      if (memory === undefined) return 0;
-      const tmpfs = await statfs(memory);
+      if (memory === undefined || (await isForeign(memory))) return 0;
+      const tmpfs = await statfs(dirname(memory));
       return tmpfs.bavail * tmpfs.bsize;
     },
     relativeDirectory: (attempt) => paths.relative(attempt),
@@ -141,7 +142,10 @@ export async function openScratch({ root, floorBytes = GiB, memoryRoot }: Scratc
       };
       if (!known) await writeEntry(paths.entry(attempt), entry);
       if (makeDirectory) await makeWithin(real, paths.directory(attempt));
-      if (keeps && memory !== undefined) await makeWithin(memory, inMemory!.directory(attempt));
+      if (keeps && memory !== undefined) {
+        await mkdir(memory, { mode: 0o700 }).catch(ignoreThere);
+        await makeWithin(memory, inMemory!.directory(attempt));
+      }
       return entry;
     },
     sealAttempt: async (attempt) => {
@@ -202,6 +206,16 @@ function scratchFull(root: string, have: number, wanted: number, floorBytes: num
     `Free disk space under ${root} or lend the step less scratch: ${formatBytes(wanted)} asked, ${formatBytes(have)} free above the floor of ${formatBytes(floorBytes)}.`,
     { details: { freeBytes: have, scratchBytes: wanted, floorBytes } },
   );
+}
+
+/** On tmpfs, where everybody may write, somebody may have been there first: with a directory, or a link to one. */
+async function isForeign(path: string): Promise<boolean> {
+  const found = await lstat(path).catch(() => undefined);
+  return found !== undefined && (!found.isDirectory() || found.uid !== process.getuid?.());
+}
+
+function ignoreThere(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EEXIST') throw error;
 }
 
 function ignoreStillUsed(error: NodeJS.ErrnoException): void {

@@ -39,7 +39,7 @@ const ACTIVITY: Record<Verb, keyof StepActivities> = {
 const planning = { startToCloseTimeout: '60 seconds', retry: { maximumAttempts: 3 } } as const;
 
 /** Giving memory back in the middle of a run; what does not succeed is done at the run's end. */
-const dropping = { startToCloseTimeout: '30 seconds', scheduleToCloseTimeout: '60 seconds' } as const;
+const DROPPING = { startToCloseTimeout: '30 seconds', scheduleToCloseTimeout: '60 seconds' } as const;
 
 interface Done {
   result: StepResult;
@@ -54,10 +54,12 @@ export class StepRunner {
   readonly #planned = new Map<string, PlannedStep>();
   readonly #runs = new Map<string, Promise<Done>>();
   readonly #finished = new Set<string>();
+  /** Where the rows of finished steps are. */
+  readonly #refs = new Map<string, HandoffRef>();
   /** Asks of each step so far: one that is computed again goes on counting. */
   readonly #ordinals = new Map<string, number>();
-  /** Steps whose rows were kept in memory, and went once all planned readers had them. */
-  readonly #dropped = new Set<string>();
+  /** Steps whose rows were kept in memory, and go since all planned readers had them; settles when they are gone. */
+  readonly #dropped = new Map<string, Promise<unknown>>();
   readonly #dataIds = new Set<string>();
   readonly #background = new Set<Promise<unknown>>();
   readonly #ends = new Set<Promise<unknown>>();
@@ -114,13 +116,16 @@ export class StepRunner {
   }
 
   #run(name: string): Promise<Done> {
-    if (this.#dropped.has(name)) {
+    const dropping = this.#dropped.get(name);
+    if (dropping) {
       this.#board.warn(`${name} is read again after its rows went from memory, and is computed again. Call all that read it in one turn, as with Promise.all.`); // prettier-ignore
       this.#forget(name);
     }
     let run = this.#runs.get(name);
     if (!run) {
-      run = this.#execute(this.#planned.get(name)!);
+      const step = this.#planned.get(name)!;
+      // Not before the old rows are gone: the new ones would go with them.
+      run = dropping ? dropping.then(() => this.#execute(step)) : this.#execute(step);
       run.catch(() => undefined); // a step's failure is told by the sink that needed it
       this.#runs.set(name, run);
     }
@@ -131,18 +136,17 @@ export class StepRunner {
   async #execute(step: PlannedStep): Promise<Done> {
     for (let again = false; ; again = true) {
       const sources = step.needs.map((need) => ({ need, run: this.#run(need) }));
-      const refs = new Map<string, HandoffRef | undefined>();
-      await Promise.all(sources.map(async ({ need, run }) => refs.set(need, (await run).result.output)));
+      await Promise.all(sources.map(({ run }) => run));
       const inputs: Record<string, HandoffRef> = {};
       for (const [table, source] of inputsOf(step.spec)) {
-        const ref = refs.get(source);
+        const ref = this.#refs.get(source);
         if (ref) inputs[table] = ref;
       }
       try {
         return await this.#climb(step, inputs);
       } catch (error) {
         const isLost = !again && error instanceof ApplicationFailure && error.type === 'HandoffLost';
-        const lost = sources.filter(({ need }) => isLost && inMemory(refs.get(need)));
+        const lost = sources.filter(({ need }) => isLost && inMemory(this.#refs.get(need)));
         if (lost.length === 0) {
           if (!isCancellation(error)) this.#board.failed(step.step, error instanceof Error ? error.message : String(error)); // prettier-ignore
           throw error;
@@ -216,6 +220,7 @@ export class StepRunner {
 
   #finish(step: PlannedStep, result: StepResult, rung: string, bytes: number, ordinal: number, leaseId?: string): Done {
     this.#finished.add(step.step);
+    if (result.output) this.#refs.set(step.step, result.output);
     if (leaseId !== undefined) {
       const end = endOf(
         leaseId,
@@ -252,17 +257,17 @@ export class StepRunner {
   #dropWhenRead(source: string): void {
     const readers = [...this.#planned.values()].filter(({ needs }) => needs.includes(source));
     if (!readers.every(({ step }) => this.#finished.has(step))) return;
-    this.#inBackground(
-      (async () => {
-        const { result } = await this.#runs.get(source)!;
-        if (!inMemory(result.output) || this.#dropped.has(source)) return;
-        this.#dropped.add(source);
-        const run = workflowInfo().originalExecutionRunId;
-        await Promise.allSettled([...this.#ends]); // the pool knows what was kept before it is dropped
-        const control = proxyActivities<ControlActivities>({ ...dropping, taskQueue: TaskQueue.control(this.#pool) });
-        await control.dropHandoffs({ pool: this.#pool, run, dataIds: [dataIdOf(run, source)], steps: [source], everything: false }); // prettier-ignore
-      })(),
-    );
+    if (this.#dropped.has(source) || !inMemory(this.#refs.get(source))) return;
+    const drop = this.#drop(source);
+    this.#dropped.set(source, Promise.allSettled([drop]));
+    this.#inBackground(drop);
+  }
+
+  async #drop(step: string): Promise<void> {
+    const run = workflowInfo().originalExecutionRunId;
+    await Promise.allSettled([...this.#ends]); // the pool knows what was kept before it is dropped
+    const control = proxyActivities<ControlActivities>({ ...DROPPING, taskQueue: TaskQueue.control(this.#pool) });
+    await control.dropHandoffs({ pool: this.#pool, run, dataIds: [dataIdOf(run, step)], steps: [step], everything: false }); // prettier-ignore
   }
 
   /** A leased step that starts in this very workflow task, now that `step` is done: the end may ride on its ask. */

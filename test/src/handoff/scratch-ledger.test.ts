@@ -1,6 +1,6 @@
 import { access, mkdir, mkdtemp, readFile, readdir, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Attempt } from '../../../src/handoff/attempt.ts';
 import { sweepScratch } from '../../../src/handoff/janitor.ts';
@@ -28,6 +28,55 @@ async function write(of: Attempt, bytes: number): Promise<string> {
   await writeFile(join(entry.directory, 'part-0'), Buffer.alloc(bytes));
   return entry.directory;
 }
+
+describe('rows in memory', () => {
+  let memoryRoot: string;
+  let kept: ScratchLedger;
+  beforeEach(async () => {
+    memoryRoot = join(await mkdtemp(join(tmpdir(), 'spillway-memory-')), 'root');
+    kept = await openScratch({ root, floorBytes: 0, memoryRoot });
+  });
+  afterEach(() => rm(dirname(memoryRoot), { recursive: true, force: true }));
+  const keep = async (of: Attempt, bytes: number): Promise<string> => {
+    await kept.reserveAttempt(of, { inMemory: true });
+    const path = join(kept.memoryDirectory(of), 'part-00000.arrow');
+    await writeFile(path, Buffer.alloc(bytes));
+    return path;
+  };
+
+  test('lie under a root of their own, which is there as long as they are, and go with everything of their attempt', async () => {
+    const path = await keep(attempt('lines', 1), 10);
+    expect(path).toBe(join(memoryRoot, 'runs/run-1/lines-1/part-00000.arrow'));
+    await keep(attempt('lines', 2), 1);
+    await writeFile(join(root, 'runs/run-1/lines-1/spill'), Buffer.alloc(5));
+    expect((await kept.dropLowerTokens(attempt('lines', 2))).bytes).toBe(15);
+    expect(await there(dirname(path))).toBe(false);
+    expect((await kept.dropRun('run-1')).bytes).toBe(1);
+    expect([await there(memoryRoot), await ledger()]).toEqual([false, []]);
+  });
+
+  test('are swept with the run that is over, and without one too', async () => {
+    await keep(attempt('lines', 1), 10);
+    const orphan = await keep(attempt('old', 1, 'run-2'), 4);
+    await rm(join(root, 'ledger/run-2.old-1.json'));
+    await rm(join(root, 'runs/run-2'), { recursive: true });
+    const { removed } = await sweepScratch(kept, { liveRuns: [], listedAtMs: Date.now() + 1000, orphanAgeMs: 0 });
+    expect(removed.map(({ bytes, because }) => [bytes, because])).toEqual([
+      [10, 'run run-1 is not open'],
+      [4, 'no entry in the ledger'],
+      [0, 'empty'],
+    ]);
+    expect(await there(orphan)).toBe(false);
+  });
+
+  test('need room and a root that is ours, not a link that somebody laid there first', async () => {
+    expect(await kept.memoryFreeBytes()).toBeGreaterThan(0);
+    expect(await scratch.memoryFreeBytes()).toBe(0);
+    expect(() => scratch.memoryDirectory(attempt('lines', 1))).toThrow(TypeError);
+    await symlink(root, memoryRoot);
+    expect(await kept.memoryFreeBytes()).toBe(0);
+  });
+});
 
 describe('reserving', () => {
   test('writes the attempt down and makes its directory', async () => {
