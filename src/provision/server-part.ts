@@ -74,7 +74,7 @@ export async function bringUpServer(
   for (let attempt = 1; ; attempt += 1) {
     const ports: Record<string, number> = {};
     for (const [name, customary] of Object.entries(plan.ports)) {
-      ports[name] = await freePort(attempt === 1 ? [record?.ports[name], customary] : [], takenPorts);
+      ports[name] = await freePort(attempt < 3 ? [record?.ports[name], customary] : [], takenPorts);
     }
     writeRecord(places, plan.part, { ports, fingerprint, found: plan.found });
     const log = logFile(places, plan.part);
@@ -95,8 +95,11 @@ export async function bringUpServer(
     }
     await stopServer(identity, plan.stop);
     const tail = logTail(log);
-    // Somebody took the port between looking and listening.
-    if (attempt < 3 && /in use|EADDRINUSE|failed to bind/i.test(tail)) continue;
+    // Somebody took the port between looking and listening, or one that the server chose for itself: the remembered ones may still do.
+    if (attempt < 3 && /in use|EADDRINUSE|failed to bind/i.test(tail)) {
+      for (const port of Object.values(ports)) takenPorts.delete(port);
+      continue;
+    }
     throw new Error(`${version.because}: ${tail} (${log})`);
   }
 }

@@ -39,8 +39,9 @@ export interface DatafusionRequest {
   inputs: Record<string, HandoffRef>;
   sql: string;
   /**
-   * `dir` gets `part-00000.<kind>`, after `memory.dir`, which lies on tmpfs, got what fits into the part of the lease that is `memory.bytes`; `path` is a FIFO with a reader, made when it is missing. Rows read from a FIFO count only once this attempt
-   * has ended well: a reader cannot tell a failed writer from a finished one.
+   * `dir` gets `part-00000.<kind>`; with `memory`, a directory on tmpfs gets the rows first, as far as `memory.bytes`, a part of the lease, reach. `path` is a
+   * FIFO with a reader, made when it is missing. Rows read from a FIFO count only once this attempt has ended well: a reader cannot tell a failed writer from
+   * a finished one.
    */
   output: FilesOutput | { kind: 'fifo'; path: string };
   /** Directory of this attempt alone; job file, links and spill lie in it while the attempt lives. Made when it is missing. */

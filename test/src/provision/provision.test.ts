@@ -24,7 +24,9 @@ import { readHome } from '../../../src/provision/java.ts';
 import { withLock } from '../../../src/provision/lock.ts';
 import { provisionFile } from '../../../src/provision/package-root.ts';
 import { PINS } from '../../../src/provision/pins.ts';
+import { homePlaces, makePlaces } from '../../../src/provision/places.ts';
 import { freePort } from '../../../src/provision/ports.ts';
+import { bringUpServer, type ServerPlan } from '../../../src/provision/server-part.ts';
 import { readStat, startServer, stopServer } from '../../../src/provision/server-process.ts';
 import { serverUser } from '../../../src/provision/server-user.ts';
 
@@ -118,6 +120,32 @@ describe('a server process', () => {
     while (!existsSync(join(folder, 'ready'))) await new Promise((resolve) => setTimeout(resolve, 5));
     expect(await stopServer(identity, { signal: 'SIGTERM', graceMs: 100 })).toBe('killed');
     expect(isAlive(identity)).toBe(false);
+  });
+
+  test('keeps its ports over a start that failed on another one, and its third start gets others', async () => {
+    const places = homePlaces(folder);
+    makePlaces(places);
+    const fails = (times: number): ServerPlan => ({
+      ...{ part: 'temporal', title: 'a server', found: 'path', settings: {}, ports: { grpc: undefined } },
+      ...{ stop: { signal: 'SIGTERM', graceMs: 100 }, readyWithinMs: 10_000 },
+      prepare: async () => ({
+        ...{ command: '/bin/sh', env: { PATH: '/usr/bin:/bin' }, cwd: folder },
+        args: ['-c', `echo x >> starts; [ $(wc -l < starts) -le ${times} ] && echo address already in use && exit 1; touch up; exec sleep 60`],
+      }),
+      probe: async () => {
+        if (!existsSync(join(folder, 'up'))) throw new Error('not yet');
+        return '1';
+      },
+    }); // prettier-ignore
+    const start = async (times: number): Promise<number> => {
+      for (const name of ['starts', 'up']) rmSync(join(folder, name), { force: true });
+      const server = await bringUpServer(places, fails(times), () => undefined, new Set());
+      await stopServer(server.process, { signal: 'SIGTERM', graceMs: 5_000 });
+      return server.ports['grpc']!;
+    };
+    const first = await start(0);
+    expect(await start(1)).toBe(first);
+    expect(await start(2)).not.toBe(first);
   });
 
   test.each<[string, string | undefined]>([
