@@ -44,10 +44,11 @@ export class RunLiveness {
     this.#client = client;
   }
 
-  async isLive(run: string, nowMs = Date.now()): Promise<boolean> {
+  /** @param knownSinceMs when something was first named after it. @defaultValue now */
+  async isLive(run: string, nowMs = Date.now(), knownSinceMs = nowMs): Promise<boolean> {
     const workflowId = await this.#workflowOf(run);
     if (workflowId !== undefined) return isRunLive(this.#client, workflowId, run);
-    const since = this.#unseenSince.get(run) ?? nowMs;
+    const since = this.#unseenSince.get(run) ?? knownSinceMs;
     this.#unseenSince.set(run, since);
     return nowMs - since < UNSEEN_MS;
   }

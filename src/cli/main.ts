@@ -160,6 +160,18 @@ function buildProgram(
     .option('--estimates', 'what it remembers of steps, and what their next runs are lent at first')
     .option('--json', 'answer as JSON');
   command(
+    'sweep',
+    'show files on scratch and in memory that belong to no open run, or remove them',
+    async (config, flags) =>
+      (await import('./commands/sweep.ts')).sweepCommand(
+        config,
+        { remove: flags['remove'] === true, json: flags['json'] === true },
+        output,
+      ),
+  )
+    .option('--remove', 'remove them; without it nothing is changed')
+    .option('--json', 'answer as JSON');
+  command(
     'simulate <scenario>',
     'run a scenario of asks through the decisions of the pool, under a virtual clock; nothing runs',
     async (config, flags, [scenario]) =>
