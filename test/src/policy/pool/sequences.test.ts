@@ -17,7 +17,7 @@ const lent = (state: PoolState) => {
   return { bytes: standingBytes + lentBytes, scratchBytes: scratchLentBytes };
 };
 const found = (state: PoolState, leaseId: string): boolean =>
-  state.leases[leaseId]?.because === 'found alive on the host';
+  isDeepStrictEqual(state.leases[leaseId]?.holder, { host: state.host, process: { pid: 0, startedAt: 0 } }); // a kick changes its reason, not its holder
 
 /** Fails with the event that broke the rule. */
 function holds(rule: string, truth: boolean, seen: Seen): void {
