@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { HandoffChoice, HandoffPart } from '../src/contracts/handoff.ts';
+import { type HandoffChoice, HandoffMode } from '../src/contracts/handoff.ts';
 import type { DatafusionSqlStep } from '../src/contracts/pipeline.ts';
 import { dataIdOf } from '../src/contracts/pool.ts';
 import type { StepActivities, StepRequest } from '../src/contracts/steps.ts';
@@ -66,7 +66,7 @@ async function datafusionSql(
       proof: { ...made.proof, bytesLeft: Math.max(0, made.proof.bytesLeft - kept.bytes) },
       used: made.used,
       output: handoffRef({
-        choice: choiceOf(request.handoff!, made.parts),
+        choice: choiceOf(request.handoff!, kept.scratchBytes, { asked: request.shmBytes ?? 0, had: memoryBytes }),
         parts: made.parts,
         schema: made.schema,
         host: deps.host,
@@ -82,12 +82,12 @@ async function datafusionSql(
   }
 }
 
-/** How the rows are handed over after all: a job that had more than was expected went on on disk. */
-function choiceOf(choice: HandoffChoice, parts: readonly HandoffPart[]): HandoffChoice {
-  const { scratchBytes } = keptRows(parts);
-  if (choice.mode !== 'shm' || scratchBytes === 0) return choice;
+/** How the rows are handed over after all: what found no place in memory is on disk. */
+function choiceOf(choice: HandoffChoice, onDisk: number, memory: { asked: number; had: number }): HandoffChoice {
+  if (choice.mode !== HandoffMode.SHM || onDisk === 0) return choice;
+  const why = memory.had < memory.asked ? `only ${formatBytes(memory.had)} were free on the host's tmpfs` : 'more came than was expected'; // prettier-ignore
   return {
-    mode: 'arrow',
-    because: `${choice.because}; more came than was expected, and ${formatBytes(scratchBytes)} of it are on disk`,
+    mode: HandoffMode.ARROW,
+    because: `${choice.because}; ${why}, and ${formatBytes(onDisk)} of it are on disk`,
   };
 }

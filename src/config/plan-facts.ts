@@ -12,7 +12,7 @@ export const trinoQueryBytes = (hardware: ResolvedHardware): number =>
   hardware.trino.containerBytes - hardware.trino.floorBytes;
 
 /** Rows that runs keep in memory; what idle engines keep is not among them. */
-const keptInMemory = ({ leases }: PoolStatus): number =>
+const rowsInMemory = ({ leases }: PoolStatus): number =>
   leases
     .filter(({ kind, leaseId }) => kind === 'data' && !leaseId.startsWith(engineDataId('')))
     .reduce((sum, { bytes }) => sum + bytes, 0);
@@ -31,7 +31,7 @@ export function planFacts(config: ResolvedConfig, status: PoolStatus | undefined
         resident * hardware.trino.floorBytes -
         chargedServers(hardware, config.serversHere).reduce((sum, { bytes }) => sum + bytes, 0),
     lentBytes: open ? status.lentBytes : 0,
-    inMemoryBytes: open ? keptInMemory(status) : 0,
+    inMemoryBytes: open ? rowsInMemory(status) : 0,
     otherHeavy: open && (status.heavyTaken || status.queue.some((waiting) => waiting.weight === 'heavy')),
     rungSizes: hardware.rungs,
     lightStepBytes: hardware.lightStepBytes,

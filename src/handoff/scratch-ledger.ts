@@ -1,6 +1,7 @@
 import { lstat, mkdir, readdir, realpath, rm, rmdir, statfs } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { SpillwayError } from '../contracts/errors.ts';
+import { memoryRootOf } from '../host/tmpfs.ts';
 import { GiB, formatBytes } from '../policy/sizes.ts';
 import { attemptName, parseAttemptName, safeName } from './attempt.ts';
 import type { Attempt } from './attempt.ts';
@@ -70,6 +71,12 @@ export interface ScratchOptions {
   floorBytes?: number;
   /** Absolute path of a directory on tmpfs, there as long as rows are kept in it. @defaultValue nothing is kept in memory */
   memoryRoot?: string;
+}
+
+/** Opens the ledger of this host's scratch root, with rows in memory on its tmpfs where it has one. */
+export async function openHostScratch(root: string): Promise<ScratchLedger> {
+  const memoryRoot = await memoryRootOf(root);
+  return openScratch({ root, ...(memoryRoot !== undefined && { memoryRoot }) });
 }
 
 /** Opens the ledger of a scratch root. */

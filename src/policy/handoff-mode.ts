@@ -198,7 +198,8 @@ function standIn(wanted: HandoffChoice, facts: HandoffFacts): HandoffChoice {
   const reasons: string[] = [];
   if (!BUILT.includes(wanted.mode)) reasons.push(`there is no carrier for ${wanted.mode} yet`);
   // Why it moved on from what would have stood in otherwise.
-  const passed = BUILT.includes(wanted.mode) ? wanted.mode : mode === HandoffMode.PARQUET ? HandoffMode.ARROW : HandoffMode.SHM; // prettier-ignore
+  const nearest = mode === HandoffMode.PARQUET ? HandoffMode.ARROW : HandoffMode.SHM;
+  const passed = BUILT.includes(wanted.mode) ? wanted.mode : nearest;
   if (passed !== mode && !writes(passed)) {
     reasons.push(`${WRITER_NAMES[writer]} writes ${WRITER_MODES[writer].join(' and ')} only`);
   }

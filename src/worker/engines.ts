@@ -8,11 +8,10 @@ import { createProcessRuntime } from '../engines/container/process-runtime.ts';
 import { connectPostgres } from '../engines/postgres/connection.ts';
 import { openTrino, type Trino } from '../engines/trino/client.ts';
 import { transformProcesses } from '../engines/transform/transform-processes.ts';
-import { openScratch } from '../handoff/scratch-ledger.ts';
+import { openHostScratch } from '../handoff/scratch-ledger.ts';
 import { openCgroupTree } from '../host/cgroup-tree.ts';
 import { readMachine } from '../host/machine.ts';
 import { readProcessId } from '../host/process-id.ts';
-import { memoryRootOf } from '../host/tmpfs.ts';
 import { sumByLease } from './alive-leases.ts';
 
 /** Reads a secret of the configuration on this host. */
@@ -37,9 +36,8 @@ export async function openEngines(config: ResolvedConfig, readSecret: SecretRead
   for (const [name, { url, user, password }] of Object.entries(config.trino)) {
     trinos.set(name, openTrino({ url, user, ...(password ? { password: readSecret(password) } : {}) }));
   }
-  const memoryRoot = await memoryRootOf(config.scratch);
   return {
-    scratch: await openScratch({ root: config.scratch, ...(memoryRoot !== undefined && { memoryRoot }) }),
+    scratch: await openHostScratch(config.scratch),
     containers,
     datafusion: { runtime: containers, image, machine: readMachine(), ...(kind === 'process' && { user: ownUser() }) },
     trino: (name) => trinos.get(name) ?? unknownConnection('trino', name, [...trinos.keys()]),

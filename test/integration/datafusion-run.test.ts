@@ -1,3 +1,4 @@
+// Long, because finding the runtime, its groups and its image costs seconds: all that one job does is tested on one host.
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { RecordBatchReader, type Int64, type RecordBatch, type Utf8 } from 'apache-arrow';
 import { createHash } from 'node:crypto';

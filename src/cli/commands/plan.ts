@@ -7,6 +7,7 @@ import { readPipeline } from '../../config/pipeline-schema.ts';
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { PlannedStep } from '../../contracts/plan.ts';
 import { listTransforms } from '../../engines/transform/run-transform.ts';
+import { tmpfsFreeBytes } from '../../host/tmpfs.ts';
 import { bindParameters } from '../../engines/trino/parameters.ts';
 import { type PlanFacts, planSteps } from '../../policy/plan.ts';
 import { formatBytes } from '../../policy/sizes.ts';
@@ -16,7 +17,6 @@ import { Exit } from '../exit.ts';
 import { loadWorkflow } from '../load-workflows.ts';
 import { table, type Output } from '../output.ts';
 import { readJson } from '../read-json.ts';
-import { tmpfsFreeBytes } from '../../host/tmpfs.ts';
 
 export interface PlanOptions {
   /** A job file, or the name of an exported workflow. */

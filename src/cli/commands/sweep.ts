@@ -2,8 +2,7 @@ import { existsSync } from 'node:fs';
 import { RunLiveness } from '../../../activities/holders.ts';
 import type { ResolvedConfig } from '../../config/resolved.ts';
 import { sweepScratch } from '../../handoff/janitor.ts';
-import { openScratch } from '../../handoff/scratch-ledger.ts';
-import { memoryRootOf } from '../../host/tmpfs.ts';
+import { openHostScratch } from '../../handoff/scratch-ledger.ts';
 import { formatBytes } from '../../policy/sizes.ts';
 import { connect } from '../../worker/connect.ts';
 import { Exit } from '../exit.ts';
@@ -21,9 +20,7 @@ export async function sweepCommand(
   const listedAtMs = Date.now();
   const { client, connection } = await connect(config.temporal);
   try {
-    const memoryRoot = await memoryRootOf(config.scratch);
-    const options = { root: config.scratch, ...(memoryRoot !== undefined && { memoryRoot }) };
-    const scratch = existsSync(config.scratch) ? await openScratch(options) : undefined;
+    const scratch = existsSync(config.scratch) ? await openHostScratch(config.scratch) : undefined;
     const liveness = new RunLiveness(client);
     const liveRuns: string[] = [];
     for (const { run, reservedAtMs } of (await scratch?.listEntries()) ?? [])
