@@ -1,6 +1,8 @@
-import type { Proof } from '../src/contracts/pool.ts';
+import { Context } from '@temporalio/activity';
+import { type Proof, runOfData } from '../src/contracts/pool.ts';
 import type { ControlActivities, ReconcileRequest } from '../src/contracts/steps.ts';
 import { shrinkHeap } from '../src/engines/trino/heap.ts';
+import { demoteRows } from '../src/handoff/demote-rows.ts';
 import { isAlive } from '../src/host/process-id.ts';
 import type { ActivityDeps } from './deps.ts';
 import { isGone } from './holders.ts';
@@ -27,6 +29,18 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
         dataIds.map((dataId) => ({ dataId, proof })),
       );
       return { bytes };
+    },
+
+    async demoteRows({ dataId, step, token, scratchBytes }) {
+      const rows = { run: runOfData(dataId), step, token };
+      const { heartbeat } = Context.current();
+      const beat = setInterval(() => heartbeat(), 5_000);
+      try {
+        const gone = await demoteRows(deps.engines.scratch, rows, scratchBytes > 0);
+        return { dataId, token, ...gone };
+      } finally {
+        clearInterval(beat);
+      }
     },
 
     async reconcile(request) {

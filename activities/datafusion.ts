@@ -9,12 +9,17 @@ import { keptRows } from '../src/policy/kept-rows.ts';
 import { formatBytes } from '../src/policy/sizes.ts';
 import type { ActivityDeps } from './deps.ts';
 import { type Attempt, attemptMs, leased, type Worked } from './leased.ts';
+import { reading } from './reading.ts';
 
 /** Runs a query in a container of its own, limited to what the step was lent. */
 export function createDatafusionActivities(deps: ActivityDeps): Pick<StepActivities, 'datafusionSql'> {
   return {
     datafusionSql: (request) =>
-      leased(deps, request, (attempt) => datafusionSql(deps, request as StepRequest<DatafusionSqlStep>, attempt)),
+      leased(deps, request, (attempt) =>
+        reading(deps, request, attempt, (inputs) =>
+          datafusionSql(deps, { ...(request as StepRequest<DatafusionSqlStep>), inputs }, attempt),
+        ),
+      ),
   };
 }
 

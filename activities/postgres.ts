@@ -7,13 +7,18 @@ import { loadTable } from '../src/engines/postgres/load.ts';
 import { checkHandoff } from '../src/handoff/handoff-ref.ts';
 import type { ActivityDeps } from './deps.ts';
 import { type Attempt, leased, type Worked } from './leased.ts';
+import { reading } from './reading.ts';
 import { parquetDecoder } from './parquet-decoder.ts';
 
 /** Loads a dataset into a table, exactly once. */
 export function createPostgresActivities(deps: ActivityDeps): Pick<StepActivities, 'postgresLoad'> {
   return {
     postgresLoad: (request) =>
-      leased(deps, request, (attempt) => postgresLoad(deps, request as StepRequest<PostgresLoadStep>, attempt)),
+      leased(deps, request, (attempt) =>
+        reading(deps, request, attempt, (inputs) =>
+          postgresLoad(deps, { ...(request as StepRequest<PostgresLoadStep>), inputs }, attempt),
+        ),
+      ),
   };
 }
 

@@ -16,13 +16,18 @@ import { checkHandoff, fingerprintOf, handoffRef } from '../src/handoff/handoff-
 import { ownTransformBytes } from '../src/policy/step-size.ts';
 import type { ActivityDeps } from './deps.ts';
 import { type Attempt, leased, type Worked } from './leased.ts';
+import { reading } from './reading.ts';
 import { parquetDecoder } from './parquet-decoder.ts';
 
 /** Runs a registered TypeScript function over a dataset, in a process of its own, limited to what the step was lent. */
 export function createTransformActivities(deps: ActivityDeps): Pick<StepActivities, 'transform'> {
   return {
     transform: (request) =>
-      leased(deps, request, (attempt) => transform(deps, request as StepRequest<TransformStep>, attempt)),
+      leased(deps, request, (attempt) =>
+        reading(deps, request, attempt, (inputs) =>
+          transform(deps, { ...(request as StepRequest<TransformStep>), inputs }, attempt),
+        ),
+      ),
   };
 }
 

@@ -7,6 +7,7 @@ import {
   defineUpdate,
   getExternalWorkflowHandle,
   log,
+  patched,
   proxyActivities,
   setCurrentDetails,
   setHandler,
@@ -20,6 +21,7 @@ import type {
   Ask,
   Begin,
   BeginAnswer,
+  Demoted,
   Drop,
   End,
   Granted,
@@ -71,12 +73,21 @@ const shortControlAct = {
   scheduleToCloseTimeout: '90 seconds',
   retry: { maximumAttempts: 2 },
 } as const;
+/** Rows are copied to disk: as long as that goes on, it is said every few seconds. Nothing is granted that needs their bytes meanwhile. */
+const demotionAct = {
+  startToCloseTimeout: '1 hour',
+  heartbeatTimeout: '30 seconds',
+  scheduleToCloseTimeout: '1 hour',
+  retry: { maximumAttempts: 3 },
+} as const;
 /** A worker has to be up before the ledger can be read: waits for one as long as it takes. */
 const recoveryAct = { startToCloseTimeout: '60 seconds' } as const;
 
 /** The durable ledger of one host's memory. All decisions are `src/policy/pool`; this file feeds it events and does what it says. */
 export async function memoryPool(input: MemoryPoolInput): Promise<void> {
-  let state: PoolState = input.state ?? emptyPool(input.pool);
+  // Pools that 0.1.0 opened go on by its policy until they continue as new, also when their history is replayed.
+  const policyVersion = input.state !== undefined || patched('policy 2') ? NEWEST_POLICY : 1;
+  let state: PoolState = input.state ?? emptyPool(input.pool, policyVersion);
   let opened = input.state !== undefined;
   let changed = false;
   let outbound = 0;
@@ -87,6 +98,7 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
       : workflowInfo().historyLength >= input.continueAfterEvents;
 
   const control = proxyActivities<ControlActivities>({ ...shortControlAct, taskQueue: TaskQueue.control(input.pool) });
+  const demotion = proxyActivities<ControlActivities>({ ...demotionAct, taskQueue: TaskQueue.control(input.pool) });
   const recovery = proxyActivities<ControlActivities>({ ...recoveryAct, taskQueue: TaskQueue.control(input.pool) });
 
   function feed<K extends PoolEvent['kind']>(
@@ -139,6 +151,14 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
       case 'evict': {
         const proof = await control.evictEngine({ pool: input.pool, engine: effect.engine });
         feed({ kind: 'drop', drop: { dataId: engineDataId(effect.engine), proof } });
+        return;
+      }
+      case 'demote': {
+        const { dataId, token } = effect.request;
+        const demoted = await demotion.demoteRows(effect.request).catch((error: unknown): Demoted => {
+          return { dataId, token, outcome: 'failed', scratchBytes: 0, because: String(error) };
+        });
+        feed({ kind: 'demoted', demoted });
         return;
       }
     }
@@ -203,7 +223,7 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
   if (!opened) {
     const found = (await recovery.recoverLedger({ pool: input.pool, runId: workflowInfo().runId })) as PoolState | null;
     // Limits are announced anew: what a host can lend now is not known from what it could lend then.
-    if (found) state = { ...found, limitBytes: 0, policyVersion: NEWEST_POLICY };
+    if (found) state = { ...found, limitBytes: 0, policyVersion };
     opened = true;
     feed({ kind: 'revived' });
   }

@@ -143,6 +143,30 @@ export interface Drop {
   proof: Proof;
 }
 
+/** Has a host move rows that are kept in memory to its scratch, or give them up, as somebody waits for their bytes. */
+export interface Demote {
+  pool: string;
+  dataId: string;
+  step: string;
+  /** Token of the attempt that wrote them. */
+  token: number;
+  /** Scratch that is kept free for them; with 0 there is none, and they go for good. */
+  scratchBytes: number;
+}
+
+/**
+ * How that went. `moved`: on scratch, readers find them there. `dropped`: gone, readers raise `HandoffLost`. `busy`: somebody reads them, and nothing
+ * was done. `failed`: no host did it, or said so.
+ */
+export interface Demoted {
+  dataId: string;
+  token: number;
+  outcome: 'moved' | 'dropped' | 'busy' | 'failed';
+  /** Of the files on scratch now. */
+  scratchBytes: number;
+  because: string;
+}
+
 /** Id of the data lease that stands for what a resident engine did not give back. */
 export const engineDataId = (engine: string): string => `engine:${engine}`;
 

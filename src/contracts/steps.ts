@@ -1,7 +1,7 @@
 import type { HandoffChoice, HandoffRef } from './handoff.ts';
 import type { StepSpec } from './pipeline.ts';
 import type { PlanRequest, RunPlan } from './plan.ts';
-import type { Answer, Ask, End, Proof, StepUsage, Withdraw } from './pool.ts';
+import type { Answer, Ask, Demote, Demoted, End, Proof, StepUsage, Withdraw } from './pool.ts';
 
 /** What an attempt of a step is given. */
 export interface StepRequest<Spec extends StepSpec = StepSpec> {
@@ -74,6 +74,8 @@ export interface ControlActivities {
   /** Has a resident engine give back what it kept. */
   evictEngine(request: { pool: string; engine: string }): Promise<Proof>;
   dropHandoffs(request: DropRequest): Promise<{ bytes: number }>;
+  /** Takes rows out of memory: to scratch, or for good where there is no room; nothing while somebody reads them. */
+  demoteRows(request: Demote): Promise<Demoted>;
   /** Removes what carries the lease and looks again. `holder-alive`: the suspicion was wrong. */
   reconcile(request: ReconcileRequest): Promise<ReconcileAnswer>;
 }

@@ -57,6 +57,8 @@ export interface ScratchLedger {
   dropLowerTokens(attempt: Attempt): Promise<Dropped>;
   /** Removes one attempt. */
   dropAttempt(attempt: Attempt): Promise<Dropped>;
+  /** Removes what an attempt has in memory; what it has on disk stays. */
+  dropFromMemory(attempt: Attempt): Promise<Dropped>;
   /** Bytes on disk now: of an attempt, or of all of a run. */
   bytesOf(of: Attempt | { run: string }): Promise<number>;
   listEntries(): Promise<LedgerEntry[]>;
@@ -91,22 +93,25 @@ export async function openScratch({ root, floorBytes = GiB, memoryRoot }: Scratc
     const disk = await statfs(real);
     return disk.bavail * disk.bsize - floorBytes;
   };
+  const dropDirectory = async (root: string, target: Attempt, dropped: Dropped): Promise<void> => {
+    const directory = scratchPaths(root).directory(target);
+    const bytes = await bytesUnder(directory);
+    if (!(await removeWithin(root, directory))) return;
+    dropped.bytes += bytes;
+    dropped.directories.push(directory);
+  };
+  /** The memory root is there only while rows are. */
+  const tidyMemory = async (): Promise<void> => {
+    if (memory !== undefined) for (const path of [join(memory, RUNS), memory]) await rmdir(path).catch(ignoreStillUsed);
+  };
   const drop = async (targets: Attempt[]): Promise<Dropped> => {
     const dropped: Dropped = { bytes: 0, directories: [] };
     for (const target of targets) {
-      for (const root of roots) {
-        const directory = scratchPaths(root).directory(target);
-        const bytes = await bytesUnder(directory);
-        if (await removeWithin(root, directory)) {
-          dropped.bytes += bytes;
-          dropped.directories.push(directory);
-        }
-      }
+      for (const root of roots) await dropDirectory(root, target, dropped);
       // Last, so that a crash in between leaves the entry and the next drop ends the work.
       await rm(paths.entry(target), { force: true });
       for (const root of roots) await rmdir(dirname(scratchPaths(root).directory(target))).catch(ignoreStillUsed);
-      if (memory !== undefined)
-        for (const path of [join(memory, RUNS), memory]) await rmdir(path).catch(ignoreStillUsed);
+      await tidyMemory();
     }
     return dropped;
   };
@@ -188,6 +193,14 @@ export async function openScratch({ root, floorBytes = GiB, memoryRoot }: Scratc
       );
     },
     dropAttempt: (attempt) => drop([attempt]),
+    dropFromMemory: async (attempt) => {
+      const dropped: Dropped = { bytes: 0, directories: [] };
+      if (memory === undefined) return dropped;
+      await dropDirectory(memory, attempt, dropped);
+      await rmdir(dirname(inMemory!.directory(attempt))).catch(ignoreStillUsed);
+      await tidyMemory();
+      return dropped;
+    },
     bytesOf: (of) => bytesUnder('step' in of ? paths.directory(of) : join(real, RUNS, safeName(of.run))),
     listEntries: async () => {
       const names = (await readdir(join(real, LEDGER))).filter((name) => name.endsWith('.json'));

@@ -5,7 +5,7 @@ import type { Effect, Lease, PoolState, Waiting } from './state.ts';
 /** A holder that was looked after is left alone for this long, so that reports of several workers do not pile up. */
 const LOOK_AGAIN_MS = 5_000;
 /** An idle engine that was asked to give its memory back collects garbage for a while. */
-const EVICT_AGAIN_MS = 30_000;
+export const EVICT_AGAIN_MS = 30_000;
 
 /** Processes ask again by themselves; workflows are told. */
 export function tellGrant(lease: Lease, holder: Holder, effects: Effect[]): void {

@@ -14,7 +14,8 @@ export function release(draft: PoolState, lease: Lease, bytesLeft: number, keep:
     const data = { bytes: Math.min(kept.bytes, bytes), scratchBytes: Math.min(kept.scratchBytes, scratchBytes) };
     bytes -= data.bytes;
     scratchBytes -= data.scratchBytes;
-    draft.data[kept.dataId] = { dataId: kept.dataId, ...data, step: lease.step, holder: lease.holder, sinceMs: nowMs };
+    const { step, holder, token } = lease;
+    draft.data[kept.dataId] = { dataId: kept.dataId, ...data, step, holder, sinceMs: nowMs, token };
   }
   if (lease.engine !== undefined) {
     keepOfEngine(draft, lease, lease.engine, { bytesLeft, bytes }, nowMs);

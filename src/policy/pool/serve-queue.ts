@@ -2,19 +2,21 @@ import type { Answer } from '../../contracts/pool.ts';
 import { engineDataId } from '../../contracts/pool.ts';
 import { nextToServe, refusal } from './admission.ts';
 import { evictTheIdle, tellGrant, tellRefusal } from './effects.ts';
+import { demoteForHead } from './revoke.ts';
 import { wayOut } from './stall.ts';
 import type { Effect, Lease, PoolState, Waiting } from './state.ts';
 import { sums } from './sums.ts';
 
 /**
  * Serves the queue while somebody can go. The asker of this very event learns it by the answer, the others by signal.
- * Answers the asker's refusal, if that is how it ended.
+ * Answers the asker's refusal, if that is how it ended. With `revokes`, rows in memory are taken out of it for a head that cannot start otherwise.
  */
 export function serveQueue(
   draft: PoolState,
   nowMs: number,
   effects: Effect[],
   askerId: string | undefined,
+  revokes: boolean,
 ): Answer | undefined {
   let answer: Answer | undefined;
   const refuse = (index: number, because: string): void => {
@@ -30,7 +32,7 @@ export function serveQueue(
       serve(draft, next.index, next.because, nowMs, effects, askerId);
       continue;
     }
-    const way = wayOut(draft);
+    const way = wayOut(draft, revokes);
     if (!way) break;
     if (way.kind === 'pass') serve(draft, way.index, way.because, nowMs, effects, askerId);
     else
@@ -42,6 +44,7 @@ export function serveQueue(
   }
   draft.stats.maxQueue = Math.max(draft.stats.maxQueue, draft.queue.length);
   evictTheIdle(draft, nowMs, effects);
+  if (revokes) demoteForHead(draft, nowMs, effects);
   return answer;
 }
 

@@ -1,5 +1,6 @@
 import { engineDataId, LeaseKind, runOfData } from '../../contracts/pool.ts';
 import { headOf, waitReason } from './admission.ts';
+import { isRevocable } from './revoke.ts';
 import type { DataLease, PoolState, Waiting } from './state.ts';
 import { sums } from './sums.ts';
 
@@ -12,13 +13,14 @@ export type WayOut =
  * wait in the queue themselves; undefined as long as anything may still come free. A run drops what it kept when it ends, and a
  * run that waits never ends: without this they would wait for each other for ever.
  */
-export function wayOut(state: PoolState): WayOut | undefined {
+export function wayOut(state: PoolState, revokes: boolean): WayOut | undefined {
   const now = sums(state);
   const head = headOf(state, now);
   if (!head || state.limitBytes === 0 || state.paused) return undefined;
   if (Object.values(state.leases).some((lease) => lease.kind !== LeaseKind.STANDING)) return undefined; // it ends, with proof
   const stuck = Object.values(state.data).filter((data) => isStuck(state, data));
-  const bytes = stuck.reduce((sum, data) => sum + data.bytes, 0);
+  // Rows in memory that can be revoked are no reason: a host takes them out of it.
+  const bytes = stuck.reduce((sum, data) => sum + (revokes && isRevocable(data) ? 0 : data.bytes), 0);
   const scratchBytes = stuck.reduce((sum, data) => sum + data.scratchBytes, 0);
   if (stuck.length === 0) return undefined;
   if (head.bytes <= now.lendableBytes - bytes && head.scratchBytes <= state.scratchLimitBytes - scratchBytes)

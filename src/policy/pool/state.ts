@@ -1,4 +1,4 @@
-import type { Granted, Holder, LeaseKind, Refused, Weight } from '../../contracts/pool.ts';
+import type { Demote, Granted, Holder, LeaseKind, Refused, Weight } from '../../contracts/pool.ts';
 import type { ReconcileRequest } from '../../contracts/steps.ts';
 import type { StepHistories } from '../step-history.ts';
 
@@ -58,13 +58,30 @@ export interface DataLease {
   step: string;
   holder: Holder;
   sinceMs: number;
+  /** Of the attempt that wrote it; absent for what an engine kept, and where an older release lent it. */
+  token?: number;
   /** Last time an idle engine was asked to give it back; keeps such acts from piling up. */
   evictedAtMs?: number;
+  demotion?: Demotion;
+}
+
+/**
+ * A host was asked to take rows out of memory. `asked` → `busy` (somebody reads them) or `failed` → `asked` again, after a while; ends with the rows
+ * out of memory. `lost`: the pool was opened again, and will not hear how it went.
+ */
+export interface Demotion {
+  phase: 'asked' | 'busy' | 'failed' | 'lost';
+  atMs: number;
+  /** Scratch that is charged for them until they are there. */
+  scratchBytes: number;
+  /** For whom, in words. */
+  because: string;
 }
 
 export interface PoolState {
   stateVersion: 1;
-  policyVersion: 1;
+  /** See `versions.ts`. */
+  policyVersion: 1 | 2;
   pool: string;
   /** 0 until a host announced its limits: nothing is lent before. */
   limitBytes: number;
@@ -91,13 +108,14 @@ export type Effect =
   | { kind: 'grant'; workflowId: string; runId: string; message: Granted }
   | { kind: 'refuse'; workflowId: string; runId: string; message: Refused }
   | { kind: 'reconcile'; request: ReconcileRequest }
-  | { kind: 'evict'; engine: string };
+  | { kind: 'evict'; engine: string }
+  | { kind: 'demote'; request: Demote };
 
 /** A pool that has lent nothing and knows no host. */
-export function emptyPool(pool: string): PoolState {
+export function emptyPool(pool: string, policyVersion: PoolState['policyVersion']): PoolState {
   return {
     stateVersion: 1,
-    policyVersion: 1,
+    policyVersion,
     pool,
     limitBytes: 0,
     scratchLimitBytes: 0,

@@ -1,7 +1,7 @@
 import { historyKey, type Holder, type LeaseStatus, type PoolStatus, type StepHistory } from '../../contracts/pool.ts';
 import { formatBytes } from '../sizes.ts';
 import { expectedSeconds } from '../step-history.ts';
-import type { Lease, PoolState } from './state.ts';
+import type { DataLease, Lease, PoolState } from './state.ts';
 import { sums } from './sums.ts';
 import { waitReason } from './admission.ts';
 
@@ -36,7 +36,7 @@ export function poolStatus(state: PoolState, waiters?: number): PoolStatus {
       weight: 'light',
       state: 'kept',
       sinceMs: data.sinceMs,
-      because: `kept by ${data.step}`,
+      because: `kept by ${data.step}${movingOf(data)}`,
     });
   }
   return {
@@ -67,6 +67,12 @@ export function poolStatus(state: PoolState, waiters?: number): PoolStatus {
     })),
     stats: { ...state.stats },
   };
+}
+
+function movingOf({ demotion, bytes }: DataLease): string {
+  if (demotion === undefined || bytes === 0) return '';
+  const how = demotion.phase === 'busy' ? 'stays in memory while it is read' : 'goes from memory to disk';
+  return `; ${how}, as ${demotion.because}`;
 }
 
 function expectedEnd(state: PoolState, { history, phase, sinceMs }: Lease): { expectedEndMs?: number } {

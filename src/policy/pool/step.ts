@@ -6,6 +6,7 @@ import type {
   Ask,
   Begin,
   BeginAnswer,
+  Demoted,
   Drop,
   End,
   Grow,
@@ -24,6 +25,7 @@ import { lookAfter, lookAfterEnding, tellGrant } from './effects.ts';
 import { fitLimit, operate } from './operate.ts';
 import { sameHolder } from './holder.ts';
 import { release } from './release.ts';
+import { demoted } from './revoke.ts';
 import { serveQueue } from './serve-queue.ts';
 import type { Effect, Lease, PoolState, Waiting } from './state.ts';
 import { sums } from './sums.ts';
@@ -36,6 +38,7 @@ export type PoolEvent =
   | { kind: 'withdraw'; withdraw: Withdraw }
   | { kind: 'grow'; grow: Grow }
   | { kind: 'drop'; drop: Drop }
+  | { kind: 'demoted'; demoted: Demoted }
   | { kind: 'announce'; announce: Announce }
   | { kind: 'suspect'; suspect: Suspect }
   | { kind: 'reconciled'; reconciled: Reconciled }
@@ -62,17 +65,25 @@ export interface PoolAnswers {
   operate: OperateAnswer;
 }
 
+export interface StepOptions {
+  /** Nothing is granted: the pool is about to continue as new, and a grant's signal would be lost. */
+  hold?: boolean;
+  /** Rows in memory are revoked for who cannot start otherwise; see `versions.ts`. */
+  revokes?: boolean;
+}
+
 /**
  * The pool's whole behaviour: one event, the next state, what to do and what to answer. Pure and total; time is an argument.
- * The state is not changed in place. With `hold` nothing is granted: the pool is about to continue as new, and a grant's signal would be lost.
+ * The state is not changed in place.
  */
-export function step(before: PoolState, event: PoolEvent, nowMs: number, options: { hold?: boolean } = {}): Stepped {
+export function step(before: PoolState, event: PoolEvent, nowMs: number, options: StepOptions = {}): Stepped {
   const draft = draftOf(before);
   const effects: Effect[] = [];
   const answer = apply(draft, event, nowMs, effects);
   fitLimit(draft);
   const askerId = event.kind === 'acquire' ? event.ask.leaseId : undefined;
-  const refused = options.hold === true ? undefined : serveQueue(draft, nowMs, effects, askerId);
+  const refused =
+    options.hold === true ? undefined : serveQueue(draft, nowMs, effects, askerId, options.revokes === true);
   const final =
     event.kind === 'acquire' ? ((answer as Answer | undefined) ?? refused ?? answerFor(draft, event.ask)) : answer;
   return { state: draft, effects, answer: final };
@@ -106,6 +117,8 @@ function apply(draft: PoolState, event: PoolEvent, nowMs: number, effects: Effec
       return grow(draft, event.grow);
     case 'drop':
       return drop(draft, event.drop);
+    case 'demoted':
+      return demoted(draft, event.demoted, nowMs);
     case 'announce':
       return announce(draft, event.announce, nowMs, effects);
     case 'suspect':
@@ -119,6 +132,8 @@ function apply(draft: PoolState, event: PoolEvent, nowMs: number, effects: Effec
         if (lease.phase === 'granted') tellGrant(lease, lease.holder, effects);
         delete lease.lookedAtMs; // the look may have been lost with the run that took it
       }
+      for (const data of Object.values(draft.data))
+        if (data.demotion) data.demotion = { ...data.demotion, phase: 'lost' }; // so may the host's answer
       lookAfterEnding(draft, nowMs, effects);
       return undefined;
     case 'continued':

@@ -26,7 +26,7 @@ export function sums(state: PoolState): Sums {
   }
   for (const data of Object.values(state.data)) {
     lentBytes += data.bytes;
-    scratchLentBytes += data.scratchBytes;
+    scratchLentBytes += data.scratchBytes + (data.demotion?.scratchBytes ?? 0);
   }
   return {
     standingBytes,

@@ -1,22 +1,32 @@
-import { type Answer, type BeginAnswer, dataIdOf, type HostEvidence, type Proof } from '../../contracts/pool.ts';
+import {
+  type Answer,
+  type BeginAnswer,
+  dataIdOf,
+  type Demote,
+  type HostEvidence,
+  type Proof,
+  runOfData,
+} from '../../contracts/pool.ts';
 import { emptyPool, type PoolState } from '../pool/state.ts';
-import { step, type PoolEvent } from '../pool/step.ts';
-import type { Lender, SimulatedAsk, Told } from './lender.ts';
+import type { PoolEvent } from '../pool/step.ts';
+import { NEWEST_POLICY, policyOf } from '../pool/versions.ts';
+import type { Lender, Moving, SimulatedAsk, Told } from './lender.ts';
 import type { Scenario } from './scenario.ts';
 
 const HOST = 'simulated';
 const PROCESS = { pid: 1, startedAt: 1 };
 
-/** The pool itself: the `step()` that the pool's workflow runs, under a clock that is told. */
+/** The pool itself: the policy that the pool's workflow follows, under a clock that is told. */
 export class PoolLender implements Lender {
   #state: PoolState;
   readonly #asks = new Map<string, SimulatedAsk>();
   readonly #tokens = new Map<string, number>();
   /** Datasets of runs. */
   readonly #kept = new Map<string, string[]>();
+  #moving: Moving[] = [];
 
   constructor({ pool }: Scenario) {
-    this.#state = emptyPool('simulated');
+    this.#state = emptyPool('simulated', NEWEST_POLICY);
     const { limitBytes, scratchLimitBytes, standingBytes } = pool;
     const evidence: HostEvidence = { alive: [], cgroup: 'none', runtime: 'process' };
     this.#feed({ kind: 'announce', announce: { host: HOST, limitBytes, scratchLimitBytes, evidence } }, 0);
@@ -90,9 +100,23 @@ export class PoolLender implements Lender {
     return told;
   }
 
+  moving(): Moving[] {
+    const moving = this.#moving;
+    this.#moving = [];
+    return moving;
+  }
+
+  #move({ dataId, token, scratchBytes }: Demote): Moving {
+    const outcome = scratchBytes > 0 ? 'moved' : 'dropped';
+    const demoted = { dataId, token, outcome, scratchBytes, because: 'simulated' } as const;
+    const { bytes } = this.#state.data[dataId]!;
+    return { run: runOfData(dataId), bytes, moved: (nowMs) => this.#feed({ kind: 'demoted', demoted }, nowMs).told };
+  }
+
   #feed(event: PoolEvent, nowMs: number): { answer: unknown; told: Told[] } {
-    const { state, effects, answer } = step(this.#state, event, nowMs);
+    const { state, effects, answer } = policyOf(this.#state)(this.#state, event, nowMs);
     this.#state = state;
+    for (const effect of effects) if (effect.kind === 'demote') this.#moving.push(this.#move(effect.request));
     const told = effects.flatMap((effect) => {
       if (effect.kind !== 'grant' && effect.kind !== 'refuse') return [];
       const { leaseId, because } = effect.message;
@@ -106,7 +130,7 @@ export class PoolLender implements Lender {
     const ask = this.#asks.get(leaseId)!;
     if (kind === 'granted') {
       const begin = { leaseId, runId: ask.run, host: HOST, process: PROCESS };
-      const { state, answer } = step(this.#state, { kind: 'begin', begin }, nowMs);
+      const { state, answer } = policyOf(this.#state)(this.#state, { kind: 'begin', begin }, nowMs);
       this.#state = state;
       this.#tokens.set(leaseId, (answer as Exclude<BeginAnswer, 'stale'>).token);
     }

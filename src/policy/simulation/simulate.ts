@@ -1,4 +1,5 @@
-import type { Lender, SimulatedAsk, Told } from './lender.ts';
+import { GiB } from '../sizes.ts';
+import type { Lender, Moving, SimulatedAsk, Told } from './lender.ts';
 import { lowerBound, type LowerBound, type Scenario, type SimulatedRun, type SimulatedStep } from './scenario.ts';
 
 /** What became of a step. Instants are milliseconds from the beginning. */
@@ -40,6 +41,8 @@ export interface Simulated {
   /** Times that more was lent than there is, or two heavy steps ran at once. */
   overCommits: number;
   peakLentBytes: number;
+  /** Bytes in memory that went to disk for somebody who could not start otherwise. */
+  demotedBytes: number;
   lent: LentAt[];
 }
 
@@ -48,7 +51,13 @@ export function simulate(scenario: Scenario, lender: Lender): Simulated {
   return new Simulation(scenario, lender).run();
 }
 
-type Happening = { kind: 'arrive'; run: RunState } | { kind: 'end'; run: RunState; ask: SimulatedAsk };
+/** Rows go to disk at 1 GiB/s, about what one writer reaches on one NVMe disk. */
+const MOVED_BYTES_PER_MS = GiB / 1000;
+
+type Happening =
+  | { kind: 'arrive'; run: RunState }
+  | { kind: 'end'; run: RunState; ask: SimulatedAsk }
+  | { kind: 'moved'; run: RunState; moving: Moving };
 
 interface RunState {
   run: SimulatedRun;
@@ -73,6 +82,7 @@ class Simulation {
   #heldBytes = 0;
   #peakLentBytes = 0;
   #heavyRunning = 0;
+  #demotedBytes = 0;
   readonly #kept = new Map<string, number>();
 
   constructor(scenario: Scenario, lender: Lender) {
@@ -89,11 +99,32 @@ class Simulation {
     for (let next = this.#next(); next; next = this.#next()) {
       const { atMs, what } = next;
       if (what.kind === 'end') this.#end(what.run, what.ask, atMs);
+      if (what.kind === 'moved') this.#moved(what.moving, atMs);
       this.#askReady(what.run, atMs);
       this.#closeIfDone(what.run, atMs);
+      this.#planMoves(atMs);
       this.#note(atMs);
     }
     return this.#summary();
+  }
+
+  #planMoves(nowMs: number): void {
+    for (const moving of this.#lender.moving?.() ?? []) {
+      const ms = Math.ceil(moving.bytes / MOVED_BYTES_PER_MS);
+      this.#plan(nowMs + ms, { kind: 'moved', run: this.#runs.get(moving.run)!, moving });
+    }
+  }
+
+  #moved(moving: Moving, nowMs: number): void {
+    const { run, bytes } = moving;
+    const kept = this.#kept.get(run);
+    if (kept !== undefined) {
+      // Else its run is over, and they are gone.
+      this.#kept.set(run, kept - bytes);
+      this.#heldBytes -= bytes;
+      this.#demotedBytes += bytes;
+    }
+    this.#hear(moving.moved(nowMs), nowMs);
   }
 
   #plan(atMs: number, what: Happening): void {
@@ -200,7 +231,7 @@ class Simulation {
       ...{ passes: this.#passes, overCommits: this.#overCommits },
       refusals: steps.filter(({ refused }) => refused).length,
       starved: this.#waiting.size,
-      peakLentBytes: this.#peakLentBytes,
+      ...{ peakLentBytes: this.#peakLentBytes, demotedBytes: this.#demotedBytes },
       lent: this.#lent,
     };
   }

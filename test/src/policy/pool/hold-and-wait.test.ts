@@ -11,25 +11,65 @@ function keeps(pool: PoolDriver, run: string, of: { bytes?: number; scratchBytes
 
 /** What people fear of a lender of memory, by name; sizes are of a pool of 100. */
 describe('hold and wait', () => {
-  test('two runs that keep 40 % each in memory and ask 70 %: neither can ever have it beside its own, and is told so at once', () => {
+  test('two runs that keep 40 % each in memory and ask 70 %: both keep their rows on disk, and have it one after the other', () => {
     const pool = new PoolDriver(100);
     keeps(pool, 'a', { bytes: 40 });
     keeps(pool, 'b', { bytes: 40 });
-    for (const run of ['a', 'b'])
-      expect(pool.acquire({ leaseId: `${run}/wide#0`, bytes: 70 })).toMatchObject({ kind: 'refused', because: expect.stringContaining('needs 70 B, 20 B of 100 B free') }); // prettier-ignore
-  });
-
-  test('two runs that keep 40 % each in memory and ask 55 %: the last gives way, and the other is lent it', () => {
-    const pool = new PoolDriver(100);
-    keeps(pool, 'a', { bytes: 40 });
-    keeps(pool, 'b', { bytes: 40 });
-    expect(pool.acquire({ leaseId: 'a/wide#0', bytes: 55 })).toMatchObject({ kind: 'queued' });
-    expect(pool.acquire({ leaseId: 'b/wide#0', bytes: 55 })).toMatchObject({ kind: 'refused', because: expect.stringContaining('as the last of them it gives way') }); // prettier-ignore
-    pool.drop('b/made'); // b fails with that reason, and its data goes
+    expect(pool.acquire({ leaseId: 'a/wide#0', bytes: 70 })).toMatchObject({ kind: 'queued' });
+    // The rows of the other first, then its own: 70 do not fit beside either.
+    expect(pool.told('demote')).toEqual(['b/made', 'a/made']);
+    expect(pool.acquire({ leaseId: 'b/wide#0', bytes: 70 })).toMatchObject({ kind: 'queued' });
+    expect(pool.told('demote')).toEqual([]); // they are on their way
+    pool.demoted('b/made');
+    pool.demoted('a/made');
     expect(pool.told('grant')).toEqual(['a/wide#0']);
+    pool.end('a/wide#0', pool.token('a/wide#0'));
+    expect(pool.told('grant')).toEqual(['b/wide#0']);
+    expect(pool.sums.scratchLentBytes).toBe(80);
   });
 
-  test('as files, which is where this release keeps them, both have their 70 % one after the other', () => {
+  test('two runs that keep 40 % each in memory and ask 55 %: the rows of one go, and no more than that', () => {
+    const pool = new PoolDriver(100);
+    keeps(pool, 'a', { bytes: 40 });
+    keeps(pool, 'b', { bytes: 40 });
+    pool.acquire({ leaseId: 'a/wide#0', bytes: 55 });
+    expect(pool.told('demote')).toEqual(['b/made']);
+    pool.demoted('b/made');
+    expect(pool.told('grant')).toEqual(['a/wide#0']);
+    expect(pool.state.data['a/made']).toMatchObject({ bytes: 40, scratchBytes: 0 });
+  });
+
+  test('a head whose own input must go: it goes, and is charged as scratch', () => {
+    const pool = new PoolDriver(100);
+    keeps(pool, 'a', { bytes: 40 });
+    expect(pool.acquire({ leaseId: 'a/wide#0', bytes: 70 })).toMatchObject({ kind: 'queued' });
+    expect(pool.told('demote')).toEqual(['a/made']);
+    expect(pool.sums.scratchLentBytes).toBe(40); // kept free for them while they go
+    pool.demoted('a/made');
+    expect(pool.told('grant')).toEqual(['a/wide#0']);
+    expect(pool.state.data['a/made']).toMatchObject({ bytes: 0, scratchBytes: 40 });
+  });
+
+  test('a demotion with a full disk: the rows are dropped, and the head goes', () => {
+    const pool = new PoolDriver(100, 100);
+    keeps(pool, 'a', { bytes: 40 });
+    pool.acquire({ leaseId: 'b/wide#0', bytes: 70 });
+    pool.demoted('a/made', { outcome: 'dropped', scratchBytes: 0 }); // the host found its disk full
+    expect(pool.told('grant')).toEqual(['b/wide#0']);
+    expect(pool.state.data).toEqual({});
+    expect(pool.sums.scratchLentBytes).toBe(0);
+  });
+
+  test('a demotion that would take the scratch the head needs: the rows are given up at once', () => {
+    const pool = new PoolDriver(100, 60);
+    keeps(pool, 'a', { bytes: 40 });
+    pool.acquire({ leaseId: 'b/wide#0', bytes: 70, scratchBytes: 30 });
+    expect(pool.effects).toMatchObject([{ kind: 'demote', request: { dataId: 'a/made', scratchBytes: 0 } }]);
+    pool.demoted('a/made', { outcome: 'dropped' });
+    expect(pool.told('grant')).toEqual(['b/wide#0']);
+  });
+
+  test('as files both have their 70 % one after the other', () => {
     const pool = new PoolDriver(100);
     keeps(pool, 'a', { scratchBytes: 40 });
     keeps(pool, 'b', { scratchBytes: 40 });
@@ -39,19 +79,42 @@ describe('hold and wait', () => {
     expect(pool.told('grant')).toEqual(['b/wide#0']);
   });
 
-  test('a join whose branches queue behind its own data: branches that fit go on, and the join after them', () => {
+  test('a join whose branches queue behind its own data: it goes to disk for the head, and all go on', () => {
     const pool = new PoolDriver(100);
     keeps(pool, 'join', { bytes: 30 });
     pool.acquire({ leaseId: 'other/large#0', bytes: 90 });
-    expect(pool.acquire({ leaseId: 'join/left#0', bytes: 35 })).toMatchObject({ kind: 'granted', because: expect.stringContaining('large before it waits for what waiting runs keep') }); // prettier-ignore
+    expect(pool.told('demote')).toEqual(['join/made']);
+    pool.acquire({ leaseId: 'join/left#0', bytes: 35 });
     pool.acquire({ leaseId: 'join/right#0', bytes: 35 });
-    pool.end('join/left#0', pool.token('join/left#0'), { keep: [{ dataId: 'join/left', bytes: 5, scratchBytes: 0 }] });
+    pool.demoted('join/made');
+    expect(pool.told('grant')).toEqual(['other/large#0']);
+    pool.end('other/large#0', pool.token('other/large#0'));
+    expect(pool.told('grant')).toEqual(['join/left#0', 'join/right#0']);
+  });
+
+  test('a join whose branches queue behind its own scratch: branches that fit go on, and the join after them', () => {
+    const pool = new PoolDriver(100);
+    keeps(pool, 'join', { scratchBytes: 30 });
+    pool.acquire({ leaseId: 'other/large#0', scratchBytes: 90 });
+    expect(pool.acquire({ leaseId: 'join/left#0', scratchBytes: 35 })).toMatchObject({ kind: 'granted', because: expect.stringContaining('large before it waits for what waiting runs keep') }); // prettier-ignore
+    pool.acquire({ leaseId: 'join/right#0', scratchBytes: 35 });
+    pool.end('join/left#0', pool.token('join/left#0'), { keep: [{ dataId: 'join/left', bytes: 0, scratchBytes: 5 }] });
     expect(pool.leased).toEqual(['join/right#0']);
-    pool.end('join/right#0', pool.token('join/right#0'), { keep: [{ dataId: 'join/right', bytes: 5, scratchBytes: 0 }] }); // prettier-ignore
-    expect(pool.acquire({ leaseId: 'join/joined#0', bytes: 60 })).toMatchObject({ kind: 'granted' });
+    pool.end('join/right#0', pool.token('join/right#0'), { keep: [{ dataId: 'join/right', bytes: 0, scratchBytes: 5 }] }); // prettier-ignore
+    expect(pool.acquire({ leaseId: 'join/joined#0', scratchBytes: 60 })).toMatchObject({ kind: 'granted' });
     pool.end('join/joined#0', pool.token('join/joined#0'));
     for (const made of ['made', 'left', 'right']) pool.drop(`join/${made}`);
     expect(pool.leased).toEqual(['other/large#0']);
+  });
+
+  test('two runs that keep 40 % each of the scratch and ask 55 %: files cannot go elsewhere, so the last gives way', () => {
+    const pool = new PoolDriver(100);
+    keeps(pool, 'a', { scratchBytes: 40 });
+    keeps(pool, 'b', { scratchBytes: 40 });
+    expect(pool.acquire({ leaseId: 'a/wide#0', scratchBytes: 55 })).toMatchObject({ kind: 'queued' });
+    expect(pool.acquire({ leaseId: 'b/wide#0', scratchBytes: 55 })).toMatchObject({ kind: 'refused', because: expect.stringContaining('as the last of them it gives way') }); // prettier-ignore
+    pool.drop('b/made'); // b fails with that reason, and its data goes
+    expect(pool.told('grant')).toEqual(['a/wide#0']);
   });
 
   test('two growing writers: each grow is answered at once, one is refused, and neither waits', () => {

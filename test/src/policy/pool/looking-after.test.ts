@@ -1,7 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { engineDataId, type Ask } from '../../../../src/contracts/pool.ts';
 import type { PoolState } from '../../../../src/policy/pool/state.ts';
-import { step, type PoolEvent } from '../../../../src/policy/pool/step.ts';
+import type { PoolEvent } from '../../../../src/policy/pool/step.ts';
+import { policyOf } from '../../../../src/policy/pool/versions.ts';
 import { ask, end, evidence, HOST, PoolDriver, process1, proof, run, standing } from './pool-driver.ts';
 
 const id = 'a/step#0';
@@ -184,10 +185,10 @@ describe('a pool that lives on', () => {
     ];
     for (const event of events) {
       const before = JSON.stringify(pool.state);
-      const { state, effects, answer } = step(pool.state, event, pool.nowMs);
+      const { state, effects, answer } = policyOf(pool.state)(pool.state, event, pool.nowMs);
       expect(JSON.stringify(pool.state)).toBe(before);
       expect(JSON.parse(JSON.stringify({ state, effects })) as { state: PoolState }).toEqual({ state, effects });
-      expect(step(pool.state, event, pool.nowMs)).toEqual({ state, effects, answer });
+      expect(policyOf(pool.state)(pool.state, event, pool.nowMs)).toEqual({ state, effects, answer });
     }
   });
 });

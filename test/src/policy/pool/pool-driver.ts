@@ -1,8 +1,9 @@
 import type {
-  Announce, Answer, Ask, Begin, BeginAnswer, Drop, End, Grow, GrowAnswer, Holder, Kept, Proof, Reconciled,
+  Announce, Answer, Ask, Begin, BeginAnswer, Demoted, Drop, End, Grow, GrowAnswer, Holder, Kept, Proof, Reconciled,
 } from '../../../../src/contracts/pool.ts'; // prettier-ignore
 import { emptyPool, type Effect, type PoolState } from '../../../../src/policy/pool/state.ts';
-import { step, type PoolEvent } from '../../../../src/policy/pool/step.ts';
+import type { PoolEvent } from '../../../../src/policy/pool/step.ts';
+import { NEWEST_POLICY, policyOf } from '../../../../src/policy/pool/versions.ts';
 import { sums, type Sums } from '../../../../src/policy/pool/sums.ts';
 
 export const HOST = 'here';
@@ -46,19 +47,20 @@ export const evidence = (alive: Announce['evidence']['alive'] = []): Announce['e
 
 /** A pool that is told one thing after the other, a second apart. */
 export class PoolDriver {
-  state: PoolState = emptyPool('p');
+  state: PoolState;
   effects: Effect[] = [];
   nowMs = 1_000_000;
   hold = false;
 
-  constructor(limitBytes = 0, scratchLimitBytes = 100) {
+  constructor(limitBytes = 0, scratchLimitBytes = 100, policyVersion: PoolState['policyVersion'] = NEWEST_POLICY) {
+    this.state = emptyPool('p', policyVersion);
     if (limitBytes > 0) this.announce({ limitBytes, scratchLimitBytes });
   }
 
   /** Effects of this event alone are in `effects` afterwards. */
   tell(event: PoolEvent, laterMs = 1_000): unknown {
     this.nowMs += laterMs;
-    const stepped = step(this.state, event, this.nowMs, { hold: this.hold });
+    const stepped = policyOf(this.state)(this.state, event, this.nowMs, { hold: this.hold });
     this.state = stepped.state;
     this.effects = stepped.effects;
     return stepped.answer;
@@ -91,6 +93,12 @@ export class PoolDriver {
     const drop: Drop = { dataId, proof: proof(bytesLeft) };
     this.tell({ kind: 'drop', drop });
   }
+  /** The host says how the last demotion of this dataset that was asked for went. */
+  demoted(dataId: string, over: Partial<Demoted> = {}): void {
+    const { token = 0, demotion, bytes } = this.state.data[dataId]!;
+    const said = { dataId, token, outcome: 'moved', scratchBytes: demotion!.scratchBytes && bytes, because: 'a test', ...over } as const; // prettier-ignore
+    this.tell({ kind: 'demoted', demoted: said });
+  }
   suspect(leaseId = 'a/step#0', laterMs?: number): void {
     this.tell({ kind: 'suspect', suspect: { leaseId, because: 'a test' } }, laterMs);
   }
@@ -116,10 +124,11 @@ export class PoolDriver {
     return this.state.queue.map((waiting) => waiting.leaseId);
   }
   /** Leases that this event's signals speak of, by kind. */
-  told(kind: 'grant' | 'refuse' | 'reconcile' | 'evict'): string[] {
+  told(kind: 'grant' | 'refuse' | 'reconcile' | 'evict' | 'demote'): string[] {
     return this.effects.flatMap((effect) => {
       if (effect.kind !== kind) return [];
       if (effect.kind === 'evict') return [effect.engine];
+      if (effect.kind === 'demote') return [effect.request.dataId];
       return [effect.kind === 'reconcile' ? effect.request.leaseId : effect.message.leaseId];
     });
   }

@@ -6,12 +6,15 @@ import {
   type Ask,
   type Begin,
   type BeginAnswer,
+  type Demote,
+  type Demoted,
   type End,
   type Holder,
 } from '../../../../src/contracts/pool.ts';
 import type { ReconcileRequest } from '../../../../src/contracts/steps.ts';
 import { emptyPool, type Effect, type PoolState } from '../../../../src/policy/pool/state.ts';
-import { step, type PoolEvent } from '../../../../src/policy/pool/step.ts';
+import type { PoolEvent } from '../../../../src/policy/pool/step.ts';
+import { NEWEST_POLICY, policyOf } from '../../../../src/policy/pool/versions.ts';
 import { end, evidence, HOST, proof } from './pool-driver.ts';
 
 /** One thing that holders, hosts or the network do; `at` picks whom it concerns among those there are. */
@@ -33,6 +36,7 @@ export type Move =
   | { do: 'end'; at: number; left: number; keep: number; keepScratch: number }
   | { do: 'withdraw' | 'suspect' | 'undeliverable' | 'drop'; at: number }
   | { do: 'report'; at: number; left: number }
+  | { do: 'demote'; at: number; outcome: Demoted['outcome'] }
   | { do: 'grow'; at: number; bytes: number; scratch: number }
   | { do: 'announce'; bytes: number; scratch: number; alive: number; aliveBytes: number }
   | { do: 'hold' | 'continue' | 'revive' | 'pause' | 'resume' }
@@ -57,12 +61,13 @@ export const anyMove: fc.Arbitrary<Move> = fc.oneof(
   { weight: 6, arbitrary: of('ask again', { at, reset: fc.boolean(), bytes }) },
   { weight: 3, arbitrary: of('ask standing', { worker: fc.nat(2), bytes: fc.nat(8) }) },
   { weight: 20, arbitrary: of('begin', { at, byRightRun: fc.constantFrom(true, true, true, false) }) },
-  { weight: 20, arbitrary: of('end', { at, left: fc.constantFrom(0, 0, 0, 2, 9), keep: fc.constantFrom(0, 0, 3), keepScratch: bytes }) },
+  { weight: 20, arbitrary: of('end', { at, left: fc.constantFrom(0, 0, 0, 2, 9), keep: fc.constantFrom(0, 0, 3, 8), keepScratch: bytes }) },
   { weight: 5, arbitrary: of('withdraw', { at }) },
   { weight: 5, arbitrary: of('suspect', { at }) },
   { weight: 2, arbitrary: of('undeliverable', { at }) },
   { weight: 5, arbitrary: of('drop', { at }) },
   { weight: 8, arbitrary: of('report', { at, left: fc.constantFrom(0, 0, 0, 1, 5) }) },
+  { weight: 8, arbitrary: of('demote', { at, outcome: fc.constantFrom<Demoted['outcome']>('moved', 'moved', 'dropped', 'busy', 'failed') }) },
   { weight: 4, arbitrary: of('grow', { at, bytes, scratch: bytes }) },
   { weight: 2, arbitrary: of('announce', { bytes: fc.integer({ min: 4, max: 24 }), scratch: fc.nat(24), alive: fc.nat(12), aliveBytes: bytes }) },
   { weight: 2, arbitrary: of('hold', {}) },
@@ -89,13 +94,14 @@ export interface Seen {
 
 /** Holders and hosts around one pool: turns moves into events and remembers what each asker was told. */
 export class PoolWorld {
-  state = emptyPool('p');
+  state = emptyPool('p', NEWEST_POLICY);
   nowMs = 1_000_000;
   hold = false;
   readonly known = new Map<string, Known>();
   readonly #asks = new Map<string, Ask>();
   readonly #begun: { leaseId: string; token: number }[] = [];
   readonly #looks: ReconcileRequest[] = [];
+  readonly #demotions: Demote[] = [];
   readonly #grants: (Effect & { kind: 'grant' })[] = [];
   readonly #resets = new Map<string, number>();
   readonly #check: (seen: Seen) => void;
@@ -107,7 +113,7 @@ export class PoolWorld {
 
   feed(event: PoolEvent): unknown {
     const before = this.state;
-    const { state, effects, answer } = step(before, event, this.nowMs, { hold: this.hold });
+    const { state, effects, answer } = policyOf(before)(before, event, this.nowMs, { hold: this.hold });
     this.state = state;
     for (const effect of effects) this.#hear(effect);
     if (event.kind === 'acquire') this.known.set(event.ask.leaseId, toKnown((answer as Answer).kind));
@@ -208,6 +214,11 @@ export class PoolWorld {
         if (look) this.report(look, move.left);
         return;
       }
+      case 'demote': {
+        const [asked] = this.#demotions.splice(move.at % Math.max(1, this.#demotions.length), 1);
+        if (asked) this.demoted(asked, move.outcome);
+        return;
+      }
       case 'grow': {
         const attempt = pick(this.#begun, move.at);
         if (attempt) this.feed({ kind: 'grow', grow: { ...attempt, bytes: move.bytes, scratchBytes: move.scratch } });
@@ -244,6 +255,7 @@ export class PoolWorld {
         return;
       case 'revive':
         this.hold = false;
+        this.#demotions.length = 0;
         this.#looks.length = 0; // lost with the run of the pool that was terminated
         this.state = { ...(JSON.parse(JSON.stringify(this.state)) as PoolState), limitBytes: 0 };
         this.feed({ kind: 'revived' });
@@ -262,6 +274,12 @@ export class PoolWorld {
   }
   report({ leaseId, token, holder }: Pick<ReconcileRequest, 'leaseId' | 'token' | 'holder'>, left = 0): void {
     this.feed({ kind: 'reconciled', reconciled: { leaseId, token, holder, proof: proof(left), because: 'a move' } });
+  }
+  /** What may not go to scratch is dropped, whatever the host would have done. */
+  demoted({ dataId, token, scratchBytes }: Demote, wanted: Demoted['outcome']): void {
+    const outcome = wanted === 'moved' && scratchBytes === 0 ? 'dropped' : wanted;
+    const on = outcome === 'moved' ? scratchBytes : 0;
+    this.feed({ kind: 'demoted', demoted: { dataId, token, outcome, scratchBytes: on, because: 'a move' } });
   }
   announce(limitBytes: number, scratchLimitBytes: number, alive: ReturnType<typeof evidence>['alive'] = []): void {
     this.feed({ kind: 'announce', announce: { host: HOST, limitBytes, scratchLimitBytes, evidence: evidence(alive) } });
@@ -284,6 +302,7 @@ export class PoolWorld {
         if (begun === 'stale') this.report(lease);
         else this.feed({ kind: 'end', end: end(lease.leaseId, begun.token) });
       }
+      for (const asked of this.#demotions.splice(0)) this.demoted(asked, 'moved');
       for (const { dataId } of Object.values(this.state.data)) {
         const idle = dataId.startsWith(engineDataId(''));
         if (idle || !this.state.queue.some((w) => w.leaseId.startsWith(`${dataId.split('/')[0]}/`))) {
@@ -310,6 +329,7 @@ export class PoolWorld {
     }
     if (effect.kind === 'refuse') this.known.set(effect.message.leaseId, 'refused');
     if (effect.kind === 'reconcile') this.#looks.push(effect.request);
+    if (effect.kind === 'demote') this.#demotions.push(effect.request);
   }
 }
 

@@ -5,7 +5,7 @@ import { LeaseKind } from '../../../../src/contracts/pool.ts';
 import { headOf, nextToServe } from '../../../../src/policy/pool/admission.ts';
 import type { PoolState } from '../../../../src/policy/pool/state.ts';
 import { poolStatus } from '../../../../src/policy/pool/status.ts';
-import { step } from '../../../../src/policy/pool/step.ts';
+import { policyOf } from '../../../../src/policy/pool/versions.ts';
 import { sums } from '../../../../src/policy/pool/sums.ts';
 import { anyMove, PoolWorld, type Seen } from './pool-world.ts';
 
@@ -76,6 +76,14 @@ function nothingGoesWithoutProof(seen: Seen): void {
   }
 }
 
+/** Rows in memory are lent until a host says that they are gone, or whoever read them does. */
+function rowsStayUntilTheyAreGone(seen: Seen): void {
+  for (const { dataId, bytes, token } of Object.values(seen.before.data)) {
+    if (token === undefined || ['drop', 'demoted'].includes(seen.event.kind)) continue;
+    holds('rows in memory went without a word', (seen.after.data[dataId]?.bytes ?? 0) === bytes, seen);
+  }
+}
+
 /** While the same waiter is the head, what is free for it never becomes less than it needs, but by a grow or a standing charge. */
 function theHeadIsKeptFor(seen: Seen): void {
   const { before, after, event } = seen;
@@ -119,7 +127,7 @@ function twiceIsOnce(seen: Seen): void {
   if (!['acquire', 'end', 'withdraw', 'drop', 'reconciled', 'undeliverable'].includes(seen.event.kind)) return;
   // Who gave way in a standstill and asks again is decided anew: its run does not hold up the others any more.
   if (JSON.stringify(seen.answer)?.includes('gives way')) return;
-  const again = step(seen.after, seen.event, seen.nowMs, { hold: seen.hold });
+  const again = policyOf(seen.after)(seen.after, seen.event, seen.nowMs, { hold: seen.hold });
   holds(
     'the second time changes something',
     isDeepStrictEqual(withoutCounts(again.state), withoutCounts(seen.after)),
@@ -155,6 +163,7 @@ describe('whatever holders, hosts and the network do', () => {
             noteFound(found, seen);
             neverMoreThanThereIs(seen, found);
             nothingGoesWithoutProof(seen);
+            rowsStayUntilTheyAreGone(seen);
             theHeadIsKeptFor(seen);
             numbersAreWhole(seen);
             twiceIsOnce(seen);
