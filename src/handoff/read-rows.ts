@@ -16,7 +16,7 @@ export const DEMOTED = 'demoted';
 /** Rows that stay where they are until they are released. */
 export interface RowsInUse {
   inputs: Record<string, HandoffRef>;
-  release(): Promise<void>;
+  release: () => Promise<void>;
 }
 
 /**

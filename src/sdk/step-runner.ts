@@ -6,7 +6,7 @@ import {
   proxyLocalActivities,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { HandoffChoice, HandoffRef } from '../contracts/handoff.ts';
+import { HandoffMode, type HandoffChoice, type HandoffRef } from '../contracts/handoff.ts';
 import type { SinkResult, StepReport, Verb } from '../contracts/pipeline.ts';
 import type { PlannedStep, PlanRequest, RunPlan } from '../contracts/plan.ts';
 import { dataIdOf, type End, TaskQueue } from '../contracts/pool.ts';
@@ -153,7 +153,8 @@ export class StepRunner {
         }
         for (const { need, run } of lost) {
           if (this.#runs.get(need) !== run) continue; // another reader has it computed again already
-          this.#board.warn(`${need} is computed again: its rows were kept in memory, and are gone.`);
+          this.#board.warn(`${need} is computed again, onto disk: its rows were kept in memory, and are gone.`);
+          this.#planned.set(need, onDisk(this.#planned.get(need)!));
           this.#forget(need);
         }
       }
@@ -305,6 +306,12 @@ export class StepRunner {
 }
 
 const inMemory = (ref: HandoffRef | undefined): boolean => ref?.parts.some((part) => part.inMemory) ?? false;
+
+/** What was lost from memory once goes to disk: rows there are not taken away for somebody who waits, so that their reader gets to them. */
+const onDisk = ({ shmBytes: _inMemory, ...step }: PlannedStep): PlannedStep => ({
+  ...step,
+  handoff: { mode: HandoffMode.ARROW, because: 'its rows in memory were lost' },
+});
 
 function endOf(leaseId: string, of: StepFailureDetails, kept?: End['keep'][number]): End {
   return { leaseId, token: of.token, proof: of.proof, keep: kept ? [kept] : [], used: of.used };

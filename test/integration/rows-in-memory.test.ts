@@ -1,7 +1,7 @@
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { rmSync } from 'node:fs';
 import type { PipelineSpec, StepReport } from '../../src/contracts/pipeline.ts';
-import type { LeaseStatus } from '../../src/contracts/pool.ts';
+import { type LeaseStatus, poolWorkflowId } from '../../src/contracts/pool.ts';
 import { RUN_REPORT_QUERY, type RunReport } from '../../src/contracts/report.ts';
 import { filesUnder, type FoundFile } from '../../src/handoff/bytes-under.ts';
 import { memoryRootOf } from '../../src/host/tmpfs.ts';
@@ -110,3 +110,52 @@ test('more rows than were expected go on on disk, and all arrive', async () => {
   // Now it is known how many there may be.
   expect(await ran(job('third', 40))).toMatchObject({ mode: 'shm' });
 }, 300_000);
+
+/** Runs `copies` and then a step that is lent all there is, so that its own input has to go. */
+const greedy = (table: string, memory: number): PipelineSpec => ({
+  name: 'greedy',
+  steps: [
+    query('orders', 'select orderkey, comment from tpch.tiny.orders'),
+    datafusion('copies', 'orders', 'select orderkey, comment, number from orders cross join (select unnest(range(0, 4)) as number) as numbers'), // prettier-ignore
+    { step: 'all', verb: 'datafusion.sql', from: { copies: 'copies' }, sql: 'select orderkey, comment, number from copies', memory }, // prettier-ignore
+    load(stack, 'all', table, { write: 'append' }),
+  ],
+});
+
+describe('rows in the way of a step that needs the whole pool', () => {
+  const demoted = async (): Promise<number> => {
+    const pool = stack.client.workflow.getHandle(poolWorkflowId(stack.pool));
+    const { events = [] } = await pool.fetchHistory();
+    return events!.filter((event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'demoteRows').length; // prettier-ignore
+  };
+
+  test('go to disk, also when they are its own input, and are read there', async () => {
+    const { lendableBytes } = await stack.status();
+    for (const expected of [0, 1]) {
+      const before = await demoted();
+      const workflowId = await stack.startJob(greedy('fourth', lendableBytes));
+      await stack.result(workflowId);
+      expect(await copiesOf(workflowId)).toMatchObject({ mode: expected === 0 ? 'arrow' : 'shm' });
+      expect((await demoted()) - before).toBe(expected);
+      expect((await report(workflowId)).warnings).toEqual([]);
+    }
+    expect(await count('fourth')).toBe(2 * ROWS);
+    expect((await stack.status()).lentBytes).toBe(0);
+  }, 300_000);
+
+  test('stay where they are while another run reads them; both runs end well', async () => {
+    const { lendableBytes } = await stack.status();
+    await ran(job('fifth'));
+    let reads = '';
+    let waits = '';
+    await whileLocked('fifth', async () => {
+      const { workflowId, files } = await held('fifth');
+      reads = workflowId;
+      waits = await stack.startJob(greedy('sixth', lendableBytes));
+      await eventually(async () => ((await demoted()) > 1 ? true : undefined));
+      expect(await filesUnder(root)).toEqual(expect.arrayContaining(files));
+    });
+    await Promise.all([stack.result(reads), stack.result(waits)]);
+    expect([await count('fifth'), await count('sixth')]).toEqual([2 * ROWS, ROWS]);
+  }, 300_000);
+});

@@ -16,6 +16,8 @@ afterAll(() => stage.close());
 beforeEach(() => {
   stage.steps.reset();
   stage.control.drops.length = 0;
+  stage.control.demotions.length = 0;
+  delete stage.control.onDemote;
 });
 
 /** Leaves 3 GiB of rows in memory. */
@@ -76,7 +78,12 @@ describe('rows that were lost', () => {
     const handle = await stage.start('twoReaders');
     await handle.result();
     expect(stage.steps.of('source')).toHaveLength(2);
-    expect((await stage.report(handle)).warnings).toEqual([expect.stringContaining('source is computed again')]);
+    expect(stage.steps.of('source').at(1)!.request).toMatchObject({
+      handoff: { mode: 'arrow', because: 'its rows in memory were lost' },
+    });
+    expect((await stage.report(handle)).warnings).toEqual([
+      expect.stringContaining('source is computed again, onto disk'),
+    ]);
     expect(await stage.idle()).toMatchObject({ lentBytes: 0 });
   }, 60_000);
 
@@ -92,6 +99,60 @@ describe('rows that were lost', () => {
     stage.steps.on('left', lost);
     expect(await failureOf(await stage.start('twoReaders'))).toMatchObject({ type: 'HandoffLost' });
     expect(stage.steps.of('source')).toHaveLength(1);
+  }, 60_000);
+});
+
+describe('rows that are in the way of a step that waits', () => {
+  /** Lends all that can be lent to a step of another run; answers once it has it. */
+  const takesAll = async (): Promise<void> => {
+    await stage.pool.operate('kept', { act: 'forget', history: 'asksFor/big' }); // or it is asked what it used before
+    await (await stage.start('asksFor', { memory: '60 GiB' })).result();
+  };
+
+  test('go to disk while their own run goes on, and that step runs', async () => {
+    stage.steps.on('source', keeps);
+    const [left, right] = [stage.steps.hold('left'), stage.steps.hold('right')];
+    const handle = await stage.start('twoReaders');
+    const { request } = await left.reached;
+    await right.reached;
+    await takesAll();
+    const [demotion, ...others] = stage.control.demotions;
+    expect(demotion).toEqual({ pool: 'kept', dataId: `${request.run}/source`, step: 'source', token: stage.steps.of('source')[0]!.token, scratchBytes: 3 * GiB }); // prettier-ignore
+    expect(others).toEqual([]);
+    expect((await stage.status()).leases.find(({ kind, step }) => kind === 'data' && step === 'source')).toMatchObject({ scratchBytes: 3 * GiB }); // prettier-ignore
+    left.open();
+    right.open();
+    await handle.result();
+    expect(await stage.idle()).toMatchObject({ lentBytes: 0, scratchLentBytes: 0 });
+  }, 60_000);
+
+  test('stay while they are read, and that step runs once they were', async () => {
+    stage.steps.on('source', keeps);
+    stage.control.onDemote = ({ dataId, token }) => ({ dataId, token, outcome: 'busy', scratchBytes: 0, because: 'a double' }); // prettier-ignore
+    const [left, right] = [stage.steps.hold('left'), stage.steps.hold('right')];
+    const handle = await stage.start('twoReaders');
+    await Promise.all([left.reached, right.reached]);
+    const all = takesAll();
+    await eventually('somebody was told', async () => stage.control.demotions, (demotions) => demotions.length > 0); // prettier-ignore
+    expect(dataBytes(await stage.status())).toBe(3 * GiB);
+    left.open();
+    right.open();
+    await Promise.all([handle.result(), all]);
+    expect(await stage.idle()).toMatchObject({ lentBytes: 0 });
+  }, 60_000);
+
+  test('are dropped where the disk is full, and computed again onto disk by their reader', async () => {
+    stage.steps.on('source', keeps);
+    stage.control.onDemote = ({ dataId, token }) => ({ dataId, token, outcome: 'dropped', scratchBytes: 0, because: 'a double' }); // prettier-ignore
+    const right = stage.steps.hold('right');
+    stage.steps.on('left', () => (stage.steps.of('source').length < 2 ? lost() : undefined));
+    const handle = await stage.start('twoReaders');
+    await right.reached;
+    await takesAll();
+    right.open();
+    await handle.result();
+    expect(stage.steps.of('source')).toHaveLength(2);
+    expect(await stage.idle()).toMatchObject({ lentBytes: 0 });
   }, 60_000);
 });
 

@@ -9,7 +9,7 @@ import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { createControlActivities, createRunnerActivities, PoolClient } from '../../activities/index.ts';
 import { isRunLive } from '../../activities/holders.ts';
 import type { ResolvedConfig } from '../../src/config/resolved.ts';
-import type { PoolStatus } from '../../src/contracts/pool.ts';
+import type { Demote, Demoted, PoolStatus } from '../../src/contracts/pool.ts';
 import { poolWorkflowId, TaskQueue } from '../../src/contracts/pool.ts';
 import { RUN_REPORT_QUERY, type RunReport } from '../../src/contracts/report.ts';
 import type { DropRequest, ReconcileRequest } from '../../src/contracts/steps.ts';
@@ -29,6 +29,9 @@ import { clientOf, temporalServer } from './temporal-server.ts';
 /** Control acts that were asked for. */
 export interface ControlActs {
   drops: DropRequest[];
+  /** Rows are moved at once, unless a test says what else becomes of them. */
+  demotions: Demote[];
+  onDemote?: (request: Demote) => Demoted;
   reconciles: ReconcileRequest[];
 }
 
@@ -45,7 +48,7 @@ export class Stage {
   readonly config: ResolvedConfig;
   readonly pool: PoolClient;
   readonly steps = new StepDoubles();
-  readonly control: ControlActs = { drops: [], reconciles: [] };
+  readonly control: ControlActs = { drops: [], demotions: [], reconciles: [] };
   readonly #stack = new ReleaseStack();
   #stepWorkers = new ReleaseStack();
   #serial = 0;
@@ -90,6 +93,13 @@ export class Stage {
         dropHandoffs: (request: DropRequest) => {
           this.control.drops.push(request);
           return control.dropHandoffs(request);
+        },
+        demoteRows: async (request: Demote): Promise<Demoted> => {
+          this.control.demotions.push(request);
+          const { dataId, token, scratchBytes } = request;
+          return (
+            this.control.onDemote?.(request) ?? { dataId, token, outcome: 'moved', scratchBytes, because: 'a double' }
+          );
         },
         reconcile: (request: ReconcileRequest) => {
           this.control.reconciles.push(request);
