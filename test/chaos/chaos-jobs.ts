@@ -8,7 +8,13 @@ import type { JobKind } from './chaos-plan.ts';
 const LEFT = 12_000;
 const COPIES = 12;
 
-export function jobOf(stack: Stack, kind: JobKind, table: string): PipelineSpec {
+/** Called by its kind, whatever table it loads: the pool remembers what its steps used, and keeps their rows in memory next time. */
+export const jobOf = (stack: Stack, kind: JobKind, table: string): PipelineSpec => ({
+  ...stepsOf(stack, kind, table),
+  name: kind,
+});
+
+function stepsOf(stack: Stack, kind: JobKind, table: string): PipelineSpec {
   switch (kind) {
     case 'small':
       return smallJob(stack, table);

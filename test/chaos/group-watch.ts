@@ -1,3 +1,4 @@
+import { bytesUnder } from '../../src/handoff/bytes-under.ts';
 import { openCgroupTree, poolPath, type CgroupTree } from '../../src/host/cgroup-tree.ts';
 
 /** Looked at this often. */
@@ -8,7 +9,9 @@ export interface Watched {
   looks: number;
   /** Most that steps were lent at one time, by the limits of groups in which somebody lived. */
   lentBytes: number;
-  /** Most that a pool's group held beyond what its steps were lent. */
+  /** Most that lay in memory as rows at one time. */
+  rowBytes: number;
+  /** Most that a pool's group held beyond what its steps and their rows were lent. */
   beyondBytes: number;
   /** Limits that the pool's group had. */
   poolLimits: number[];
@@ -18,20 +21,22 @@ export interface Watched {
 
 /**
  * Watches the memory groups of a pool from outside: the kernel's own word on what is lent. Undefined where there are none.
+ * @param rowsRoot where rows in memory lie: the group of a pool holds them when their writer is gone
  * @param isHeavy whether a step's group is of a heavy step, by its name
  */
 export async function watchGroups(
   pool: string,
+  rowsRoot: string | undefined,
   isHeavy: (group: string) => boolean,
 ): Promise<{ stop(): Promise<Watched> } | undefined> {
   // prettier-ignore
   const tree = await openCgroupTree();
   if (tree.version === 'none') return undefined;
-  const seen: Watched = { looks: 0, lentBytes: 0, beyondBytes: 0, poolLimits: [], engines: 0 };
+  const seen: Watched = { looks: 0, lentBytes: 0, rowBytes: 0, beyondBytes: 0, poolLimits: [], engines: 0 };
   let stopped = false;
   const loop = (async () => {
     while (!stopped) {
-      await look(tree, poolPath(pool), isHeavy, seen).catch(() => undefined); // groups go while they are read
+      await look(tree, poolPath(pool), rowsRoot, isHeavy, seen).catch(() => undefined); // groups go while they are read
       await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
     }
   })();
@@ -44,8 +49,15 @@ export async function watchGroups(
   };
 }
 
-async function look(tree: CgroupTree, path: string, isHeavy: (group: string) => boolean, seen: Watched): Promise<void> {
-  // The pool's first: a step that begins between the two reads is then not missed in what was lent.
+async function look(
+  tree: CgroupTree,
+  path: string,
+  rowsRoot: string | undefined,
+  isHeavy: (group: string) => boolean,
+  seen: Watched,
+): Promise<void> {
+  // Rows first, as they may go; then the pool's group: a step that begins between two reads is not missed in what was lent.
+  const rowBytes = rowsRoot === undefined ? 0 : await bytesUnder(rowsRoot);
   const pool = await tree.read(path);
   const names = await tree.children(path);
   const groups = await Promise.all(names.map(async (name) => ({ name, reading: await tree.read(`${path}/${name}`) })));
@@ -55,7 +67,8 @@ async function look(tree: CgroupTree, path: string, isHeavy: (group: string) => 
   const allLimits = groups.reduce((sum, { reading }) => sum + (reading?.limitBytes ?? 0), 0);
   seen.looks += 1;
   seen.lentBytes = Math.max(seen.lentBytes, lentBytes);
-  seen.beyondBytes = Math.max(seen.beyondBytes, pool.heldBytes - allLimits);
+  seen.rowBytes = Math.max(seen.rowBytes, rowBytes);
+  seen.beyondBytes = Math.max(seen.beyondBytes, pool.heldBytes - allLimits - rowBytes);
   seen.engines = Math.max(seen.engines, alive.filter(({ name }) => isHeavy(name)).length);
   if (pool.limitBytes !== undefined && !seen.poolLimits.includes(pool.limitBytes))
     seen.poolLimits.push(pool.limitBytes);

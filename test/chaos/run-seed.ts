@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WorkflowFailedError } from '@temporalio/client';
+import { memoryRootOf } from '../../src/host/tmpfs.ts';
 import { formatBytes, MiB } from '../../src/policy/sizes.ts';
 import type { Stack } from '../integration/stack.ts';
 import { eventually } from '../integration/stack-waiting.ts';
@@ -41,7 +42,9 @@ export async function runSeed(stack: Stack, plan: ChaosPlan): Promise<SeedResult
   await Promise.all(kinds.map((kind, at) => prepare(stack, kind, tables[at]!)));
   const wanted = await Promise.all(kinds.map((kind) => wantedDigest(stack, kind)));
 
-  const watch = await watchGroups(stack.pool, (group) => /-(counted|paired|counts)-/.test(group));
+  const watch = await watchGroups(stack.pool, await memoryRootOf(stack.parts.scratch), (group) =>
+    /-(counted|paired|counts)-/.test(group),
+  );
   const ids: (string | undefined)[] = plan.jobs.map(() => undefined);
   const starting = plan.jobs.map(async ({ kind, afterMs }, at) => {
     await sleep(afterMs);

@@ -39,12 +39,13 @@ export function simulateCommand(config: ResolvedConfig, options: SimulateOptions
 }
 
 function show(went: Simulated, output: Output): void {
-  const { makespanMs, bound, utilisation, waits, passes, refusals, starved, peakLentBytes } = went;
+  const { makespanMs, bound, utilisation, waits, passes, refusals, starved, peakLentBytes, demotedBytes } = went;
   const why = bound.ms === bound.heavyMs ? 'heavy steps one by one' : bound.ms === bound.criticalPathMs ? 'the longest run' : 'bytes'; // prettier-ignore
   output.out(`makespan   ${seconds(makespanMs)}, ${(makespanMs / bound.ms).toFixed(2)} x the least there can be (${seconds(bound.ms)}, by ${why})`); // prettier-ignore
   output.out(`lent       ${Math.round(utilisation * 100)} % of bytes × time, at most ${formatBytes(peakLentBytes)}`);
   output.out(`waits      p50 ${seconds(waits.p50)}, p90 ${seconds(waits.p90)}, p99 ${seconds(waits.p99)}, longest ${seconds(waits.max)}`); // prettier-ignore
   output.out(`passes     ${passes} of ${went.steps.length} steps went before one that had asked earlier`);
+  if (demotedBytes > 0) output.out(`to disk    ${formatBytes(demotedBytes)} that runs kept in memory, for who could not start otherwise`); // prettier-ignore
   if (refusals > 0) output.out(`refused    ${refusals}`);
   if (starved > 0) output.out(`never served  ${starved}`);
   const waited = ({ askedMs, startedMs }: Simulated['steps'][number]): number => (startedMs ?? Infinity) - askedMs;
