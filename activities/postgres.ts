@@ -51,6 +51,7 @@ async function postgresLoad(
     ...(spec.key ? { key: spec.key } : {}),
     ...(spec.write ? { write: spec.write } : {}),
     ...(spec.strategy ? { strategy: spec.strategy } : {}),
+    ...(spec.connections === undefined ? {} : { connections: spec.connections }),
     ...(spec.indexes ? { indexes: spec.indexes } : {}),
     ...(spec.indexOrder ? { indexOrder: spec.indexOrder } : {}),
     source: (signal) => rows.open(signal),

@@ -222,7 +222,9 @@ function waysOf(of: {
       await client.query('commit');
     }),
     freeze: ours({ strategy: 'freeze' }),
+    parallel: ours({ strategy: 'parallel', connections: 2 }),
     unlogged: ours({ strategy: 'unlogged' }),
+    'unlogged over two': ours({ strategy: 'unlogged', connections: 2 }),
     'psql binary': psql('binary', ({ binary }) => binary),
     'psql csv': psql('csv', ({ csv }) => csv),
     pgpq: other('pgpq'),
@@ -257,6 +259,14 @@ function figuresOf({ name, rows }: Data, seen: Record<string, LoadReport[]>): Fi
       theirs: seconds('ceiling'),
       goal: { of: 'ratio', atMost: 1.12 },
     }),
+    figureOf({
+      name: `${title}, two connections`,
+      unit: 's',
+      ours: seconds('parallel'),
+      against: 'COPY of the server from a binary file, frozen',
+      theirs: seconds('ceiling'),
+      goal: { of: 'ratio', atMost: 0.85 },
+    }),
     beside('psql binary', 'psql \\copy, binary'),
     beside('psql csv', 'psql \\copy, CSV'),
     beside('pgpq', 'pgpq + psycopg'),
@@ -267,6 +277,13 @@ function figuresOf({ name, rows }: Data, seen: Record<string, LoadReport[]>): Fi
       ours: seconds('unlogged'),
       against: 'ours, frozen',
       theirs: seconds('freeze'),
+    }),
+    figureOf({
+      name: `${title}, unlogged over two connections`,
+      unit: 's',
+      ours: seconds('unlogged over two'),
+      against: 'ours, unlogged',
+      theirs: seconds('unlogged'),
     }),
     figureOf({
       name: `${title}, peak RSS`,

@@ -17,6 +17,7 @@ export interface LoadOrder {
   into: string;
   run: string;
   strategy: LoadStrategy;
+  connections?: number;
   key?: string[];
   indexOrder?: 'before-logged' | 'after-logged';
 }
@@ -36,6 +37,7 @@ const loaded = await loadTable(
   { connect: () => connectPostgres(order.url, order.password) },
   {
     ...{ run: order.run, step: 'load', token: 1, into: order.into, strategy: order.strategy },
+    ...(order.connections && { connections: order.connections }),
     ...(order.key && { key: order.key }),
     ...(order.indexOrder && { indexOrder: order.indexOrder }),
     source: (signal) => openArrowSource([{ kind: 'arrow', uri: pathToFileURL(file).href, rows, bytes }], signal),

@@ -159,13 +159,21 @@ function checkGraph(steps: StepSpec[], names: string[], problems: string[]): voi
 }
 
 /** What belongs together in a load. */
-function problemsOfLoad({ step, write = 'replace', key, strategy = 'auto', indexOrder }: PostgresLoadStep): string[] {
-  if (write === 'replace') return [];
+function problemsOfLoad(load: PostgresLoadStep): string[] {
+  const { step, write = 'replace', key, strategy = 'auto', indexOrder, connections } = load;
   const problems: string[] = [];
+  if (write === 'replace') {
+    if (strategy === 'freeze' && connections !== undefined && connections > 1)
+      problems.push(`${step}.connections must be 1 with strategy freeze, which is one transaction of one connection, got ${connections}. Use strategy parallel, or remove connections.`); // prettier-ignore
+    return problems;
+  }
+  const onlyReplace = (name: string, value: unknown): string =>
+    `${step}.${name} says how a table is replaced, and write is ${write}, got ${String(value)}. Remove it.`;
   if (write === 'merge' && key === undefined)
     problems.push(`${step}.write merge needs a key to tell rows by. Add key: the columns of a unique index of the table.`); // prettier-ignore
-  if (strategy !== 'auto') problems.push(`${step}.strategy says how a table is replaced, and write is ${write}, got ${strategy}. Remove it.`); // prettier-ignore
-  if (indexOrder !== undefined) problems.push(`${step}.indexOrder says how a table is replaced, and write is ${write}, got ${indexOrder}. Remove it.`); // prettier-ignore
+  if (strategy !== 'auto') problems.push(onlyReplace('strategy', strategy));
+  if (indexOrder !== undefined) problems.push(onlyReplace('indexOrder', indexOrder));
+  if (connections !== undefined) problems.push(onlyReplace('connections', connections));
   return problems;
 }
 

@@ -88,6 +88,7 @@ const transform = z.strictObject({
   args: z.record(z.string(), z.json('must be JSON'), 'must be an object of JSON values').optional(),
 });
 
+const CONNECTIONS = 'must be a whole number from 1 to 16';
 const postgresLoad = z.strictObject({
   ...options,
   verb: z.literal('postgres.load'),
@@ -95,7 +96,8 @@ const postgresLoad = z.strictObject({
   into: z.string('must be schema.table').regex(/^[^.]+\.[^.]+$/, 'must be schema.table'),
   key: columns.optional(),
   write: oneOf('replace', 'append', 'merge').optional(),
-  strategy: oneOf('auto', 'freeze', 'unlogged').optional(),
+  strategy: oneOf('auto', 'freeze', 'unlogged', 'parallel').optional(),
+  connections: z.int(CONNECTIONS).min(1, CONNECTIONS).max(16, CONNECTIONS).optional(),
   indexes: z.array(index, 'must be a list of { columns, unique }').optional(),
   indexOrder: oneOf('before-logged', 'after-logged').optional(),
   connection: connection.optional(),

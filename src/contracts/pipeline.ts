@@ -63,7 +63,7 @@ export interface TransformStep extends StepOptions {
   args?: Record<string, unknown>;
 }
 
-export const LoadStrategy = { AUTO: 'auto', FREEZE: 'freeze', UNLOGGED: 'unlogged' } as const;
+export const LoadStrategy = { AUTO: 'auto', FREEZE: 'freeze', UNLOGGED: 'unlogged', PARALLEL: 'parallel' } as const;
 export type LoadStrategy = (typeof LoadStrategy)[keyof typeof LoadStrategy];
 
 /** `replace` swaps the whole table; `append` adds rows; `merge` updates rows whose key is there and adds the others. */
@@ -88,8 +88,10 @@ export interface PostgresLoadStep extends StepOptions {
   key?: string[];
   /** `replace` swaps the whole table; `append` adds the rows to it; `merge` updates rows whose `key` is there and adds the others. Each in one transaction. @defaultValue 'replace' */
   write?: LoadWrite;
-  /** Of `replace`: `freeze` writes each row once, in one transaction; `unlogged` keeps a staging table out of WAL and publications until it is done. @defaultValue auto: freeze, unless a publication sends all tables */
+  /** Of `replace`: `freeze` writes each row once, in one transaction; `parallel` copies over several connections; `unlogged` keeps a staging table out of WAL and publications until it is done. @defaultValue auto: freeze, `parallel` where several connections are asked for, `unlogged` where a publication sends all tables */
   strategy?: LoadStrategy;
+  /** Of `parallel` and `unlogged`: connections that copy at one time, up to 16. Rows are then in another order in the table. @defaultValue 2 for `parallel`, else 1 */
+  connections?: number;
   /** Indexes built before the table is published: `{ columns, unique }`. */
   indexes?: IndexSpec[];
   /** For `unlogged`: build indexes before or after SET LOGGED. @defaultValue 'after-logged' */

@@ -24,6 +24,8 @@ function stepsOf(stack: Stack, kind: JobKind, table: string): PipelineSpec {
       return wideJob(stack, table, COPIES, 'freeze');
     case 'wideUnlogged':
       return wideJob(stack, table, COPIES, 'unlogged');
+    case 'wideParallel':
+      return wideJob(stack, table, COPIES, 'parallel');
     case 'append': {
       const wide = wideJob(stack, table, COPIES, 'auto');
       const steps = wide.steps.map((step) => (step.verb === 'postgres.load' ? load(stack, 'lines', table, { write: 'append' }) : step)); // prettier-ignore
@@ -56,6 +58,7 @@ const DIGEST: Record<JobKind, string> = {
   slow: 'count(*), sum(pairs), sum(rest * pairs)',
   wide: 'count(*), sum(orderkey), sum(copy)',
   wideUnlogged: 'count(*), sum(orderkey), sum(copy)',
+  wideParallel: 'count(*), sum(orderkey), sum(copy)',
   append: 'count(*), sum(orderkey), sum(copy)',
   transform: 'count(*), sum(orders)',
   light: 'count(*), sum(orderkey)',
@@ -66,6 +69,7 @@ const SOURCE: Record<JobKind, string> = {
   slow: pairs('tpch.tiny.orders', LEFT),
   wide: wideSql(COPIES),
   wideUnlogged: wideSql(COPIES),
+  wideParallel: wideSql(COPIES),
   append: wideSql(COPIES),
   transform: COUNTED,
   light: ORDERS,

@@ -1,7 +1,16 @@
 import { seededNumbers } from '../../bench/seeded-numbers.ts';
 
 /** What runs of a seed do; each kind loads a table of its own whose rows are known. */
-export const JOB_KINDS = ['small', 'slow', 'wide', 'wideUnlogged', 'append', 'transform', 'light'] as const;
+export const JOB_KINDS = [
+  'small',
+  'slow',
+  'wide',
+  'wideUnlogged',
+  'wideParallel',
+  'append',
+  'transform',
+  'light',
+] as const;
 export type JobKind = (typeof JOB_KINDS)[number];
 
 /** What is done to them from outside. `run` is the number of the run it is done to. */

@@ -76,7 +76,8 @@ async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
 const copying = (name = 'spillway/%'): Promise<number> =>
   until(async () => {
     const { rows } = await client.query<{ pid: number }>(
-      `select pid from pg_stat_activity where application_name like $1 and query like 'copy %' and state = 'active' and wait_event = 'ClientRead'`,
+      `select pid from pg_stat_activity where application_name like $1 and query like 'copy %' and state = 'active' and wait_event = 'ClientRead'
+       order by backend_start`,
       [name],
     );
     return rows[0]?.pid;
@@ -97,7 +98,7 @@ test.each(['append', 'merge'] as const)('%s whose reply is lost after COMMIT has
   }
 });
 
-describe.each(['freeze', 'unlogged'] as const)('strategy %s', (strategy) => {
+describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strategy) => {
   test('a backend that is terminated while copying fails the attempt, and the next one loads', async () => {
     const held = gate();
     const source = new StagedSource(idBatch(0, 10), held.promise, idBatch(10, 10));

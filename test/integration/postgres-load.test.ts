@@ -81,6 +81,7 @@ describe.each([
   ['freeze', 'after-logged'],
   ['unlogged', 'after-logged'],
   ['unlogged', 'before-logged'],
+  ['parallel', 'after-logged'],
 ] as const)('strategy %s, indexes %s', (strategy, indexOrder) => {
   test('publishes all rows in a logged table with its key and indexes, and leaves no staging', async () => {
     const during: Record<string, string[]> = {};
@@ -96,8 +97,10 @@ describe.each([
     });
     await until(async () => (await copying()) !== undefined);
     const staged = (await tables('spillway')).filter(({ name }) => name.startsWith('stg_'));
-    // One transaction shows nothing; UNLOGGED staging is there and is not logged.
-    expect(staged.map(({ persistence }) => persistence)).toEqual(strategy === 'freeze' ? [] : ['u']);
+    // One transaction shows nothing; other staging is there, and UNLOGGED where that was asked for.
+    expect(staged.map(({ persistence }) => persistence)).toEqual(
+      { freeze: [], unlogged: ['u'], parallel: ['p'] }[strategy],
+    );
     held.open();
     const outcome = await loading;
     expect(outcome).toMatchObject({ table: 'mart.t', rows: 100_000, strategy, alreadyPublished: false, warnings: [] });
@@ -109,13 +112,12 @@ describe.each([
       await client.query(`select count(*)::int as n, min(id)::int as a, max(id)::int as z, count(distinct name)::int as names,
       (select count(*)::int from pg_index where indrelid = 'mart.t'::regclass and indisvalid and indisready) as indexes from mart.t`);
     expect(rows[0]).toEqual({ n: 100_000, a: 0, z: 99_999, names: 100_000, indexes: 3 });
-    expect(
-      (
-        await client.query(
-          `select reltuples::int as n, relallvisible = relpages as visible from pg_class where oid = 'mart.t'::regclass`,
-        )
-      ).rows[0],
-    ).toMatchObject({ n: 100_000, ...(strategy === 'unlogged' ? { visible: true } : {}) });
+    const [pages] = (
+      await client.query<{ n: number; visible: number }>(
+        `select reltuples::int as n, relallvisible::float8 / relpages as visible from pg_class where oid = 'mart.t'::regclass`,
+      )
+    ).rows;
+    expect(pages).toMatchObject({ n: 100_000, ...(strategy === 'unlogged' ? { visible: 1 } : {}) });
     expect(source).toMatchObject({ opened: 1, closed: 1 });
     expect(Object.keys(during)).toEqual(expect.arrayContaining(['copying', 'indexing', 'publishing']));
   }, 60_000);
@@ -174,6 +176,64 @@ describe.each([
     expect(await load(again, { strategy, indexOrder, token: 2 })).toEqual({ ...first, alreadyPublished: true });
     expect(again.opened).toBe(0);
     expect((await client.query('select count(*)::int as n from mart.t')).rows[0]).toEqual({ n: 10 });
+  });
+});
+
+describe('several connections', () => {
+  /** Backends of ours that copy at this moment. */
+  const backends = async (): Promise<number> =>
+    (await client.query(`select 1 from pg_stat_activity where application_name like 'spillway/%' and query like 'copy %' and state = 'active'`)).rows.length; // prettier-ignore
+
+  test.each([
+    ['parallel', undefined, 2],
+    ['parallel', 4, 4],
+    ['unlogged', 3, 3],
+    ['auto', 3, 3],
+  ] as const)(
+    'strategy %s with connections %s copies over %d, each row once',
+    async (strategy, connections, expected) => {
+      const batches = Array.from({ length: 60 }, (_, index) => idBatch(index * 5000, 5000));
+      const held = gate();
+      const loading = load(new StagedSource(batches[0]!, held.promise, ...batches.slice(1)), {
+        ...{ strategy, key: ['id'], expectedRows: 300_000 },
+        ...(connections !== undefined && { connections }),
+      });
+      await until(async () => (await backends()) === expected);
+      held.open();
+      expect(await loading).toMatchObject({ rows: 300_000, strategy: strategy === 'auto' ? 'parallel' : strategy });
+      const { rows } = await client.query(
+        'select count(*)::int as n, count(distinct id)::int as ids, sum(id)::text as sum from mart.t',
+      );
+      expect(rows[0]).toEqual({ n: 300_000, ids: 300_000, sum: String((300_000 * 299_999) / 2) });
+    },
+  );
+
+  test('one that ends fails the attempt: nothing is published, and no other of its sessions stays', async () => {
+    const held = gate();
+    const failed = expect(
+      load(new StagedSource(idBatch(0, 5000), held.promise), { strategy: 'parallel', connections: 3 }),
+    ).rejects.toMatchObject({ code: 'LoadInterrupted', message: expect.stringContaining('nothing was published') });
+    await until(async () => (await backends()) === 3);
+    await client.query(
+      `select pg_terminate_backend((select pid from pg_stat_activity where application_name like 'spillway/%' order by backend_start desc limit 1))`,
+    );
+    await failed;
+    held.open();
+    expect(await tables('mart')).toEqual([]);
+  });
+
+  test('go on with fewer where the server takes no more', async () => {
+    const [{ free }] = (
+      await client.query<{ free: number }>(
+        `select (current_setting('max_connections')::int - count(*))::int as free from pg_stat_activity where backend_type = 'client backend'`,
+      )
+    ).rows as [{ free: number }];
+    const others = await Promise.all(Array.from({ length: free - 2 }, () => server.connect()));
+    try {
+      expect(await load(new StagedSource(idBatch(0, 1000)), { strategy: 'parallel', connections: 16 })).toMatchObject({ rows: 1000 }); // prettier-ignore
+    } finally {
+      await Promise.all(others.map((other) => other.end()));
+    }
   });
 });
 

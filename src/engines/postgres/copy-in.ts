@@ -8,6 +8,30 @@ const FINISH = Buffer.from([0x64, 0, 0, 0, 6, 0xff, 0xff, 0x63, 0, 0, 0, 4]);
 
 type CopyConnection = Connection & { sendCopyFail(message: string): void };
 
+/** Where the messages of a binary COPY go: one COPY, or several that share the rows. */
+export interface CopySink {
+  readonly connections: number;
+  /** Bytes handed to sockets. */
+  readonly bytes: number;
+  /** Over, one way or the other. */
+  readonly settled: boolean;
+  readonly error: Error | undefined;
+  /** Chunks that no socket has taken yet. */
+  readonly pending: number;
+  /** Since when a socket has taken nothing of what waits for it, the longest of them: a server that is stopped, not dead, gives no other sign. */
+  readonly progressAtMs: number;
+  /** Calls `watcher` at the end, at once when it has come; answers a function that forgets it. */
+  onSettled(watcher: () => void): () => void;
+  /** Settles when a socket has taken one more chunk. */
+  drained(): Promise<void>;
+  /** Sends a chunk's message of `used` bytes, whole rows; `free` is called when the chunk may be written again, on failure too. */
+  write(chunk: Chunk, used: number, free: () => void): void;
+  /** Ends the data; answers the rows that the server counted. */
+  finish(): Promise<number>;
+  /** Ends it without its rows. Never rejects; afterwards it is settled. */
+  abort(because: string, terminate: () => Promise<unknown>, deadlines?: AbortDeadlines): Promise<void>;
+}
+
 /** How long the steps of an abort may take. */
 export interface AbortDeadlines {
   /** From CopyFail to the server's answer. @defaultValue 2 s */
@@ -23,7 +47,8 @@ export interface AbortDeadlines {
  * {@link CopyIn.done} exactly once: CommandComplete with its row count, an error of the server at any time (pg forgets a
  * query at its error, so ReadyForQuery never comes), or the end of the connection. Writing after the end is a no-op.
  */
-export class CopyIn implements Submittable {
+export class CopyIn implements Submittable, CopySink {
+  readonly connections = 1;
   /** Rows as the server counted them; rejects with the server's or the connection's error. */
   readonly done: Promise<number>;
   /** Settles when the server is ready for data; rejects as `done` does. */
@@ -128,6 +153,7 @@ export class CopyIn implements Submittable {
   write(chunk: Chunk, used: number, free: () => void): void {
     if (!this.copying || this.socket!.destroyed) return free();
     seal(chunk, used);
+    if (this.pending === 0) this.progressAtMs = Date.now();
     this.pending++;
     this.bytes += used;
     this.socket!.write(chunk.bytes.subarray(0, used), () => {

@@ -157,8 +157,7 @@ export class CopyEncoder {
   header(chunk: Chunk): number {
     if (!this.headerDue) return 0;
     this.headerDue = false;
-    chunk.bytes.set(FILE_HEADER, FRAME_BYTES);
-    return FRAME_BYTES + FILE_HEADER.length;
+    return putHeader(chunk);
   }
 
   private writeRows(chunk: Chunk, first: number, count: number): void {
@@ -221,6 +220,12 @@ export class CopyEncoder {
       { details: { row: number, column: target.name } },
     );
   }
+}
+
+/** Puts the file header alone into a chunk, as each COPY begins; answers the bytes of its message. */
+export function putHeader(chunk: Chunk): number {
+  chunk.bytes.set(FILE_HEADER, FRAME_BYTES);
+  return FRAME_BYTES + FILE_HEADER.length;
 }
 
 /** Ends a message: writes type and length into its frame. */

@@ -5,7 +5,7 @@ import { LEDGER_SCHEMA, quoteTable } from './identifiers.ts';
 import type { Session } from './session.ts';
 import { pause } from './session.ts';
 import {
-  BACKEND_ALIVE,
+  BACKENDS_ALIVE,
   CLAIM_NEW,
   CLAIM_OLD,
   CREATE_LEDGER,
@@ -16,7 +16,7 @@ import {
   READ_LOAD,
   READ_LOAD_LOCKED,
   SCHEMA_EXISTS,
-  TERMINATE_BACKEND,
+  TERMINATE_BACKENDS,
 } from './sql.ts';
 
 /** A row of the load ledger. `loading` → `published`, for good, or → `ended`, from where a later attempt loads again. */
@@ -68,15 +68,15 @@ export interface EndOptions {
 }
 
 /**
- * Ends the backend that a row names, if it still runs, and sees it gone.
+ * Ends the backends of the attempt that a row names, if they still run, and sees them gone.
  * @throws SpillwayError `LoadInterrupted` when it does not go
  */
 export async function endBackend(session: Session, row: LoadRow, options: EndOptions = {}): Promise<boolean> {
   if (row.backend_pid === null) return false;
-  const backend = [row.backend_pid, row.backend_start, row.application];
-  const sent = await session.query(TERMINATE_BACKEND, backend);
+  const backend = [row.application];
+  const sent = await session.query(TERMINATE_BACKENDS, backend);
   const deadline = Date.now() + (options.waitMs ?? BACKEND_GONE_MS);
-  while ((await session.query<{ alive: number }>(BACKEND_ALIVE, backend))[0]!.alive > 0) {
+  while ((await session.query<{ alive: number }>(BACKENDS_ALIVE, backend))[0]!.alive > 0) {
     if (Date.now() > deadline) {
       throw new SpillwayError(
         'LoadInterrupted',

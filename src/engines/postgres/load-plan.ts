@@ -24,6 +24,8 @@ export interface LoadPlan {
   readonly intoExisting: boolean;
   readonly choice: { readonly strategy: string; readonly because: string };
   readonly indexOrder: 'before-logged' | 'after-logged';
+  /** Connections that copy at one time. */
+  readonly connections: number;
   readonly expectedRows: number | undefined;
   readonly warnings: readonly string[];
   /** Longest wait for readers of the old table. @defaultValue 2 minutes */

@@ -4,7 +4,7 @@ import type { IndexSpec, LoadStrategy, LoadWrite } from '../../contracts/pipelin
 import type { ArrowSource } from './arrow-source.ts';
 import { sourceColumns } from './arrow-types.ts';
 import { CopyEncoder } from './encoder.ts';
-import { loadFailure } from './failures.ts';
+import { isServerError, loadFailure } from './failures.ts';
 import type { AttemptName, TableName } from './identifiers.ts';
 import { applicationName, parseTableName, showTable, stagingTable } from './identifiers.ts';
 import type { EncodeOptions } from './kernels/choose.ts';
@@ -18,7 +18,7 @@ import type { PostgresDeps } from './session.ts';
 import { abortable, cancelled, pause, Session } from './session.ts';
 import { TRY_LOCK_TARGET, WHO_HOLDS_TARGET } from './sql.ts';
 import { loadInto } from './load-into.ts';
-import { loadFrozen, loadUnlogged } from './strategies.ts';
+import { loadFrozen, loadStaged } from './strategies.ts';
 import type { ServerFacts } from './strategy.ts';
 import { chooseStrategy } from './strategy.ts';
 import { type InsertTarget, inspectInsertTarget, planInsert } from './insert-target.ts';
@@ -47,6 +47,8 @@ export interface LoadRequest {
   indexes?: readonly IndexSpec[];
   /** For `unlogged`. @defaultValue 'after-logged' */
   indexOrder?: 'before-logged' | 'after-logged';
+  /** Connections that copy at one time, 1 to 16; more than one for `unlogged` and `parallel`. @defaultValue 2 for `parallel`, else 1 */
+  connections?: number;
   /** Opens the rows. Called once, and only when there is something to load; the source is closed in any case. */
   source(signal: AbortSignal): Promise<ArrowSource>;
   /** Column name → the producer's own type where the carrier lost it (`uuid`, `json`, `timestamp with time zone`). */
@@ -144,6 +146,7 @@ async function planLoad(
   };
   const choice = chooseStrategy({
     asked: request.strategy ?? 'auto',
+    connections: request.connections,
     expectedRows: request.expectedRows,
     expectedBytes: request.expectedBytes,
     server,
@@ -164,6 +167,10 @@ async function planLoad(
     staging: stagingName(claim.staging),
     table,
     ...{ write, intoExisting: false },
+    connections:
+      choice.strategy === 'freeze'
+        ? 1
+        : (request.connections ?? (choice.strategy === 'parallel' ? PARALLEL_CONNECTIONS : 1)),
     indexes: planned,
     choice,
     indexOrder: request.indexOrder ?? 'after-logged',
@@ -195,7 +202,7 @@ function planInto(
   return {
     ...{ attempt: request, claim, target, staging: stagingName(claim.staging) },
     table: planInsert(table, columns, into, request.key ?? [], write),
-    ...{ indexes: [], indexOrder: 'after-logged', write, intoExisting: true, warnings: [] },
+    ...{ indexes: [], indexOrder: 'after-logged', connections: 1, write, intoExisting: true, warnings: [] },
     choice: { strategy: write, because: INTO[write] },
     expectedRows: request.expectedRows,
     ...(request.limits?.swapWaitMs === undefined ? {} : { swapWaitMs: request.limits.swapWaitMs }),
@@ -219,7 +226,22 @@ async function cleanUp(deps: PostgresDeps, attempt: AttemptName, waitMs: number)
   }
 }
 
-/** Ends the backend of a load from a connection of its own. */
+/** More were seen to be slower on 2 cores; each takes a core of the server. */
+const PARALLEL_CONNECTIONS = 2;
+const TOO_MANY_CONNECTIONS = '53300';
+
+/** A connection beside the first; undefined where the server takes no more. */
+async function assistantOf(deps: PostgresDeps, application: string, signal: AbortSignal): Promise<Session | undefined> {
+  try {
+    return await Session.open(deps, application, signal);
+  } catch (error) {
+    const cause = error instanceof SpillwayError ? error.cause : error;
+    if (isServerError(cause) && cause.code === TOO_MANY_CONNECTIONS) return undefined;
+    throw error;
+  }
+}
+
+/** Ends the backends of a load from a connection of its own. */
 async function terminateBackend(deps: PostgresDeps, attempt: AttemptName): Promise<void> {
   const session = await Session.open(deps, `${applicationName(attempt).slice(0, 52)}/terminate`);
   try {
@@ -261,6 +283,11 @@ export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promi
   const ticker = setInterval(() => request.onProgress?.({ ...progress }), 1000);
 
   let session: Session | undefined;
+  const assistants: Session[] = [];
+  const closeAll = async (): Promise<void> => {
+    await Promise.all(assistants.map((assistant) => assistant.close()));
+    await session?.close();
+  };
   let source: ArrowSource | undefined;
   let claimed = false;
   let commitSent = false;
@@ -283,7 +310,7 @@ export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promi
       request.encode,
     );
     report(LoadPhase.COPYING, 0, 0);
-    const load = plan.intoExisting ? loadInto : plan.choice.strategy === 'freeze' ? loadFrozen : loadUnlogged;
+    const load = plan.intoExisting ? loadInto : plan.choice.strategy === 'freeze' ? loadFrozen : loadStaged;
     const counts = await load({
       session,
       plan,
@@ -292,13 +319,18 @@ export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promi
       signal,
       stallMs: request.limits?.stallMs,
       report,
+      assist: async () => {
+        const assistant = await assistantOf(deps, claim.application, signal);
+        if (assistant) assistants.push(assistant);
+        return assistant;
+      },
       terminate: () => terminateBackend(deps, attempt),
       committing: () => (commitSent = true),
     });
     return { table, ...counts, ...plan.choice, warnings: [...plan.warnings], alreadyPublished: false };
   } catch (error) {
     // Closed first: a backend that waits for us ends by itself.
-    await session?.close();
+    await closeAll();
     let row: LoadRow | undefined;
     let known = !claimed;
     if (claimed) {
@@ -316,7 +348,7 @@ export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promi
     throw loadFailure(error, { table, phase: progress.phase, published });
   } finally {
     clearInterval(ticker);
-    await session?.close();
+    await closeAll();
     // A FIFO whose writer hangs must not hold up the answer.
     await abortable(source?.close() ?? Promise.resolve(), AbortSignal.timeout(5000)).catch(() => undefined);
   }

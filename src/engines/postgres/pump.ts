@@ -1,10 +1,10 @@
 import { SpillwayError } from '../../contracts/errors.ts';
-import type { CopyIn } from './copy-in.ts';
+import type { CopySink } from './copy-in.ts';
 import type { Chunk, CopyEncoder } from './encoder.ts';
 import { makeChunk } from './encoder.ts';
 import type { ColumnBatch } from './ipc-reader.ts';
 
-/** Buffers in turn between encoder and socket: more were seen not to help. */
+/** Buffers in turn between encoder and each socket: more were seen not to help. */
 const RING_CHUNKS = 4;
 
 export interface PumpOptions {
@@ -21,7 +21,7 @@ export interface PumpOptions {
  */
 async function waitFor<T>(
   event: Promise<T>,
-  copy: CopyIn,
+  copy: CopySink,
   signal: AbortSignal,
   limitMs: number | undefined,
 ): Promise<{ value: T } | undefined> {
@@ -43,7 +43,7 @@ async function waitFor<T>(
 }
 
 /** Throws when the load must not go on. */
-function check(copy: CopyIn, signal: AbortSignal): void {
+function check(copy: CopySink, signal: AbortSignal): void {
   if (copy.error) throw copy.error;
   signal.throwIfAborted();
 }
@@ -51,30 +51,32 @@ function check(copy: CopyIn, signal: AbortSignal): void {
 /**
  * Encodes all batches into a COPY, never holding more than a few chunks, and ends its data.
  * Answers the rows that were encoded and the rows that the server counted.
- * On any failure it throws, also while a batch is still waited for, and leaves the COPY for {@link CopyIn.abort} and the
+ * On any failure it throws, also while a batch is still waited for, and leaves the COPY for {@link CopySink.abort} and the
  * batches for their source's `close`.
  */
 export async function pump(
   batches: AsyncIterable<ColumnBatch>,
   encoder: CopyEncoder,
-  copy: CopyIn,
+  copy: CopySink,
   options: PumpOptions,
 ): Promise<{ encoded: number; counted: number }> {
   const { signal } = options;
   const stallMs = options.stallMs ?? 60_000;
-  const free: Chunk[] = Array.from({ length: RING_CHUNKS }, () => makeChunk());
+  const free: Chunk[] = Array.from({ length: RING_CHUNKS * copy.connections }, () => makeChunk());
 
+  const requireProgress = (): void => {
+    if (copy.pending === 0 || Date.now() - copy.progressAtMs < stallMs) return;
+    throw new SpillwayError(
+      'LoadInterrupted',
+      `PostgreSQL took no data for ${stallMs / 1000} s; nothing was published.`,
+    );
+  };
   const room = async (hasRoom: () => boolean): Promise<void> => {
     for (;;) {
       check(copy, signal);
+      requireProgress(); // of several connections one may be stuck while the others go on
       if (hasRoom()) return;
       await waitFor(copy.drained(), copy, signal, stallMs);
-      if (!hasRoom() && Date.now() - copy.progressAtMs >= stallMs) {
-        throw new SpillwayError(
-          'LoadInterrupted',
-          `PostgreSQL took no data for ${stallMs / 1000} s; nothing was published.`,
-        );
-      }
     }
   };
 
@@ -100,7 +102,7 @@ export async function pump(
     else {
       free.push(open.chunk);
       open = undefined;
-      await room(() => copy.pending < RING_CHUNKS);
+      await room(() => copy.pending < RING_CHUNKS * copy.connections);
       open = { chunk: makeChunk(encoder.nextRowBytes), used: 0, wide: true };
       open.used = encoder.fill(open.chunk, 0);
       send();
@@ -122,7 +124,10 @@ export async function pump(
   if (header > 0) copy.write(free[0]!, header, () => undefined);
   const finished = copy.finish();
   finished.catch(() => undefined);
-  while (!copy.settled) await waitFor(finished, copy, signal, undefined);
+  while (!copy.settled) {
+    await waitFor(finished, copy, signal, stallMs);
+    requireProgress();
+  }
   check(copy, signal);
   return { encoded: encoder.rows, counted: await finished };
 }

@@ -81,8 +81,11 @@ export function planTable({ table, source, existing, key, indexes }: TableQuesti
   return { columns: columns.filter((column) => column !== undefined), key, indexes, warnings };
 }
 
+/** `logged` within one transaction, `staged` (logged too) and `unlogged` committed while they are filled. */
+type StagingKind = 'logged' | 'staged' | 'unlogged' | 'temporary';
+
 /** Statement that makes a staging table. */
-export function createTableSql(staging: string, plan: TablePlan, kind: 'logged' | 'unlogged' | 'temporary'): string {
+export function createTableSql(staging: string, plan: TablePlan, kind: StagingKind): string {
   const columns = plan.columns.map(({ name, typeName, notNull, defaultExpression }) =>
     [
       quoteIdentifier(name),
@@ -94,8 +97,9 @@ export function createTableSql(staging: string, plan: TablePlan, kind: 'logged' 
       .join(' '),
   );
   // Autovacuum would read a table that is still being filled; publishing resets this.
-  const options = { logged: '', unlogged: ' with (autovacuum_enabled = off)', temporary: ' on commit drop' }[kind];
-  return `create ${kind === 'logged' ? '' : `${kind} `}table ${staging} (${columns.join(', ')})${options}`;
+  const untouched = ' with (autovacuum_enabled = off)';
+  const options = { logged: '', staged: untouched, unlogged: untouched, temporary: ' on commit drop' }[kind];
+  return `create ${kind === 'unlogged' || kind === 'temporary' ? `${kind} ` : ''}table ${staging} (${columns.join(', ')})${options}`;
 }
 
 /** Statement that fills it. */

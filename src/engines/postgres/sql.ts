@@ -78,10 +78,10 @@ export const MARK_ENDED = `
 update spillway.loads set state = 'ended', staging = null, backend_pid = null, backend_start = null
 where run = $1 and step = $2 and token = $3 and state = 'loading'`;
 
-/** A backend is the recorded one only when its start and its name agree: pids come again. */
-const SAME_BACKEND = `pid = $1 and backend_start = $2::timestamptz and application_name = $3 and pid <> pg_backend_pid()`;
-export const BACKEND_ALIVE = `select count(*)::int as alive from pg_stat_activity where ${SAME_BACKEND}`;
-export const TERMINATE_BACKEND = `select pg_terminate_backend(pid) as sent from pg_stat_activity where ${SAME_BACKEND}`;
+/** Backends of an attempt, the recorded one and those that copy beside it: the name holds run, step and token, and pids come again. */
+const OF_ATTEMPT = `application_name = $1 and pid <> pg_backend_pid()`;
+export const BACKENDS_ALIVE = `select count(*)::int as alive from pg_stat_activity where ${OF_ATTEMPT}`;
+export const TERMINATE_BACKENDS = `select pg_terminate_backend(pid) as sent from pg_stat_activity where ${OF_ATTEMPT}`;
 
 /** Session-level: held from before staging is made until the connection ends. */
 export const TRY_LOCK_TARGET = `select pg_try_advisory_lock(hashtextextended('spillway:load:' || $1, 0)) as locked`;

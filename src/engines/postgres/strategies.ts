@@ -1,7 +1,8 @@
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { ArrowSource } from './arrow-source.ts';
-import { startCopy } from './copy-in.ts';
-import type { CopyEncoder } from './encoder.ts';
+import { CopyFan } from './copy-fan.ts';
+import { type CopyIn, type CopySink, startCopy } from './copy-in.ts';
+import { makeChunk, type CopyEncoder } from './encoder.ts';
 import { quoteTable, showTable } from './identifiers.ts';
 import { markPublished } from './ledger.ts';
 import type { LoadPlan } from './load-plan.ts';
@@ -21,7 +22,9 @@ export interface LoadJob {
   stallMs: number | undefined;
   /** Tells the phase, and rows and bytes while copying. */
   report(phase: LoadPhase, rows: number, bytes: number): void;
-  /** Ends this job's backend from another connection. */
+  /** Opens a connection of this attempt beside `session`, which closes with it; undefined where the server has none left. */
+  assist(): Promise<Session | undefined>;
+  /** Ends this job's backends from another connection. */
   terminate(): Promise<unknown>;
   /** Called when COMMIT of the publishing transaction is about to be sent. */
   committing(): void;
@@ -34,8 +37,8 @@ export interface LoadCounts {
 
 /** Copies all rows; every count must agree, since a source that stops at a row's end loads short without an error. */
 export async function copyRows(job: LoadJob, into: string, freeze: boolean): Promise<LoadCounts> {
-  const { session, plan, source, encoder, signal } = job;
-  const copy = await startCopy(session.client, copySql(into, plan.table, freeze));
+  const { plan, source, encoder, signal } = job;
+  const copy = await startCopies(job, copySql(into, plan.table, freeze));
   try {
     const { encoded, counted } = await pump(source.batches(), encoder, copy, {
       signal,
@@ -51,6 +54,27 @@ export async function copyRows(job: LoadJob, into: string, freeze: boolean): Pro
     return { rows: counted, bytes: copy.bytes };
   } catch (error) {
     await copy.abort('the load was given up', () => job.terminate());
+    throw error;
+  }
+}
+
+/** As many COPYs as the plan has connections; fewer where the server has no more. */
+async function startCopies(job: LoadJob, sql: string): Promise<CopySink> {
+  if (job.plan.connections === 1) return startCopy(job.session.client, sql);
+  const sessions = [job.session];
+  while (sessions.length < job.plan.connections) {
+    const session = await job.assist();
+    if (!session) break;
+    await session.run('set synchronous_commit = off');
+    sessions.push(session);
+  }
+  const copies: CopyIn[] = [];
+  try {
+    for (const { client } of sessions) copies.push(await startCopy(client, sql));
+    if (job.encoder.header(makeChunk()) === 0) throw new Error('the encoder has begun a COPY before');
+    return new CopyFan(copies);
+  } catch (error) {
+    await Promise.all(copies.map((copy) => copy.abort('the load was given up', () => job.terminate())));
     throw error;
   }
 }
@@ -91,13 +115,17 @@ export async function loadFrozen(job: LoadJob): Promise<LoadCounts> {
   });
 }
 
-/** UNLOGGED while it is filled: committed staging that the ledger names, durable and indexed before it is published. */
-export async function loadUnlogged(job: LoadJob): Promise<LoadCounts> {
+/**
+ * Committed staging that the ledger names, filled over several connections, durable and indexed before it is published. `unlogged`: outside of WAL and
+ * publications while it is filled, and written to WAL once it is full; `parallel`: in WAL from the start.
+ */
+export async function loadStaged(job: LoadJob): Promise<LoadCounts> {
   const { session, plan } = job;
   const staging = quoteTable(plan.staging);
+  const unlogged = plan.choice.strategy === 'unlogged';
   // Only while loading; what makes the rows durable and visible commits synchronously.
   await session.run(`set synchronous_commit = off`);
-  await session.run(createTableSql(staging, plan.table, 'unlogged'));
+  await session.run(createTableSql(staging, plan.table, unlogged ? 'unlogged' : 'staged'));
   const counts = await copyRows(job, staging, false);
   await session.run(`set synchronous_commit = ${session.durableCommit}`);
 
@@ -105,24 +133,30 @@ export async function loadUnlogged(job: LoadJob): Promise<LoadCounts> {
     job.report(LoadPhase.INDEXING, counts.rows, counts.bytes);
     await session.transaction(() => buildIndexes(session, plan));
   };
-  if (plan.indexOrder === 'before-logged') await index();
-  job.report(LoadPhase.LOGGING, counts.rows, counts.bytes);
-  await session.transaction(() => session.run(`alter table ${staging} set logged`));
-  if (plan.indexOrder === 'after-logged') await index();
+  if (unlogged) {
+    if (plan.indexOrder === 'before-logged') await index();
+    job.report(LoadPhase.LOGGING, counts.rows, counts.bytes);
+    await session.transaction(() => session.run(`alter table ${staging} set logged`));
+  }
+  if (!unlogged || plan.indexOrder === 'after-logged') await index();
   job.report(LoadPhase.ANALYZING, counts.rows, counts.bytes);
-  await session.run(`vacuum (freeze, analyze) ${staging}`);
+  // Rows that became logged one by one are frozen here; others are left to autovacuum, since it took a quarter of the load.
+  await session.run(`${unlogged ? 'vacuum (freeze, analyze)' : 'analyze'} ${staging}`);
 
   await session.transaction(async () => {
-    // A crash of the server empties an UNLOGGED table and leaves no other sign.
-    const [kept] = await session.query<{ rows: number }>(`select count(*)::float8 as rows from ${staging}`);
-    if (kept!.rows !== counts.rows) {
-      throw new SpillwayError(
-        'LoadInterrupted',
-        `The staging table of ${showTable(plan.target)} holds ${kept!.rows} of ${counts.rows} rows: the server has crashed meanwhile. Nothing was published.`,
-      );
-    }
+    if (unlogged) await requireAll(job, staging, counts);
     await session.run(`alter table ${staging} reset (autovacuum_enabled)`);
     await publish(job, counts);
   });
   return counts;
+}
+
+/** A crash of the server empties an UNLOGGED table and leaves no other sign. */
+async function requireAll({ session, plan }: LoadJob, staging: string, { rows }: LoadCounts): Promise<void> {
+  const [kept] = await session.query<{ rows: number }>(`select count(*)::float8 as rows from ${staging}`);
+  if (kept!.rows === rows) return;
+  throw new SpillwayError(
+    'LoadInterrupted',
+    `The staging table of ${showTable(plan.target)} holds ${kept!.rows} of ${rows} rows: the server has crashed meanwhile. Nothing was published.`,
+  );
 }

@@ -11,13 +11,15 @@ export interface ServerFacts {
 
 export interface StrategyQuestion {
   asked: LoadStrategy;
+  /** Connections that were asked for. */
+  connections?: number | undefined;
   expectedRows: number | undefined;
   expectedBytes: number | undefined;
   server: ServerFacts;
 }
 
 export interface StrategyChoice {
-  strategy: 'freeze' | 'unlogged';
+  strategy: Exclude<LoadStrategy, 'auto'>;
   because: string;
 }
 
@@ -25,7 +27,13 @@ export interface StrategyChoice {
  * Decides how a table is loaded. `freeze` unless something speaks against it: it writes each row once, while UNLOGGED tables
  * are written a second time, row by row, when they become LOGGED.
  */
-export function chooseStrategy({ asked, expectedRows, expectedBytes, server }: StrategyQuestion): StrategyChoice {
+export function chooseStrategy({
+  asked,
+  connections = 1,
+  expectedRows,
+  expectedBytes,
+  server,
+}: StrategyQuestion): StrategyChoice {
   if (asked !== 'auto') return { strategy: asked, because: `strategy ${asked} was asked for` };
   if (server.walLevel === 'logical' && server.publishesAll.length > 0) {
     return {
@@ -33,6 +41,8 @@ export function chooseStrategy({ asked, expectedRows, expectedBytes, server }: S
       because: `publication ${server.publishesAll.join(', ')} sends all tables to its subscribers, and they have no staging tables`,
     };
   }
+  if (connections > 1)
+    return { strategy: 'parallel', because: `${connections} connections were asked for: they cannot share one transaction, so the staging table is committed while they fill it` }; // prettier-ignore
   const size = [
     expectedRows === undefined ? undefined : `${expectedRows} rows`,
     expectedBytes === undefined ? undefined : formatBytes(expectedBytes),

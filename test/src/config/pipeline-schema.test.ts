@@ -202,6 +202,16 @@ describe('each problem names key, rule, value and fix', () => {
     ]);
   });
 
+  test('several connections go with strategies that commit their staging table', () => {
+    const replace = (over: object): string[] => problems(job([query, join, { ...load, ...over }]));
+    expect(replace({ connections: 4 })).toEqual([]);
+    expect(replace({ connections: 4, strategy: 'parallel' })).toEqual([]);
+    expect(replace({ connections: 1, strategy: 'freeze' })).toEqual([]);
+    expect(replace({ connections: 4, strategy: 'freeze' })).toEqual(['daily: publish.connections must be 1 with strategy freeze, which is one transaction of one connection, got 4. Use strategy parallel, or remove connections.']); // prettier-ignore
+    expect(replace({ connections: 17 })).toEqual(['daily: publish.connections must be a whole number from 1 to 16, got 17. Change it, or remove the key for the default.']); // prettier-ignore
+    expect(replace({ connections: 2, write: 'append' })).toEqual(['daily: publish.connections says how a table is replaced, and write is append, got 2. Remove it.']); // prettier-ignore
+  });
+
   test('long values are shortened', () => {
     const [message] = problems(job([{ ...query, weight: 'x'.repeat(10_000) }, join, load]));
     expect(message!.length).toBeLessThan(250);

@@ -24,6 +24,13 @@ test.each<[string, Partial<StrategyQuestion>, string, RegExp]>([
     'freeze',
     /frozen/,
   ],
+  ['several connections cannot share a transaction', { connections: 4 }, 'parallel', /4 connections were asked for/],
+  [
+    'several connections into staging that no subscriber gets',
+    { connections: 4, server: { ...quiet, walLevel: 'logical', publishesAll: ['cdc'] } },
+    'unlogged',
+    /publication cdc/,
+  ],
   ['what is asked for is done', { asked: 'unlogged' }, 'unlogged', /was asked for/],
 ])('%s', (_title, question, strategy, because) => {
   const choice = chooseStrategy({
