@@ -4,8 +4,9 @@ import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { bundleWorkflowCode, DefaultLogger, type WorkflowBundleWithSourceMap, Worker } from '@temporalio/worker';
 import { PoolClient } from '../../activities/pool-client.ts';
 import { createLedgerActivities } from '../../activities/ledger.ts';
-import { poolWorkflowId, TaskQueue } from '../../src/contracts/pool.ts';
+import { type Demote, type Demoted, PoolMessage, poolWorkflowId, TaskQueue } from '../../src/contracts/pool.ts';
 import type { ReconcileRequest } from '../../src/contracts/steps.ts';
+import { emptyPool, type PoolState } from '../../src/policy/pool/state.ts';
 import { GiB } from '../../src/policy/sizes.ts';
 import { ask, end, proof } from './pool-double.ts';
 import { silenceTemporal } from './stage.ts';
@@ -33,8 +34,12 @@ const announce = (name: string, limitBytes: number) =>
   });
 
 /** Runs the pool's Worker, and one for control acts that answers as told, while the body works. */
-async function withPool(name: string, body: (seen: ReconcileRequest[]) => Promise<void>): Promise<void> {
+async function withPool(
+  name: string,
+  body: (seen: ReconcileRequest[], demotions: Demote[]) => Promise<void>,
+): Promise<void> {
   const seen: ReconcileRequest[] = [];
+  const demotions: Demote[] = [];
   const workers = await Promise.all([
     Worker.create({ connection: env.nativeConnection, taskQueue: TaskQueue.POOL, workflowBundle: bundle }),
     Worker.create({
@@ -46,12 +51,16 @@ async function withPool(name: string, body: (seen: ReconcileRequest[]) => Promis
           seen.push(request);
           return { kind: 'free', proof: proof(), because: 'nothing carries it' };
         },
+        demoteRows: async (request: Demote): Promise<Demoted> => {
+          demotions.push(request);
+          return { ...request, outcome: 'moved', because: 'a double' };
+        },
       },
     }),
   ]);
   const runs = workers.map((worker) => worker.run());
   try {
-    await body(seen);
+    await body(seen, demotions);
   } finally {
     workers.forEach((worker) => worker.shutdown());
     await Promise.all(runs);
@@ -134,6 +143,35 @@ describe('the memory pool as a workflow', () => {
       expect(status.limitBytes).toBe(0);
       await announce('revived', 4 * GiB);
       expect(await pool.status('revived')).toMatchObject({ lentBytes: 3 * GiB });
+    });
+  }, 60_000);
+
+  test('of the policy before goes on by it until it continues as new, with runs that hold and wait; then the next one serves them', async () => {
+    const name = 'upgraded';
+    await env.client.workflow.start('memoryPool', {
+      workflowId: poolWorkflowId(name),
+      taskQueue: TaskQueue.POOL,
+      args: [{ pool: name, continueAfterEvents: 80, state: emptyPool(name, 1) }],
+    });
+    await withPool(name, async (_seen, demotions) => {
+      await announce(name, 100 * GiB);
+      for (const run of ['a', 'b']) {
+        const made = ask({ leaseId: `${run}/made#0`, step: 'made', bytes: 40 * GiB });
+        await pool.acquire(name, made);
+        const begun = await pool.begin(name, { leaseId: made.leaseId, runId: 'any', host: 'here', process: processId });
+        if (begun === 'stale') throw new Error('a held lease begins');
+        const keep = [{ dataId: `${run}/made`, bytes: 40 * GiB, scratchBytes: 0 }];
+        await pool.end(name, [{ ...end(made.leaseId, begun.token), keep }]);
+      }
+      const wide = ask({ leaseId: 'a/wide#0', step: 'wide', bytes: 55 * GiB });
+      expect(await pool.acquire(name, wide)).toMatchObject({ kind: 'queued' });
+      const policy = async (): Promise<number> =>
+        (await env.client.workflow.getHandle(poolWorkflowId(name)).query<PoolState>(PoolMessage.LEDGER)).policyVersion;
+      expect([await policy(), demotions]).toEqual([1, []]);
+      let answer = await pool.acquire(name, wide);
+      for (let i = 0; i < 200 && answer.kind === 'queued'; i++) answer = await pool.acquire(name, wide);
+      expect(answer).toMatchObject({ kind: 'granted', bytes: 55 * GiB });
+      expect([await policy(), demotions.map(({ dataId }) => dataId)]).toEqual([2, ['b/made']]);
     });
   }, 60_000);
 
