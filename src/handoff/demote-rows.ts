@@ -22,16 +22,19 @@ export interface DemotedRows {
  */
 export async function demoteRows(scratch: ScratchLedger, rows: Attempt, mayMove: boolean): Promise<DemotedRows> {
   const to = join(scratch.root, scratch.relativeDirectory(rows), DEMOTED);
-  if (!(await markDemoting(scratch, rows))) return { outcome: 'dropped', scratchBytes: 0, because: 'they were dropped before' }; // prettier-ignore
+  // Without its directory on scratch there is nowhere to put a mark, or rows; what is in memory goes all the same.
+  const hasDirectory = await markDemoting(scratch, rows);
   try {
     if (await isMarked(scratch, rows, 'reading')) return { outcome: 'busy', scratchBytes: 0, because: 'a step reads them' }; // prettier-ignore
     const from = scratch.memoryDirectory(rows);
     const files = (await readdir(from).catch(ignoreMissing)).filter((name) => !name.startsWith('.'));
-    const failed = files.length > 0 && mayMove ? await copyAll(scratch, files, from, to) : undefined;
+    const failed = files.length > 0 && mayMove && hasDirectory ? await copyAll(scratch, files, from, to) : undefined;
     // The container of a worker that was killed may still have them mapped: their bytes would not come free.
-    for (const name of files)
-      if (await isOpenAnywhere(join(from, name))) return { outcome: 'busy', scratchBytes: 0, because: 'a process has them open' }; // prettier-ignore
-    if (failed !== undefined || !mayMove) await rm(to, { recursive: true, force: true });
+    const isOpen = await anyOpen(files.map((name) => join(from, name)));
+    // Files that are gone from memory were moved before, and that copy is all there is of them.
+    if (files.length > 0 && (isOpen || failed !== undefined || !mayMove))
+      await rm(to, { recursive: true, force: true });
+    if (isOpen) return { outcome: 'busy', scratchBytes: 0, because: 'a process has them open' };
     await scratch.dropFromMemory(rows);
     const scratchBytes = await sizeOf(to);
     if (scratchBytes > 0)
@@ -40,6 +43,11 @@ export async function demoteRows(scratch: ScratchLedger, rows: Attempt, mayMove:
   } finally {
     await unmarkDemoting(scratch, rows);
   }
+}
+
+async function anyOpen(paths: string[]): Promise<boolean> {
+  for (const path of paths) if (await isOpenAnywhere(path)) return true;
+  return false;
 }
 
 /** Copies files, each whole or not at all; answers why that could not be. */

@@ -87,6 +87,14 @@ test('rows that were dropped do not come back', async () => {
   expect(await readdir(join(scratch.root, 'runs'))).toEqual([]);
 });
 
+test('rows whose directory on scratch is gone do not stay in memory', async () => {
+  await rm(join(scratch.root, 'runs'), { recursive: true });
+  await mkdir(join(scratch.root, 'runs'));
+  expect(await demoteRows(scratch, ROWS, true)).toMatchObject({ outcome: 'dropped', scratchBytes: 0 });
+  expect(existsSync(file)).toBe(false);
+  expect(await readdir(join(scratch.root, 'runs'))).toEqual([]);
+});
+
 describe('while somebody reads them', () => {
   test('they stay; afterwards they go', async () => {
     const { release } = await using();
@@ -113,6 +121,7 @@ describe('while somebody reads them', () => {
       because: 'a process has them open',
     });
     expect(await found()).toMatchObject({ inMemory: true });
+    expect(await readdir(join(scratch.root, scratch.relativeDirectory(ROWS)))).toEqual(['marks']);
     orphan.kill('SIGKILL');
     await once(orphan, 'exit');
     expect(await demoteRows(scratch, ROWS, true)).toMatchObject({ outcome: 'moved' });
