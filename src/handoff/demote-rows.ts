@@ -1,5 +1,6 @@
 import { chmod, copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isOpenAnywhere } from '../host/open-files.ts';
 import { formatBytes } from '../policy/sizes.ts';
 import type { Attempt } from './attempt.ts';
@@ -14,35 +15,56 @@ export interface DemotedRows {
   because: string;
 }
 
+/** How long readers are waited for, and how often they are looked for, in ms. */
+const READERS = { withinMs: 20_000, everyMs: 250 } as const;
+
 /**
  * Takes the rows of an attempt out of memory. They are copied to scratch before, if they may be; where the disk has no room for them they are dropped,
- * and whoever reads them later raises `HandoffLost`. Nothing is done while somebody reads them. May be called again after it was killed at any point.
+ * and whoever reads them later raises `HandoffLost`. Waits a while for whoever reads them, and does nothing while they do. May be called again after it
+ * was killed at any point.
  *
  * @param mayMove whether scratch is charged for them
+ * @param waitMs how long readers are waited for
  */
-export async function demoteRows(scratch: ScratchLedger, rows: Attempt, mayMove: boolean): Promise<DemotedRows> {
-  const to = join(scratch.root, scratch.relativeDirectory(rows), DEMOTED);
-  // Without its directory on scratch there is nowhere to put a mark, or rows; what is in memory goes all the same.
-  const hasDirectory = await markDemoting(scratch, rows);
-  try {
-    if (await isMarked(scratch, rows, 'reading')) return { outcome: 'busy', scratchBytes: 0, because: 'a step reads them' }; // prettier-ignore
-    const from = scratch.memoryDirectory(rows);
-    const files = (await readdir(from).catch(ignoreMissing)).filter((name) => !name.startsWith('.'));
-    const failed = files.length > 0 && mayMove && hasDirectory ? await copyAll(scratch, files, from, to) : undefined;
-    // The container of a worker that was killed may still have them mapped: their bytes would not come free.
-    const isOpen = await anyOpen(files.map((name) => join(from, name)));
-    // Files that are gone from memory were moved before, and that copy is all there is of them.
-    if (files.length > 0 && (isOpen || failed !== undefined || !mayMove))
-      await rm(to, { recursive: true, force: true });
-    if (isOpen) return { outcome: 'busy', scratchBytes: 0, because: 'a process has them open' };
-    await scratch.dropFromMemory(rows);
-    const scratchBytes = await sizeOf(to);
-    if (scratchBytes > 0)
-      return { outcome: 'moved', scratchBytes, because: `${formatBytes(scratchBytes)} went to disk` };
-    return { outcome: 'dropped', scratchBytes, because: failed ?? (mayMove ? 'they were gone' : 'the pool has no scratch for them') }; // prettier-ignore
-  } finally {
-    await unmarkDemoting(scratch, rows);
+export async function demoteRows(
+  scratch: ScratchLedger,
+  rows: Attempt,
+  mayMove: boolean,
+  waitMs: number = READERS.withinMs,
+): Promise<DemotedRows> {
+  for (const until = Date.now() + waitMs; ;) {
+    // Without its directory on scratch there is nowhere to put a mark, or rows; what is in memory goes all the same.
+    const hasDirectory = await markDemoting(scratch, rows);
+    try {
+      const because = await whyBusy(scratch, rows);
+      if (because === undefined) return await take(scratch, rows, mayMove && hasDirectory);
+      if (Date.now() >= until) return { outcome: 'busy', scratchBytes: 0, because };
+    } finally {
+      await unmarkDemoting(scratch, rows); // who comes meanwhile may read them
+    }
+    await sleep(READERS.everyMs);
   }
+}
+
+/** Who keeps the rows in memory. The container of a worker that was killed has no mark that counts, and may still have them mapped. */
+async function whyBusy(scratch: ScratchLedger, rows: Attempt): Promise<string | undefined> {
+  if (await isMarked(scratch, rows, 'reading')) return 'a step reads them';
+  const memory = scratch.memoryDirectory(rows);
+  return (await anyOpen(await filesIn(memory))) ? 'a process has them open' : undefined;
+}
+
+async function take(scratch: ScratchLedger, rows: Attempt, mayMove: boolean): Promise<DemotedRows> {
+  const to = join(scratch.root, scratch.relativeDirectory(rows), DEMOTED);
+  const files = await filesIn(scratch.memoryDirectory(rows));
+  const failed = files.length > 0 && mayMove ? await copyAll(scratch, files, to) : undefined;
+  const isOpen = await anyOpen(files); // again, as copying takes a while: unlinked then, their bytes would not come free
+  // Files that are gone from memory were moved before, and that copy is all there is of them.
+  if (files.length > 0 && (isOpen || failed !== undefined || !mayMove)) await rm(to, { recursive: true, force: true });
+  if (isOpen) return { outcome: 'busy', scratchBytes: 0, because: 'a process has them open' };
+  await scratch.dropFromMemory(rows);
+  const scratchBytes = await sizeOf(await filesIn(to));
+  if (scratchBytes > 0) return { outcome: 'moved', scratchBytes, because: `${formatBytes(scratchBytes)} went to disk` };
+  return { outcome: 'dropped', scratchBytes, because: failed ?? (mayMove ? 'they were gone' : 'there is no scratch for them') }; // prettier-ignore
 }
 
 async function anyOpen(paths: string[]): Promise<boolean> {
@@ -51,8 +73,8 @@ async function anyOpen(paths: string[]): Promise<boolean> {
 }
 
 /** Copies files, each whole or not at all; answers why that could not be. */
-async function copyAll(scratch: ScratchLedger, files: string[], from: string, to: string): Promise<string | undefined> {
-  const bytes = await sizeOf(from);
+async function copyAll(scratch: ScratchLedger, files: string[], to: string): Promise<string | undefined> {
+  const bytes = await sizeOf(files);
   const free = await scratch.freeBytes();
   if (free < bytes) return `the disk has ${formatBytes(Math.max(0, free))} free above the floor, ${formatBytes(bytes)} are needed`; // prettier-ignore
   try {
@@ -60,13 +82,13 @@ async function copyAll(scratch: ScratchLedger, files: string[], from: string, to
       if (error.code !== 'EEXIST') throw error;
     });
     await chmod(to, 0o755); // containers read it as another user
-    for (const name of files) {
-      const aside = join(to, `.${name}`);
-      await copyFile(join(from, name), aside);
+    for (const file of files) {
+      const aside = join(to, `.${basename(file)}`);
+      await copyFile(file, aside);
       const copy = await open(aside, 'r');
       await copy.sync().finally(() => copy.close());
       await chmod(aside, 0o644);
-      await rename(aside, join(to, name));
+      await rename(aside, join(to, basename(file)));
     }
     return undefined;
   } catch (error) {
@@ -77,14 +99,16 @@ async function copyAll(scratch: ScratchLedger, files: string[], from: string, to
   }
 }
 
-async function sizeOf(folder: string): Promise<number> {
-  let bytes = 0;
-  for (const name of (await readdir(folder).catch(ignoreMissing)).filter((found) => !found.startsWith('.')))
-    bytes += (await stat(join(folder, name))).size;
-  return bytes;
+/** Whole files of a directory; none where there is no directory. */
+async function filesIn(folder: string): Promise<string[]> {
+  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  return names.filter((name) => !name.startsWith('.')).map((name) => join(folder, name));
 }
 
-function ignoreMissing(error: NodeJS.ErrnoException): string[] {
-  if (error.code === 'ENOENT') return [];
-  throw error;
+async function sizeOf(files: string[]): Promise<number> {
+  const found = await Promise.all(files.map((file) => stat(file)));
+  return found.reduce((sum, { size }) => sum + size, 0);
 }

@@ -26,7 +26,7 @@ export function refusal(state: PoolState, wanted: Wanted, now: Sums = sums(state
 }
 
 /** What an ask takes of the free bytes: what its resident engine kept is taken over, not taken twice. */
-export const netBytes = (state: PoolState, wanted: Wanted): number =>
+const netBytes = (state: PoolState, wanted: Wanted): number =>
   wanted.engine === undefined
     ? wanted.bytes
     : Math.max(0, wanted.bytes - (state.data[engineDataId(wanted.engine)]?.bytes ?? 0));

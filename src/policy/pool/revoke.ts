@@ -1,10 +1,10 @@
 import { engineDataId, type Demoted, runOfData } from '../../contracts/pool.ts';
-import { headOf, netBytes } from './admission.ts';
+import { headOf } from './admission.ts';
 import { EVICT_AGAIN_MS } from './effects.ts';
 import type { DataLease, Effect, PoolState, Waiting } from './state.ts';
 import { sums } from './sums.ts';
 
-/** Rows that could not be taken out of memory, as somebody read them or no host did it, are tried again after this long. */
+/** Rows that could not be taken out of memory, as somebody reads them or no host did it, are tried again this long after they were. */
 const DEMOTE_AGAIN_MS = 5_000;
 
 /** Rows in memory that a host can take out of it. */
@@ -30,8 +30,11 @@ export function demoteForHead(draft: PoolState, nowMs: number, effects: Effect[]
 function toRevoke(state: PoolState, head: Waiting, nowMs: number): DataLease[] {
   const { lendableBytes } = sums(state);
   const all = Object.values(state.data);
-  const stays = all.filter((data) => !isIdleEngine(data, nowMs) && data.demotion?.phase !== 'asked');
-  let lacking = netBytes(state, head) - lendableBytes + stays.reduce((sum, { bytes }) => sum + bytes, 0);
+  // What the head's own engine kept is taken over by it, as far as that goes.
+  const own = head.engine === undefined ? undefined : state.data[engineDataId(head.engine)];
+  const stays = all.filter((data) => data !== own && !isIdleEngine(data, nowMs) && data.demotion?.phase !== 'asked');
+  const kept = stays.reduce((sum, { bytes }) => sum + bytes, 0);
+  let lacking = Math.max(head.bytes, own?.bytes ?? 0) - (lendableBytes - kept);
   if (lacking <= 0) return [];
   const isOwn = (data: DataLease): boolean => runOfData(data.dataId) === runOfData(head.leaseId);
   const ready = stays.filter((data) => isRevocable(data) && !wasTriedJustNow(data, nowMs));
@@ -69,7 +72,9 @@ export function demoted(draft: PoolState, said: Demoted, nowMs: number): void {
   if (said.outcome === 'busy' || said.outcome === 'failed') {
     // Of one that failed nobody knows how far it came: what may be on scratch stays charged.
     const stays = said.outcome === 'failed' ? scratchBytes : 0;
-    data.demotion = { phase: said.outcome, atMs: nowMs, scratchBytes: stays, because };
+    // A host waits for readers before it says that they are at it: then it is asked again at once.
+    const atMs = said.outcome === 'busy' ? data.demotion.atMs : nowMs;
+    data.demotion = { phase: said.outcome, atMs, scratchBytes: stays, because };
     return;
   }
   data.bytes = 0;

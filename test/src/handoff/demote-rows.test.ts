@@ -67,7 +67,7 @@ test('what is asked twice is done once, and answered alike', async () => {
 });
 
 test('rows for which there is no scratch are dropped, and their reader misses them', async () => {
-  expect(await demoteRows(scratch, ROWS, false)).toEqual({ outcome: 'dropped', scratchBytes: 0, because: 'the pool has no scratch for them' }); // prettier-ignore
+  expect(await demoteRows(scratch, ROWS, false)).toEqual({ outcome: 'dropped', scratchBytes: 0, because: 'there is no scratch for them' }); // prettier-ignore
   const { inputs, release } = await using();
   await expect(checkHandoff(inputs['from']!)).rejects.toMatchObject({ code: 'HandoffLost' });
   await release();
@@ -98,10 +98,20 @@ test('rows whose directory on scratch is gone do not stay in memory', async () =
 describe('while somebody reads them', () => {
   test('they stay; afterwards they go', async () => {
     const { release } = await using();
-    expect(await demoteRows(scratch, ROWS, true)).toMatchObject({ outcome: 'busy', scratchBytes: 0 });
+    expect(await demoteRows(scratch, ROWS, true, 0)).toMatchObject({ outcome: 'busy', scratchBytes: 0 });
     expect(existsSync(file)).toBe(true);
     await release();
     expect(await demoteRows(scratch, ROWS, true)).toMatchObject({ outcome: 'moved' });
+  });
+
+  test('they are waited for a while, and go once they were read', async () => {
+    const { release } = await using();
+    const demoting = demoteRows(scratch, ROWS, true, 30_000);
+    await sleep(300);
+    expect(existsSync(file)).toBe(true);
+    expect(await found()).toMatchObject({ inMemory: true }); // others may read them meanwhile
+    await release();
+    expect(await demoting).toMatchObject({ outcome: 'moved' });
   });
 
   test('marks of a process that is gone count for nothing', async () => {
@@ -116,7 +126,7 @@ describe('while somebody reads them', () => {
   test('an orphan that has them open keeps them there: their bytes would not come free', async () => {
     const orphan = spawn('tail', ['-f', file], { stdio: ['ignore', 'pipe', 'ignore'] });
     await once(orphan.stdout, 'data');
-    expect(await demoteRows(scratch, ROWS, true)).toMatchObject({
+    expect(await demoteRows(scratch, ROWS, true, 0)).toMatchObject({
       outcome: 'busy',
       because: 'a process has them open',
     });

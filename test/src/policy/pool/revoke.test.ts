@@ -84,6 +84,26 @@ describe('rows go from memory', () => {
     expect(pool.told('grant')).toEqual(['c/wide#0']);
   });
 
+  test('busy ones again at once, where a host has waited for their readers', () => {
+    const pool = new PoolDriver(100);
+    keeps(pool, 'a', 40);
+    pool.acquire({ leaseId: 'c/wide#0', bytes: 70 });
+    pool.nowMs += 20_000;
+    pool.demoted('a/made', { outcome: 'busy', scratchBytes: 0 });
+    expect(pool.told('demote')).toEqual(['a/made']);
+  });
+
+  test('for a head that takes over what its engine kept: that is no room for it', () => {
+    const pool = new PoolDriver(100);
+    pool.acquire({ leaseId: 'b/query#0', bytes: 45, engine: 'trino' });
+    pool.end('b/query#0', pool.token('b/query#0'), { bytesLeft: 45 });
+    keeps(pool, 'a', 40);
+    pool.acquire({ leaseId: 'c/query#0', bytes: 80, engine: 'trino' });
+    expect(pool.told('demote')).toEqual(['a/made']);
+    pool.demoted('a/made');
+    expect(pool.told('grant')).toEqual(['c/query#0']);
+  });
+
   test('busy ones again after a while', () => {
     const pool = new PoolDriver(100);
     keeps(pool, 'a', 40);
