@@ -36,6 +36,8 @@ export interface CgroupTree {
   children(path: string): Promise<string[]>;
   /** Milliseconds since the group was made or changed; 0 when it is gone. */
   ageMs(path: string): Promise<number>;
+  /** Kills every process in a group and below it. */
+  kill(path: string): Promise<void>;
   /** Removes a group and all below it, depth first; waits up to `waitMs` (5,000) for its last processes. A group that is gone is fine. */
   remove(path: string, waitMs?: number): Promise<void>;
 }
@@ -164,6 +166,23 @@ class Tree implements CgroupTree {
   async ageMs(path: string): Promise<number> {
     const found = await stat(this.#at(path)).catch(() => undefined);
     return found ? Math.max(0, Date.now() - found.mtimeMs) : 0;
+  }
+
+  async kill(path: string): Promise<void> {
+    if (path === '/' || !path.startsWith('/') || path.includes('..')) throw new Error(`not a group of ours: ${path}`);
+    for (const group of await subtree(join(this.#layout.memory, path))) {
+      const pids = await readFile(join(group, 'cgroup.procs'), 'utf8').catch(() => '');
+      for (const pid of pids
+        .split('\n')
+        .map(Number)
+        .filter((found) => found > 1)) {
+        try {
+          process.kill(pid, 'SIGKILL');
+        } catch (error) {
+          if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+        }
+      }
+    }
   }
 
   async remove(path: string, waitMs = 5000): Promise<void> {

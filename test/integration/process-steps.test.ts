@@ -41,6 +41,7 @@ test('kill -9 of the worker: another ends the process it left, and completes the
   const left = 30_000;
   const workflowId = await stack.startJob(slowJob(stack, 'killed', left));
   const orphan = await running();
+  process.kill(orphan, 'SIGSTOP'); // or it may end by itself, when it tells nobody of its progress
   await stack.workers[0]!.kill();
   expect(readProcessId(orphan)).toBeDefined();
   await stack.worker();

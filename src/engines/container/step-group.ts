@@ -12,7 +12,10 @@ export async function removeLowerGroups(
 ): Promise<void> {
   const prefix = attemptPrefix({ run, step });
   for (const group of await tree.children(pool)) {
-    if (group.startsWith(prefix) && Number(group.slice(prefix.length)) <= token) await tree.remove(`${pool}/${group}`);
+    if (!group.startsWith(prefix) || Number(group.slice(prefix.length)) > token) continue;
+    // A runtime that was killed between making a container and starting it leaves a process that it knows nothing of.
+    await tree.kill(`${pool}/${group}`);
+    await tree.remove(`${pool}/${group}`);
   }
 }
 
