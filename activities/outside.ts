@@ -30,6 +30,7 @@ export async function removeAttempt(deps: Deps, of: { run: string; step: string;
     });
   }
   const transforms = await endTransforms({ run: of.run, step: of.step, upToToken: of.token });
+  await containers.removeGroups(deps.config.pool.name, of);
   const queries = await eachTrino(deps, async (trino) => {
     const running = await trino.queriesBySource(stepSource(of));
     return killQueries(

@@ -250,23 +250,14 @@ function figuresOf({ name, rows }: Data, seen: Record<string, LoadReport[]>): Fi
   const title = `${name}, ${rows} rows`;
   const beside = (way: string, against: string): Figure =>
     figureOf({ name: title, unit: 's', ours: seconds('freeze'), against, theirs: seconds(way) });
+  const besideCeiling = (way: string, called: string, atMost: number): Figure =>
+    figureOf({
+      ...{ name: called, unit: 's', ours: seconds(way), goal: { of: 'ratio', atMost } },
+      ...{ against: 'COPY of the server from a binary file, frozen', theirs: seconds('ceiling') },
+    });
   return [
-    figureOf({
-      name: title,
-      unit: 's',
-      ours: seconds('freeze'),
-      against: 'COPY of the server from a binary file, frozen',
-      theirs: seconds('ceiling'),
-      goal: { of: 'ratio', atMost: 1.12 },
-    }),
-    figureOf({
-      name: `${title}, two connections`,
-      unit: 's',
-      ours: seconds('parallel'),
-      against: 'COPY of the server from a binary file, frozen',
-      theirs: seconds('ceiling'),
-      goal: { of: 'ratio', atMost: 0.85 },
-    }),
+    besideCeiling('freeze', title, 1.12),
+    besideCeiling('parallel', `${title}, two connections`, 0.85),
     beside('psql binary', 'psql \\copy, binary'),
     beside('psql csv', 'psql \\copy, CSV'),
     beside('pgpq', 'pgpq + psycopg'),

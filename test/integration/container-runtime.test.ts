@@ -8,6 +8,7 @@ import {
   commandPid,
   inspectContainer,
   openContainerHost,
+  POOL_LIMIT_BYTES,
   pythonSpec,
   whenSaid,
   type ContainerHost,
@@ -262,6 +263,34 @@ describe('what a dead worker left', () => {
     expect(await host.runtime.listByLabels({ 'spillway.pool': host.pool })).toHaveLength(1);
     expect(await host.runtime.removeByLabels({ 'spillway.run': 'run-1' })).toHaveLength(1);
     for (const { ending } of starts) expect((await ending).verdict).not.toBe('ok');
+  });
+
+  test.each(['the next attempt', 'whoever looks after it'])(
+    'a process that the runtime knows nothing of is ended by %s',
+    async (who) => {
+      const pool = await host.cgroups.makePool(host.pool, 1_000_000_000);
+      const attempt = { run: 'run-1', step: 'step', token: 1 };
+      const group = await host.cgroups.makeStep(pool, containerName(attempt), 100_000_000);
+      const orphan = execa('sleep', ['60'], { reject: false });
+      await host.cgroups.addProcess(group, orphan.pid!);
+      if (who === 'the next attempt') {
+        const { run, step, token } = attempt;
+        expect(await host.python().run(pythonSpec(host, 'say("done")', { run, step, token: token + 1 }))).toMatchObject({ verdict: 'ok' }); // prettier-ignore
+      } else await host.runtime.removeGroups(host.pool, attempt);
+      expect((await orphan).signal).toBe('SIGKILL');
+    },
+  );
+
+  test('a process that outlives the container in its group is ended before its bytes are said to be free', async () => {
+    const { onEvent, said } = whenSaid('up');
+    const spec = pythonSpec(host, 'say("up")\ntime.sleep(2)\nsay("done")', { onEvent });
+    const running = host.python().run(spec);
+    await said;
+    const pool = await host.cgroups.makePool(host.pool, POOL_LIMIT_BYTES);
+    const orphan = execa('sleep', ['60'], { reject: false });
+    await host.cgroups.addProcess(`${pool}/${containerName(spec)}`, orphan.pid!);
+    expect(await running).toMatchObject({ verdict: 'ok', proof: { kind: 'cgroup-empty', bytesLeft: 0 } });
+    expect((await orphan).signal).toBe('SIGKILL');
   });
 
   test('an empty group goes once it is old enough', async () => {

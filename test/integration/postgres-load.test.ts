@@ -1,3 +1,4 @@
+// Long, because a server of its own costs seconds: what becomes of rows, by every strategy, is tested on one.
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -192,6 +192,7 @@ export class Stage {
         runStep: none,
         listByLabels: async () => [],
         removeByLabels: async () => [],
+        removeGroups: async () => undefined,
       } as unknown as Engines['containers'],
       datafusion: {} as Engines['datafusion'],
       trino: none,

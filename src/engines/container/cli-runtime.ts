@@ -10,7 +10,7 @@ import { judgeExit } from './judge-exit.ts';
 import { OutputLines } from './output-lines.ts';
 import { runArguments } from './run-arguments.ts';
 import { RuntimeCli } from './runtime-cli.ts';
-import { proveEmpty, removeEmptyGroups, removeLowerGroups } from './step-group.ts';
+import { proveEmpty, removeEmptyGroups, removeGroup, removeLowerGroups } from './step-group.ts';
 
 /** What a runtime is made of. */
 export interface CliRuntimeOptions {
@@ -42,10 +42,14 @@ export function createCliRuntime(options: CliRuntimeOptions): ContainerRuntime {
           await cli.removeAndSeeGone(name);
           const pool = own['spillway.pool'];
           // Its attempt may be dead, and then nobody else removes the group.
-          if (options.cgroups.version !== 'none' && pool) await options.cgroups.remove(`${poolPath(pool)}/${name}`);
+          if (options.cgroups.version !== 'none' && pool)
+            await removeGroup(options.cgroups, `${poolPath(pool)}/${name}`);
         }),
       );
       return found.map(({ name }) => name);
+    },
+    removeGroups: async (pool, attempt) => {
+      if (options.cgroups.version !== 'none') await removeLowerGroups(options.cgroups, poolPath(pool), attempt);
     },
     removeEmptyGroups: (pool, olderThanMs) => removeEmptyGroups(options.cgroups, pool, olderThanMs, exists),
   };
@@ -129,7 +133,7 @@ class Attempt {
     } finally {
       await sampler?.stop();
       if (!gone) await this.#cli.removeAndSeeGone(this.#name);
-      if (stepPath) await this.#tree?.remove(stepPath);
+      if (this.#tree && stepPath) await removeGroup(this.#tree, stepPath);
     }
   }
 

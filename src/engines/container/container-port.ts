@@ -16,6 +16,8 @@ export interface ContainerRuntime {
   removeByLabels(labels: Record<string, string>): Promise<string[]>;
   /** Containers that carry all of these labels, running or not. */
   listByLabels(labels: Record<string, string>): Promise<ListedContainer[]>;
+  /** Removes the groups of a step's attempts up to this token, with whoever is left in them; their containers were removed before. */
+  removeGroups(pool: string, attempt: { run: string; step: string; token: number }): Promise<void>;
   /**
    * Removes step groups of a pool that hold no process and belong to no container: what a worker killed with -9 may leave.
    * Younger ones are spared, since an attempt makes its group before its container. Answers their names.

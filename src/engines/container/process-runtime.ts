@@ -18,7 +18,7 @@ import type {
 import { GroupSampler, type Sampled } from './group-sampler.ts';
 import { judgeExit } from './judge-exit.ts';
 import { OutputLines } from './output-lines.ts';
-import { proveEmpty, removeEmptyGroups, removeLowerGroups } from './step-group.ts';
+import { proveEmpty, removeEmptyGroups, removeGroup, removeLowerGroups } from './step-group.ts';
 
 /** What a runtime without containers is made of. */
 export interface ProcessRuntimeOptions {
@@ -47,9 +47,12 @@ export function createProcessRuntime(options: ProcessRuntimeOptions): ContainerR
       for (const { name, process, labels: own } of ours) {
         await endProcess(process);
         const pool = own['spillway.pool'];
-        if (options.cgroups.version !== 'none' && pool) await options.cgroups.remove(`${poolPath(pool)}/${name}`);
+        if (options.cgroups.version !== 'none' && pool) await removeGroup(options.cgroups, `${poolPath(pool)}/${name}`);
       }
       return ours.map(({ name }) => name);
+    },
+    removeGroups: async (pool, attempt) => {
+      if (options.cgroups.version !== 'none') await removeLowerGroups(options.cgroups, poolPath(pool), attempt);
     },
     removeEmptyGroups: (pool, olderThanMs) => removeEmptyGroups(options.cgroups, pool, olderThanMs, exists),
   };
@@ -137,7 +140,7 @@ class Attempt {
     } finally {
       await sampler?.stop();
       await this.#end();
-      if (stepPath) await this.#tree?.remove(stepPath);
+      if (this.#tree && stepPath) await removeGroup(this.#tree, stepPath);
     }
   }
 

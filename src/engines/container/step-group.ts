@@ -12,16 +12,24 @@ export async function removeLowerGroups(
 ): Promise<void> {
   const prefix = attemptPrefix({ run, step });
   for (const group of await tree.children(pool)) {
-    if (!group.startsWith(prefix) || Number(group.slice(prefix.length)) > token) continue;
-    // A runtime that was killed between making a container and starting it leaves a process that it knows nothing of.
-    await tree.kill(`${pool}/${group}`);
-    await tree.remove(`${pool}/${group}`);
+    if (group.startsWith(prefix) && Number(group.slice(prefix.length)) <= token)
+      await removeGroup(tree, `${pool}/${group}`);
   }
+}
+
+/**
+ * Removes a step's group once its container or process is gone, with whoever is left in it: a runtime that was killed between making a container and
+ * starting it leaves a process that it knows nothing of.
+ */
+export async function removeGroup(tree: CgroupTree, path: string): Promise<void> {
+  await tree.kill(path);
+  await tree.remove(path);
 }
 
 /** Proof of a step whose container or process is gone; its group tells what of its bytes is left. @throws `ContainerFailed` when somebody is left in it */
 export async function proveEmpty(tree: CgroupTree | undefined, stepPath: string | undefined): Promise<Proof> {
   if (!tree || !stepPath) return { kind: 'exited', atMs: Date.now(), bytesLeft: 0 };
+  await tree.kill(stepPath);
   for (let round = 0; ; round++) {
     const reading = await tree.read(stepPath);
     if (!reading || reading.processes === 0) {
