@@ -19,9 +19,15 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
   return {
     ...createLedgerActivities(deps),
 
-    async dropHandoffs({ pool, run, dataIds, everything, steps }) {
+    async findCheckpoint({ run, step, checkpoint }) {
+      const token = Context.current().info.currentAttemptScheduledTimestampMs;
+      return (await deps.engines.checkpoints.find({ run, step, token }, checkpoint)) ?? null;
+    },
+
+    async dropHandoffs({ pool, run, dataIds, everything, steps, checkpoints }) {
       const { scratch } = deps.engines;
       const drop = (): Promise<{ bytes: number }> => (steps ? scratch.dropSteps(run, steps) : scratch.dropRun(run));
+      if (checkpoints === 'drop') await deps.engines.checkpoints.dropRun(run);
       const { bytes } = everything ? await removeWholeRun(deps, run) : await drop();
       const proof: Proof = { kind: 'unlinked', atMs: Date.now(), bytesLeft: 0 };
       await deps.pool.drop(

@@ -8,6 +8,7 @@ import { fingerprintOf, handoffRef } from '../src/handoff/handoff-ref.ts';
 import { keptRows } from '../src/policy/kept-rows.ts';
 import { formatBytes } from '../src/policy/sizes.ts';
 import type { ActivityDeps } from './deps.ts';
+import { keeping } from './keeping.ts';
 import { type Attempt, attemptMs, leased, type Worked } from './leased.ts';
 import { reading } from './reading.ts';
 
@@ -17,7 +18,12 @@ export function createDatafusionActivities(deps: ActivityDeps): Pick<StepActivit
     datafusionSql: (request) =>
       leased(deps, request, (attempt) =>
         reading(deps, request, attempt, (inputs) =>
-          datafusionSql(deps, { ...(request as StepRequest<DatafusionSqlStep>), inputs }, attempt),
+          keeping(
+            deps,
+            request,
+            attempt,
+            datafusionSql(deps, { ...(request as StepRequest<DatafusionSqlStep>), inputs }, attempt),
+          ),
         ),
       ),
   };

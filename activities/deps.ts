@@ -4,12 +4,14 @@ import type { ContainerRuntime } from '../src/engines/container/container-port.t
 import type { DatafusionDeps } from '../src/engines/datafusion/run-datafusion.ts';
 import type { PostgresDeps } from '../src/engines/postgres/session.ts';
 import type { Trino } from '../src/engines/trino/client.ts';
+import type { Checkpoints } from '../src/handoff/checkpoints.ts';
 import type { ScratchLedger } from '../src/handoff/scratch-ledger.ts';
 import type { LeasedDeps } from './leased.ts';
 
 /** The engines of one host, opened. */
 export interface StepEngines {
   readonly scratch: ScratchLedger;
+  readonly checkpoints: Checkpoints;
   readonly containers: ContainerRuntime;
   readonly datafusion: DatafusionDeps;
   /** @throws SpillwayError `InvalidInput` when none of that name is configured */

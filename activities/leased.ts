@@ -24,6 +24,7 @@ export interface Worked {
   proof: Proof;
   used: StepUsage;
   output?: HandoffRef;
+  warnings?: string[];
   loaded?: NonNullable<StepResult['loaded']>;
 }
 
@@ -96,6 +97,7 @@ function failureDetails(token: number, error: unknown, startedAtMs: number): Ste
     used:
       said?.used ??
       noUsage((Date.now() - startedAtMs) / 1000, error instanceof SpillwayError ? error.code : 'Unexpected'),
+    ...(said?.lost && { lost: said.lost }),
   };
 }
 

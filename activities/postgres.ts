@@ -4,7 +4,6 @@ import type { Proof, StepUsage } from '../src/contracts/pool.ts';
 import type { StepActivities, StepRequest } from '../src/contracts/steps.ts';
 import { type ArrowSource, openArrowSource } from '../src/engines/postgres/arrow-source.ts';
 import { loadTable } from '../src/engines/postgres/load.ts';
-import { checkHandoff } from '../src/handoff/handoff-ref.ts';
 import type { ActivityDeps } from './deps.ts';
 import { type Attempt, leased, type Worked } from './leased.ts';
 import { reading } from './reading.ts';
@@ -36,7 +35,6 @@ async function postgresLoad(
 ): Promise<Worked> {
   const { spec, run } = request;
   const ref = request.inputs['from']!;
-  await checkHandoff(ref);
   const startedAtMs = Date.now();
   const rssBefore = process.memoryUsage.rss();
   let peakRss = rssBefore;

@@ -1,7 +1,11 @@
+import { readFile } from 'node:fs/promises';
 import type { PoolClient } from './pool-client.ts';
 import type { ResolvedConfig } from '../src/config/resolved.ts';
 import { readPipeline } from '../src/config/pipeline-schema.ts';
+import type { StepSpec } from '../src/contracts/pipeline.ts';
+import type { RunPlan } from '../src/contracts/plan.ts';
 import type { RunnerActivities } from '../src/contracts/steps.ts';
+import { checkpointsOf } from '../src/handoff/fingerprint.ts';
 import { planFacts } from '../src/config/plan-facts.ts';
 import { planSteps } from '../src/policy/plan.ts';
 import { asFailure } from './leased.ts';
@@ -41,7 +45,7 @@ export function createRunnerActivities({
           searchAttributes,
           ...(transforms && { transforms }),
         };
-        return planSteps(pipeline, facts);
+        return withCheckpoints(planSteps(pipeline, facts), pipeline.steps, config.transforms);
       } catch (error) {
         throw asFailure(error);
       }
@@ -49,5 +53,18 @@ export function createRunnerActivities({
     acquire: ({ pool: name, ask }) => pool.acquire(name, ask),
     endLeases: ({ pool: name, ends }) => pool.end(name, ends),
     withdrawLeases: ({ pool: name, withdraws }) => pool.withdraw(name, withdraws),
+  };
+}
+
+async function withCheckpoints(plan: RunPlan, steps: StepSpec[], transforms: string | undefined): Promise<RunPlan> {
+  const module = transforms === undefined ? undefined : await readFile(transforms, 'utf8').catch(() => undefined);
+  const checkpoints = checkpointsOf(steps, module);
+  if (checkpoints.size === 0) return plan;
+  return {
+    ...plan,
+    steps: plan.steps.map((step) => {
+      const checkpoint = checkpoints.get(step.step);
+      return checkpoint ? { ...step, checkpoint } : step;
+    }),
   };
 }

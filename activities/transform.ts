@@ -12,9 +12,10 @@ import {
   type TransformResult,
 } from '../src/engines/transform/run-transform.ts';
 import { endTransforms } from '../src/engines/transform/transform-processes.ts';
-import { checkHandoff, fingerprintOf, handoffRef } from '../src/handoff/handoff-ref.ts';
+import { fingerprintOf, handoffRef } from '../src/handoff/handoff-ref.ts';
 import { ownTransformBytes } from '../src/policy/step-size.ts';
 import type { ActivityDeps } from './deps.ts';
+import { keeping } from './keeping.ts';
 import { type Attempt, leased, type Worked } from './leased.ts';
 import { reading } from './reading.ts';
 import { parquetDecoder } from './parquet-decoder.ts';
@@ -25,7 +26,12 @@ export function createTransformActivities(deps: ActivityDeps): Pick<StepActiviti
     transform: (request) =>
       leased(deps, request, (attempt) =>
         reading(deps, request, attempt, (inputs) =>
-          transform(deps, { ...(request as StepRequest<TransformStep>), inputs }, attempt),
+          keeping(
+            deps,
+            request,
+            attempt,
+            transform(deps, { ...(request as StepRequest<TransformStep>), inputs }, attempt),
+          ),
         ),
       ),
   };
@@ -38,7 +44,6 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
   if (module === undefined)
     throw new SpillwayError('InvalidInput', `${spec.step}: this worker knows no transforms. Name their module with transforms in its configuration.`); // prettier-ignore
   const ref = request.inputs['from']!;
-  await checkHandoff(ref);
   const name = { run, step: spec.step, token: attempt.token };
   await endTransforms({ run, step: spec.step, upToToken: attempt.token - 1 });
   await scratch.dropLowerTokens(name);

@@ -6,6 +6,7 @@ import { rssAnon, shrinkHeap } from '../src/engines/trino/heap.ts';
 import { unloadQuery } from '../src/engines/trino/unload.ts';
 import { fingerprintOf, handoffRef } from '../src/handoff/handoff-ref.ts';
 import type { ActivityDeps } from './deps.ts';
+import { keeping } from './keeping.ts';
 import { type Attempt, leased, type Worked } from './leased.ts';
 
 /** A server's memory is looked at this often while it works for us. */
@@ -15,7 +16,9 @@ const SAMPLE_MS = 500;
 export function createTrinoActivities(deps: ActivityDeps): Pick<StepActivities, 'trinoQuery'> {
   return {
     trinoQuery: (request) =>
-      leased(deps, request, (attempt) => trinoQuery(deps, request as StepRequest<TrinoQueryStep>, attempt)),
+      leased(deps, request, (attempt) =>
+        keeping(deps, request, attempt, trinoQuery(deps, request as StepRequest<TrinoQueryStep>, attempt)),
+      ),
   };
 }
 

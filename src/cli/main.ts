@@ -172,6 +172,16 @@ function buildProgram(
     .option('--remove', 'remove them; without it nothing is changed')
     .option('--json', 'answer as JSON');
   command(
+    'checkpoints [act] [id]',
+    'rows that are kept to be found again; or remove <id>, remove all',
+    async (config, flags, [act, id]) =>
+      (await import('./commands/checkpoints.ts')).checkpointsCommand(
+        config,
+        { ...(act === undefined ? {} : { act }), ...(id === undefined ? {} : { id }), json: flags['json'] === true },
+        output,
+      ),
+  ).option('--json', 'answer as JSON');
+  command(
     'simulate <scenario>',
     'run a scenario of asks through the decisions of the pool, under a virtual clock; nothing runs',
     async (config, flags, [scenario]) =>

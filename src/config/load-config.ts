@@ -145,6 +145,7 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
     ...(workflows === undefined ? {} : { workflows }),
     ...(bundle === undefined ? {} : { bundle }),
     ...(transforms === undefined ? {} : { transforms }),
+    checkpointTtlMs: parseDurationMs(orElse('checkpoints.ttl', ['default', '7 days'])) ?? 7 * 86_400_000,
     drainMs: parseDurationMs(orElse('worker.drain', ['default', '30s'])) ?? 30_000,
     origins,
     because,

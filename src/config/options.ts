@@ -56,6 +56,12 @@ export interface SpillwayOptions {
     /** Name of the lock that keeps a second pool off this host. @defaultValue 'spillway-host' */
     hostLock?: string;
   };
+  checkpoints?: {
+    /** Scratch disk for checkpoints, beside what is lent; those not used for longest go first. @defaultValue an eighth of `pool.scratchLimit`; `epyc-768`: 384 GiB */
+    limit?: Size;
+    /** A checkpoint that was not used for that long goes; 1 minute to 365 days. @defaultValue '7 days' */
+    ttl?: Duration;
+  };
   temporal?: {
     /** `host:port`. @defaultValue what `spillway up` started, else `127.0.0.1:7233` */
     address?: string;

@@ -14,6 +14,7 @@ export const HARDWARE_KEYS: Readonly<Record<string, Place>> = {
   'pool.limit': [undefined, 'poolBytes', 'bytes'],
   'pool.scratchLimit': [undefined, 'scratchBytes', 'bytes'],
   'pool.stepScratch': [undefined, 'stepScratchBytes', 'bytes'],
+  'checkpoints.limit': [undefined, 'checkpointBytes', 'bytes'],
   'light.slots': [undefined, 'lightSlots', 'asWritten'],
   'light.stepBytes': [undefined, 'lightStepBytes', 'bytes'],
   'light.batchRows': [undefined, 'batchRows', 'asWritten'],

@@ -137,6 +137,12 @@ function checkGraph(steps: StepSpec[], names: string[], problems: string[]): voi
         `${step.step} has both profile ${step.profile} and memory ${step.memory}. Keep one: a rung, or a size.`,
       );
     }
+    if ('checkpoint' in step && typeof step.checkpoint === 'object') {
+      // The type knows it, a job that comes as data may not.
+      const { reuse, version } = step.checkpoint as { reuse?: string; version?: string };
+      if (reuse === 'any-run' && version === undefined)
+        problems.push(`${step.step}.checkpoint needs a version with reuse any-run: nobody else knows when what it reads has changed. Add version, for example the day.`); // prettier-ignore
+    }
     if (step.verb === 'postgres.load') problems.push(...problemsOfLoad(step));
     for (const source of sourcesOf(step)) {
       const read = byName.get(source);

@@ -22,6 +22,8 @@ export interface ResolvedHardware {
   readonly scratchBytes: number;
   /** Scratch of a step that declares none. */
   readonly stepScratchBytes: number;
+  /** Scratch disk for checkpoints, beside what is lent. */
+  readonly checkpointBytes: number;
   /** Sizes of the rungs: absolute bytes, or shares of what can be lent. */
   readonly rungs: { readonly kind: 'bytes' | 'share'; readonly S: number; readonly M: number; readonly L: number };
   readonly lightSlots: number;
@@ -120,6 +122,8 @@ export interface ResolvedConfig {
   readonly bundle?: string;
   /** Module with the user's transforms. */
   readonly transforms?: string;
+  /** A checkpoint that was not used for that long goes. */
+  readonly checkpointTtlMs: number;
   readonly drainMs: number;
   /** Dotted key → where its value came from. */
   readonly origins: Readonly<Record<string, Origin>>;

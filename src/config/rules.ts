@@ -171,6 +171,7 @@ const RULES: readonly Rule[] = [
   ...(
     [
       ['pool.stepScratch', (hardware) => hardware.stepScratchBytes],
+      ['checkpoints.limit', (hardware) => hardware.checkpointBytes],
       ['engines.trino.spill', (hardware) => hardware.trino.spillBytes],
       ['engines.datafusion.spill', (hardware) => hardware.datafusion.spillBytes],
     ] as readonly [string, (hardware: ResolvedHardware) => number][]
@@ -190,8 +191,11 @@ const CONFIGURED_ELSEWHERE = [
   ['temporal.chargeTo', 'temporal.address', 'Temporal'],
 ] as const;
 
-/** Longest and shortest time that a worker may drain. */
-const DRAIN_MS = { least: 1_000, most: 3_600_000 };
+/** Shortest and longest of each time that may be set. */
+const DURATIONS = [
+  { key: 'worker.drain', least: '1 second', most: '1 hour' },
+  { key: 'checkpoints.ttl', least: '1 minute', most: '365 days' },
+] as const;
 
 /** A line for every rule across keys that does not hold. */
 export function ruleProblems(facts: RuleFacts): string[] {
@@ -212,10 +216,11 @@ export function ruleProblems(facts: RuleFacts): string[] {
       );
     }
   }
-  const drain = facts.set.get('worker.drain');
-  const drainMs = drain ? (parseDurationMs(drain.value as string | number) ?? 0) : DRAIN_MS.least;
-  if (drain && (drainMs < DRAIN_MS.least || drainMs > DRAIN_MS.most)) {
-    lines.push(`worker.drain must be from 1 second to 1 hour, got ${show(drain.value)} (${drain.source}).`);
+  for (const { key, least, most } of DURATIONS) {
+    const set = facts.set.get(key);
+    const ms = set && (parseDurationMs(set.value as string | number) ?? 0);
+    if (ms !== undefined && (ms < parseDurationMs(least)! || ms > parseDurationMs(most)!))
+      lines.push(`${key} must be from ${least} to ${most}, got ${show(set!.value)} (${set!.source}).`);
   }
   return lines;
 }

@@ -37,6 +37,7 @@ export function scaleProfile(numbers: HardwareNumbers, divisor: number, facts: H
       poolBytes: divide(numbers.poolBytes),
       scratchBytes: divide(numbers.scratchBytes),
       stepScratchBytes: divide(numbers.stepScratchBytes),
+      checkpointBytes: divide(numbers.checkpointBytes),
       rungs:
         rungs.kind === 'share' ? rungs : { kind: 'bytes', S: divide(rungs.S), M: divide(rungs.M), L: divide(rungs.L) },
       lightSlots: numbers.lightSlots,

@@ -80,6 +80,7 @@ export const SCHEMA = z.strictObject({
       hostLock: text.optional(),
     })
     .optional(),
+  checkpoints: z.strictObject({ limit: size.optional(), ttl: duration.optional() }).optional(),
   temporal: z
     .strictObject({
       address: z

@@ -47,6 +47,19 @@ const index = z.strictObject(
   'must be { columns, unique }',
 );
 
+const CHECKPOINT = 'must be true, or { reuse: "run" | "any-run", version, keep }';
+const version = name('must be a text').optional();
+const checkpoint = z
+  .union(
+    [
+      z.boolean(),
+      z.strictObject({ reuse: z.literal('run').optional(), version, keep: z.boolean().optional() }),
+      z.strictObject({ reuse: z.literal('any-run'), version }),
+    ],
+    CHECKPOINT,
+  )
+  .optional();
+
 const options = {
   step: stepName,
   weight: oneOf('heavy', 'light').optional(),
@@ -61,6 +74,7 @@ const options = {
 const trinoQuery = z.strictObject({
   ...options,
   verb: z.literal('trino.query'),
+  checkpoint,
   sql: statement,
   params: z
     .array(
@@ -74,6 +88,7 @@ const trinoQuery = z.strictObject({
 const datafusionSql = z.strictObject({
   ...options,
   verb: z.literal('datafusion.sql'),
+  checkpoint,
   from: z
     .record(z.string().regex(TABLE_NAME, 'must have a plain table name as its key'), dataset, from)
     .refine((tables) => Object.keys(tables).length > 0, from),
@@ -83,6 +98,7 @@ const datafusionSql = z.strictObject({
 const transform = z.strictObject({
   ...options,
   verb: z.literal('transform'),
+  checkpoint,
   from: dataset,
   run: name('must be the name of a transform'),
   args: z.record(z.string(), z.json('must be JSON'), 'must be an object of JSON values').optional(),

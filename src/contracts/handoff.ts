@@ -15,6 +15,16 @@ export interface HandoffChoice {
   because: string;
 }
 
+/** How the rows of a step are found again instead of being computed. */
+export interface CheckpointChoice {
+  /** SHA-256, in hex, of what decides the rows: the step, what it reads, the version its author gave. */
+  fingerprint: string;
+  /** `run`: by this run only, also after a reset; `any-run`: by whoever has the same fingerprint. */
+  reuse: 'run' | 'any-run';
+  /** Stays when the run succeeds. */
+  keep: boolean;
+}
+
 /** One file of a handoff. `uri` is `file:///…` on the host that wrote it. */
 export interface HandoffPart {
   kind: 'arrow' | 'parquet';

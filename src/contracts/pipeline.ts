@@ -29,8 +29,35 @@ export interface StepOptions {
   priority?: number;
 }
 
+/**
+ * That rows are found again instead of being computed: after a reset of the run, or by any run that has the same statement, parameters, inputs and
+ * version. What a query reads elsewhere may have changed meanwhile; for other runs `version` says when it has, for example the day.
+ */
+export type Checkpoint = boolean | RunCheckpoint | SharedCheckpoint;
+/** Found by the run that made it. Goes when that run succeeds. */
+export interface RunCheckpoint {
+  /** @defaultValue 'run' */
+  reuse?: 'run';
+  /** Rows of another version are computed anew. */
+  version?: string;
+  /** Stays when the run succeeds, until it was not used for `checkpoints.ttl`. @defaultValue false */
+  keep?: boolean;
+}
+/** Found by every run. Stays until it was not used for `checkpoints.ttl`. */
+export interface SharedCheckpoint {
+  reuse: 'any-run';
+  /** Rows of another version are computed anew. */
+  version: string;
+}
+
+/** Options of steps that give rows. */
+export interface RowsOptions extends StepOptions {
+  /** The rows are kept on scratch, to be found again. @defaultValue false */
+  checkpoint?: Checkpoint;
+}
+
 /** Rows of a Trino query. */
-export interface TrinoQueryStep extends StepOptions {
+export interface TrinoQueryStep extends RowsOptions {
   step: string;
   verb: 'trino.query';
   /** One statement that gives rows, in Trino's SQL. */
@@ -42,7 +69,7 @@ export interface TrinoQueryStep extends StepOptions {
 }
 
 /** Rows of a DataFusion query over other datasets. */
-export interface DatafusionSqlStep extends StepOptions {
+export interface DatafusionSqlStep extends RowsOptions {
   step: string;
   verb: 'datafusion.sql';
   /** Table name in the statement → name of the step that makes its rows. */
@@ -52,7 +79,7 @@ export interface DatafusionSqlStep extends StepOptions {
 }
 
 /** Rows that a registered TypeScript function makes of another dataset's, batch by batch. */
-export interface TransformStep extends StepOptions {
+export interface TransformStep extends RowsOptions {
   step: string;
   verb: 'transform';
   /** Name of the step that makes the rows. */
@@ -126,7 +153,7 @@ export interface StepReport {
   verb: Verb;
   queue: string;
   leaseBytes: number;
-  /** Rung that fitted, or `allowance` for steps paid from the light allowance. */
+  /** Rung that fitted, `allowance` for steps paid from the light allowance, `checkpoint` for rows that were found again. */
   rung: string;
   peakBytes: number;
   mode: string;

@@ -1,4 +1,4 @@
-import type { HandoffChoice } from './handoff.ts';
+import type { CheckpointChoice, HandoffChoice } from './handoff.ts';
 import type { StepSpec } from './pipeline.ts';
 import type { StepMeasure, Weight } from './pool.ts';
 
@@ -41,6 +41,8 @@ export interface PlannedStep {
   needs: string[];
   /** How its rows reach their readers; absent for sinks. */
   handoff?: HandoffChoice;
+  /** Its rows are looked for before it asks for memory, and found again later. */
+  checkpoint?: CheckpointChoice;
   startToCloseMs: number;
   heartbeatMs: number;
   maximumAttempts: number;

@@ -1,4 +1,4 @@
-import type { HandoffChoice, HandoffRef } from './handoff.ts';
+import type { CheckpointChoice, HandoffChoice, HandoffRef } from './handoff.ts';
 import type { StepSpec } from './pipeline.ts';
 import type { PlanRequest, RunPlan } from './plan.ts';
 import type { Answer, Ask, Demote, Demoted, End, Proof, StepUsage, Withdraw } from './pool.ts';
@@ -19,6 +19,8 @@ export interface StepRequest<Spec extends StepSpec = StepSpec> {
   handoff?: HandoffChoice;
   /** Part of `leaseBytes` that is for rows kept in memory. */
   shmBytes?: number;
+  /** Its rows are to be found again. */
+  checkpoint?: CheckpointChoice;
   /** Counts the asks of this step within the run, from 0. */
   ordinal: number;
 }
@@ -29,6 +31,8 @@ export interface StepResult {
   proof: Proof;
   used: StepUsage;
   output?: HandoffRef;
+  /** What its author should know, though all went well. */
+  warnings?: string[];
   loaded?: { table: string; rows: number; bytes: number; strategy: string; because: string };
 }
 
@@ -37,6 +41,8 @@ export interface StepFailureDetails {
   token: number;
   proof: Proof;
   used: StepUsage;
+  /** Of `HandoffLost`: the inputs that are gone, by their names in {@link StepRequest.inputs}. */
+  lost?: string[];
 }
 
 /** Activities of a leased step; see `activities/`. */
@@ -57,6 +63,16 @@ export interface DropRequest {
   steps?: string[];
   /** Some attempt did not end in good order: containers, queries and loads of the run are looked for as well. */
   everything: boolean;
+  /** The run succeeded: its checkpoints go as well, but for those that are to be kept. */
+  checkpoints?: 'drop';
+}
+
+/** What looks for the rows that a step of this run, or of another one, computed before. */
+export interface FindCheckpoint {
+  pool: string;
+  run: string;
+  step: string;
+  checkpoint: CheckpointChoice;
 }
 
 /** Local activities of the runner: recorded decisions and messages to the pool. */
@@ -73,6 +89,8 @@ export interface ControlActivities {
   recoverLedger(request: { pool: string; runId: string }): Promise<unknown>;
   /** Has a resident engine give back what it kept. */
   evictEngine(request: { pool: string; engine: string }): Promise<Proof>;
+  /** Rows of a step that were computed before, made this run's; null when there are none. */
+  findCheckpoint(request: FindCheckpoint): Promise<HandoffRef | null>;
   dropHandoffs(request: DropRequest): Promise<{ bytes: number }>;
   /** Takes rows out of memory: to scratch, or for good where there is no room; nothing while somebody reads them. */
   demoteRows(request: Demote): Promise<Demoted>;

@@ -42,19 +42,29 @@ export function handoffRef(of: {
   };
 }
 
-/** Looks whether all files of a handoff are there with the bytes they had. Raises HandoffLost, naming the first that is not. */
-export async function checkHandoff(ref: HandoffRef): Promise<void> {
+/** What is wrong with the files of a handoff, naming the first that is not there with the bytes it had; undefined when nothing is. */
+export async function whyLost(ref: HandoffRef): Promise<string | undefined> {
   for (const part of ref.parts) {
     const path = fileURLToPath(part.uri);
     const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
       throw error;
     });
-    if (found?.size === part.bytes) continue;
-    throw new SpillwayError(
-      'HandoffLost',
-      `Run the step that wrote it again: ${path} ${found ? `has ${found.size} bytes instead of ${part.bytes}` : 'is gone'}.`,
-      { details: { uri: part.uri, bytes: part.bytes, foundBytes: found?.size ?? null } },
-    );
+    if (found?.size !== part.bytes)
+      return `${path} ${found ? `has ${found.size} bytes instead of ${part.bytes}` : 'is gone'}`;
   }
+  return undefined;
+}
+
+/** Looks whether all files of a step's inputs are there with the bytes they had. Raises HandoffLost, with the names of those that are not as `lost`. */
+export async function checkHandoffs(inputs: Readonly<Record<string, HandoffRef>>): Promise<void> {
+  const lost: Record<string, string> = {};
+  for (const [name, ref] of Object.entries(inputs)) {
+    const why = await whyLost(ref);
+    if (why !== undefined) lost[name] = why;
+  }
+  if (Object.keys(lost).length === 0) return;
+  throw new SpillwayError('HandoffLost', `Run the step that wrote it again: ${Object.values(lost).join(', ')}.`, {
+    details: { lost: Object.keys(lost) },
+  });
 }

@@ -107,7 +107,7 @@ function handoffOf(
     freeBytes: facts.lendableBytes - facts.lentBytes,
     shmFreeBytes: facts.shmFreeBytes ?? 0,
     otherHeavy: facts.otherHeavy,
-    checkpoint: false,
+    checkpoint: 'checkpoint' in spec && spec.checkpoint !== undefined && spec.checkpoint !== false,
     restart: false,
     sameProcessReader: false,
     fusable: false,

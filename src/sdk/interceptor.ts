@@ -43,17 +43,21 @@ export const interceptors = (): WorkflowInterceptors => ({
         const run = new WorkflowRun(workflowInfo().workflowType);
         enterRun(run);
         const scope = new CancellationScope();
+        let succeeded = false;
         try {
-          return await scope.run(async () => {
-            const result = await next(input);
+          const result = await scope.run(async () => {
+            const made = await next(input);
             await run.finish();
-            return result;
+            return made;
           });
+          succeeded = true;
+          return result;
         } catch (error) {
+          succeeded = error instanceof ContinueAsNew;
           throw asFailure(error, input.args);
         } finally {
           scope.cancel();
-          await run.cleanUp();
+          await run.cleanUp(succeeded);
           run.warnOfUnread();
           run.board.close();
         }

@@ -6,7 +6,7 @@ import {
   proxyLocalActivities,
   workflowInfo,
 } from '@temporalio/workflow';
-import { HandoffMode, type HandoffChoice, type HandoffRef } from '../contracts/handoff.ts';
+import { type CheckpointChoice, HandoffMode, type HandoffChoice, type HandoffRef } from '../contracts/handoff.ts';
 import type { SinkResult, StepReport, Verb } from '../contracts/pipeline.ts';
 import type { PlannedStep, PlanRequest, RunPlan } from '../contracts/plan.ts';
 import { dataIdOf, type End, TaskQueue } from '../contracts/pool.ts';
@@ -37,6 +37,9 @@ const ACTIVITY: Record<Verb, keyof StepActivities> = {
 
 /** Checks everything on the host; a plan that needs longer than this has lost its worker. */
 const planning = { startToCloseTimeout: '60 seconds', retry: { maximumAttempts: 3 } } as const;
+
+/** Looking for files that were kept and linking them. */
+const FINDING = { startToCloseTimeout: '60 seconds', retry: { maximumAttempts: 3 } } as const;
 
 /** Giving memory back in the middle of a run; what does not succeed is done at the run's end. */
 const DROPPING = { startToCloseTimeout: '30 seconds', scheduleToCloseTimeout: '60 seconds' } as const;
@@ -99,6 +102,10 @@ export class StepRunner {
       [...this.#planned.values()].flatMap(({ step, handoff }) => (handoff ? [[step, handoff]] : [])),
     );
   }
+  /** Whether rows of this run may be kept to be found again. */
+  get hasCheckpoints(): boolean {
+    return [...this.#planned.values()].some(({ checkpoint }) => checkpoint !== undefined);
+  }
   get plannedSteps(): ReadonlySet<string> {
     return new Set(this.#planned.keys());
   }
@@ -132,8 +139,10 @@ export class StepRunner {
     return run;
   }
 
-  /** Runs a step once what it reads is there; what was kept in memory and is lost, with its host's or by hand, is computed again, once. */
+  /** Runs a step once what it reads is there, unless its rows are found again. What is lost of its inputs, by hand, with the host's memory, or as the run was reset to after its end, is computed again, once. */
   async #execute(step: PlannedStep): Promise<Done> {
+    const found = step.checkpoint && (await this.#find(step, step.checkpoint));
+    if (found) return found;
     for (let again = false; ; again = true) {
       const sources = step.needs.map((need) => ({ need, run: this.#run(need) }));
       await Promise.all(sources.map(({ run }) => run));
@@ -145,20 +154,49 @@ export class StepRunner {
       try {
         return await this.#climb(step, inputs);
       } catch (error) {
-        const isLost = !again && error instanceof ApplicationFailure && error.type === 'HandoffLost';
-        const lost = sources.filter(({ need }) => isLost && inMemory(this.#refs.get(need)));
+        const isLost = again ? undefined : lostInputs(error);
+        const lost = sources.filter(({ need }) => isLost?.(step, need, this.#refs.get(need)));
         if (lost.length === 0) {
           if (!isCancellation(error)) this.#board.failed(step.step, error instanceof Error ? error.message : String(error)); // prettier-ignore
           throw error;
         }
         for (const { need, run } of lost) {
           if (this.#runs.get(need) !== run) continue; // another reader has it computed again already
-          this.#board.warn(`${need} is computed again, onto disk: its rows were kept in memory, and are gone.`);
-          this.#planned.set(need, onDisk(this.#planned.get(need)!));
+          if (inMemory(this.#refs.get(need))) {
+            this.#board.warn(`${need} is computed again, onto disk: its rows were kept in memory, and are gone.`);
+            this.#planned.set(need, onDisk(this.#planned.get(need)!));
+          } else this.#board.warn(`${need} is needed again: its rows are gone from scratch.`);
           this.#forget(need);
         }
       }
     }
+  }
+
+  /** Rows of a checkpoint, if they are there: then nothing that only they need runs. */
+  async #find(step: PlannedStep, checkpoint: CheckpointChoice): Promise<Done | undefined> {
+    const { originalExecutionRunId: run, startTime } = workflowInfo();
+    const taskQueue = TaskQueue.control(this.#pool);
+    const control = proxyActivities<ControlActivities>({ ...FINDING, taskQueue, summary: `${step.step} · looks for its checkpoint` }); // prettier-ignore
+    let output: HandoffRef | null;
+    try {
+      output = await control.findCheckpoint({ pool: this.#pool, run, step: step.step, checkpoint });
+    } catch (error) {
+      if (isCancellation(error)) throw error;
+      this.#board.warn(`${step.step} is computed, as its checkpoint could not be looked for: ${messageOf(error)}`);
+      return undefined;
+    }
+    if (!output) return undefined;
+    this.#dataIds.add(dataIdOf(run, step.step)); // the run has files of it now
+    this.#refs.set(step.step, output);
+    this.#finished.add(step.step);
+    const proof = { kind: 'exited', atMs: startTime.getTime(), bytesLeft: 0 } as const;
+    const used = { peakBytes: 0, scratchPeakBytes: 0, inputBytes: 0, outputBytes: output.bytes, rows: output.rows, seconds: 0, verdict: 'ok' }; // prettier-ignore
+    const report: StepReport = {
+      ...{ step: step.step, verb: step.spec.verb, queue: taskQueue, leaseBytes: 0, rung: 'checkpoint', peakBytes: 0 },
+      ...{ mode: output.mode, because: output.because, rows: output.rows, seconds: 0, attempts: 0 },
+    };
+    this.#isDone(step, report);
+    return { result: { token: 0, proof, used, output }, report };
   }
 
   #forget(step: string): void {
@@ -200,6 +238,7 @@ export class StepRunner {
           inputs,
           ...(step.handoff ? { handoff: step.handoff } : {}),
           ...(step.shmBytes === undefined ? {} : { shmBytes: step.shmBytes }),
+          ...(step.checkpoint ? { checkpoint: step.checkpoint } : {}),
           ordinal,
         });
         return this.#finish(step, result, rung.name, bytes, ordinal, lease?.leaseId);
@@ -220,7 +259,8 @@ export class StepRunner {
   }
 
   #finish(step: PlannedStep, result: StepResult, rung: string, bytes: number, ordinal: number, leaseId?: string): Done {
-    this.#finished.add(step.step);
+    this.#finished.add(step.step); // first: who reads it is ready from now on
+    for (const warning of result.warnings ?? []) this.#board.warn(warning);
     if (result.output) this.#refs.set(step.step, result.output);
     if (leaseId !== undefined) {
       const end = endOf(
@@ -249,9 +289,13 @@ export class StepRunner {
       seconds: result.used.seconds,
       attempts: ordinal + 1,
     };
+    this.#isDone(step, report);
+    return { result, report };
+  }
+
+  #isDone(step: PlannedStep, report: StepReport): void {
     this.#board.done(report);
     for (const need of step.needs) this.#dropWhenRead(need);
-    return { result, report };
   }
 
   /** Gives memory back once the last planned reader of rows that were kept in it is done, unless the run ends now. Files on disk stay until then. */
@@ -304,6 +348,18 @@ export class StepRunner {
     return activities[ACTIVITY[step.spec.verb]];
   }
 }
+
+/** Which of a step's inputs a failure says are gone; undefined for any other failure. What does not say is about rows that were in memory. */
+function lostInputs(
+  error: unknown,
+): ((step: PlannedStep, source: string, ref: HandoffRef | undefined) => boolean) | undefined {
+  if (!(error instanceof ApplicationFailure) || error.type !== 'HandoffLost') return undefined;
+  const lost = readStepFailure(error.cause)?.details?.lost;
+  return ({ spec }, source, ref) =>
+    lost ? inputsOf(spec).some(([table, of]) => of === source && lost.includes(table)) : inMemory(ref);
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? (error.cause ?? error) as Error : { message: String(error) }).message; // prettier-ignore
 
 const inMemory = (ref: HandoffRef | undefined): boolean => ref?.parts.some((part) => part.inMemory) ?? false;
 

@@ -64,12 +64,14 @@ export class WorkflowRun implements Run {
     }
   }
 
-  /** Gives back everything the run holds; what cannot be given back in time is named, and is the janitor's. */
-  async cleanUp(): Promise<void> {
+  /** Gives back everything the run holds, but for checkpoints of one that failed; what cannot be given back in time is named, and is the janitor's. */
+  async cleanUp(succeeded: boolean): Promise<void> {
     await this.#runner.settle();
     if (this.#runner.pool === '') return;
     try {
-      await CancellationScope.nonCancellable(() => CancellationScope.withTimeout(CLEANUP, () => this.#giveBack()));
+      await CancellationScope.nonCancellable(() =>
+        CancellationScope.withTimeout(CLEANUP, () => this.#giveBack(succeeded)),
+      );
     } catch (error) {
       this.board.warn(
         `not all of this run was cleaned up in ${CLEANUP} (${String(error)}); the janitor of the next worker removes the rest.`,
@@ -77,7 +79,7 @@ export class WorkflowRun implements Run {
     }
   }
 
-  async #giveBack(): Promise<void> {
+  async #giveBack(succeeded: boolean): Promise<void> {
     await this.#runner.close();
     if (this.#runner.dataIds.length === 0) return;
     const control = proxyActivities<ControlActivities>({
@@ -89,6 +91,7 @@ export class WorkflowRun implements Run {
       run: workflowInfo().originalExecutionRunId,
       dataIds: this.#runner.dataIds,
       everything: this.#runner.leftInDisorder,
+      ...(succeeded && this.#runner.hasCheckpoints && { checkpoints: 'drop' }),
     });
   }
 }

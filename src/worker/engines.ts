@@ -1,5 +1,6 @@
 import type { StepEngines } from '../../activities/index.ts';
 import { readParts } from '../config/parts-file.ts';
+import { checkpointLimits } from '../config/checkpoint-limits.ts';
 import type { ResolvedConfig, ResolvedSecret } from '../config/resolved.ts';
 import { SpillwayError } from '../contracts/errors.ts';
 import type { HostEvidence } from '../contracts/pool.ts';
@@ -8,6 +9,7 @@ import { createProcessRuntime } from '../engines/container/process-runtime.ts';
 import { connectPostgres } from '../engines/postgres/connection.ts';
 import { openTrino, type Trino } from '../engines/trino/client.ts';
 import { transformProcesses } from '../engines/transform/transform-processes.ts';
+import { openCheckpoints } from '../handoff/checkpoints.ts';
 import { openHostScratch } from '../handoff/scratch-ledger.ts';
 import { openCgroupTree } from '../host/cgroup-tree.ts';
 import { readMachine } from '../host/machine.ts';
@@ -36,8 +38,10 @@ export async function openEngines(config: ResolvedConfig, readSecret: SecretRead
   for (const [name, { url, user, password }] of Object.entries(config.trino)) {
     trinos.set(name, openTrino({ url, user, ...(password ? { password: readSecret(password) } : {}) }));
   }
+  const scratch = await openHostScratch(config.scratch);
   return {
-    scratch: await openHostScratch(config.scratch),
+    scratch,
+    checkpoints: openCheckpoints(scratch, checkpointLimits(config)),
     containers,
     datafusion: { runtime: containers, image, machine: readMachine(), ...(kind === 'process' && { user: ownUser() }) },
     trino: (name) => trinos.get(name) ?? unknownConnection('trino', name, [...trinos.keys()]),

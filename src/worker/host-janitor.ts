@@ -40,6 +40,7 @@ export class HostJanitor {
       }
     }
     await sweepScratch(engines.scratch, { liveRuns: live, listedAtMs });
+    await engines.checkpoints.sweep();
     await engines.containers.removeEmptyGroups(config.pool.name, EMPTY_GROUP_AGE_MS);
   }
 

@@ -12,7 +12,10 @@ const page = join(root, 'docs', 'configuration.md');
 const blocks: Record<string, string> = {
   configuration: configurationTables(KNOWN_KEYS, documented),
   ...Object.fromEntries(
-    ['StepOptions', ...Object.values(STEP_CONTRACTS)].map((name) => [name, optionsTable(stepOptions(name))]),
+    ['StepOptions', 'RowsOptions', ...Object.values(STEP_CONTRACTS)].map((name) => [
+      name,
+      optionsTable(stepOptions(name)),
+    ]),
   ),
 };
 

@@ -7,7 +7,10 @@ import { STEP_CONTRACTS, stepOptions } from '../../reference/contracts.ts';
 import { readPipeline } from '../../src/config/pipeline-schema.ts';
 import { expectGolden, root } from '../src/render/golden.ts';
 
-const schema = jobSchema((verb) => new Map([...stepOptions('StepOptions'), ...stepOptions(STEP_CONTRACTS[verb])]));
+const schema = jobSchema(
+  (verb) =>
+    new Map([...stepOptions('StepOptions'), ...stepOptions('RowsOptions'), ...stepOptions(STEP_CONTRACTS[verb])]),
+);
 const accepts = new Ajv({ strictTypes: false }).compile(schema);
 
 const query = { step: 'orders', verb: 'trino.query', sql: 'select 1' };

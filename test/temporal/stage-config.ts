@@ -16,6 +16,7 @@ const HARDWARE: ResolvedHardware = {
   poolBytes: 64 * GiB,
   scratchBytes: 1 * TiB,
   stepScratchBytes: 1 * GiB,
+  checkpointBytes: 1 * GiB,
   rungs: { kind: 'bytes', S: 2 * GiB, M: 6 * GiB, L: 12 * GiB },
   lightSlots: 4,
   lightStepBytes: 512 * MiB,
@@ -83,6 +84,7 @@ export function stageConfig(
     },
     postgres: { default: { url: 'postgres://127.0.0.1:1/none' } },
     ...(workflows === 'tests' ? { workflows: testWorkflows } : {}),
+    checkpointTtlMs: 7 * 86_400_000,
     drainMs: 300,
     origins: {},
   };

@@ -13,6 +13,8 @@ import type { Demote, Demoted, PoolStatus } from '../../src/contracts/pool.ts';
 import { poolWorkflowId, TaskQueue } from '../../src/contracts/pool.ts';
 import { RUN_REPORT_QUERY, type RunReport } from '../../src/contracts/report.ts';
 import type { DropRequest, ReconcileRequest } from '../../src/contracts/steps.ts';
+import { checkpointLimits } from '../../src/config/checkpoint-limits.ts';
+import { openCheckpoints } from '../../src/handoff/checkpoints.ts';
 import { openScratch } from '../../src/handoff/scratch-ledger.ts';
 import { ownProcessId } from '../../src/host/process-id.ts';
 import { bundlePool, bundleWorkflows } from '../../src/worker/bundles.ts';
@@ -186,8 +188,10 @@ export class Stage {
     const none = (): never => {
       throw new Error('no test needs it');
     };
+    const scratch = await openScratch({ root: this.config.scratch });
     return {
-      scratch: await openScratch({ root: this.config.scratch }),
+      scratch,
+      checkpoints: openCheckpoints(scratch, checkpointLimits(this.config)),
       containers: {
         runStep: none,
         listByLabels: async () => [],
@@ -228,12 +232,15 @@ export class Stage {
     return (await eventually('the pool answers', () => this.pool.status(this.config.pool.name), answered))!;
   }
 
-  /** Continues a run from the workflow task it completed last, or first, as `temporal workflow reset` does. */
-  async reset(handle: WorkflowHandle, from: 'last' | 'first' = 'last'): Promise<WorkflowHandle> {
+  /** Continues a run from the workflow task it completed last, or first, or in an event, as `temporal workflow reset` does. */
+  async reset(handle: WorkflowHandle, from: 'last' | 'first' | { eventId: unknown } = 'last'): Promise<WorkflowHandle> {
     const { runId } = await handle.describe();
     const { events } = await handle.fetchHistory();
     const tasks = events!.filter((event) => event.workflowTaskCompletedEventAttributes);
-    const task = tasks.at(from === 'last' ? -1 : 0)!;
+    const task =
+      typeof from === 'object'
+        ? tasks.find(({ eventId }) => String(eventId) === String(from.eventId))!
+        : tasks.at(from === 'last' ? -1 : 0)!;
     const answer = await this.client.workflowService.resetWorkflowExecution({
       namespace: 'default',
       workflowExecution: { workflowId: handle.workflowId, runId },

@@ -44,8 +44,14 @@ describe('both doors', () => {
       retry: { maximumAttempts: 1, initialInterval: 500 },
     };
     const steps = [
-      { ...query, ...options, params: ['a', 1, true, null], connection: 'far' },
-      { ...join, ...options, memory: '6 GiB' },
+      {
+        ...query,
+        ...options,
+        params: ['a', 1, true, null],
+        connection: 'far',
+        checkpoint: { reuse: 'any-run', version: '1' },
+      },
+      { ...join, ...options, memory: '6 GiB', checkpoint: true },
       {
         ...{
           ...load,
@@ -73,7 +79,7 @@ describe('both doors', () => {
     ['a turn', called([{ ...query, sqll: 'x' }, join, load])],
   ])('%s is checked alike', (_title, request) => {
     expect(problems(request)).toEqual([
-      'daily: lines.sqll is not known. Did you mean sql? Known: step, weight, profile, memory, scratch, startToClose, retry, priority, verb, sql, params, connection.',
+      'daily: lines.sqll is not known. Did you mean sql? Known: step, weight, profile, memory, scratch, startToClose, retry, priority, verb, checkpoint, sql, params, connection.',
     ]);
   });
 });
@@ -112,6 +118,16 @@ describe('each problem names key, rule, value and fix', () => {
       'a priority',
       { ...query, priority: 9 },
       `lines.priority must be a whole number from 1 (first) to 5 (last), got 9. ${optional}`,
+    ],
+    [
+      'a checkpoint of another kind',
+      { ...query, checkpoint: { reuse: 'any' } },
+      `lines.checkpoint must be true, or { reuse: "run" | "any-run", version, keep }, got {"reuse":"any"}. ${optional}`,
+    ],
+    [
+      'a shared checkpoint that says not when it is old',
+      { ...query, checkpoint: { reuse: 'any-run' } },
+      'lines.checkpoint needs a version with reuse any-run: nobody else knows when what it reads has changed. Add version, for example the day.',
     ],
     [
       'attempts',

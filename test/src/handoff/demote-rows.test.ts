@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { HandoffRef } from '../../../src/contracts/handoff.ts';
 import { demoteRows } from '../../../src/handoff/demote-rows.ts';
-import { checkHandoff } from '../../../src/handoff/handoff-ref.ts';
+import { checkHandoffs } from '../../../src/handoff/handoff-ref.ts';
 import { useRows } from '../../../src/handoff/read-rows.ts';
 import { markDemoting, unmarkDemoting } from '../../../src/handoff/row-marks.ts';
 import { openScratch, type ScratchLedger } from '../../../src/handoff/scratch-ledger.ts';
@@ -69,7 +69,7 @@ test('what is asked twice is done once, and answered alike', async () => {
 test('rows for which there is no scratch are dropped, and their reader misses them', async () => {
   expect(await demoteRows(scratch, ROWS, false)).toEqual({ outcome: 'dropped', scratchBytes: 0, because: 'there is no scratch for them' }); // prettier-ignore
   const { inputs, release } = await using();
-  await expect(checkHandoff(inputs['from']!)).rejects.toMatchObject({ code: 'HandoffLost' });
+  await expect(checkHandoffs(inputs)).rejects.toMatchObject({ code: 'HandoffLost' });
   await release();
 });
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { checkHandoff, fingerprintOf, handoffRef } from '../../../src/handoff/handoff-ref.ts';
+import { checkHandoffs, fingerprintOf, handoffRef } from '../../../src/handoff/handoff-ref.ts';
 import { readParquetFooter } from '../../../src/handoff/parquet-footer.ts';
 
 let directory: string;
@@ -33,14 +33,15 @@ test('rows and bytes of a handoff are those of its parts, and it survives JSON',
 
 describe('checking', () => {
   test('a handoff whose files are whole passes', async () =>
-    expect(await checkHandoff(ref('part 0', 10))).toBeUndefined());
+    expect(await checkHandoffs({ lines: ref('part 0', 10) })).toBeUndefined());
   test.each([
     ['a missing file', 'part 1', 10, 'is gone'],
     ['a file of another size', 'part 0', 11, 'has 10 bytes instead of 11'],
   ])('%s is HandoffLost and named', async (_title, file, bytes, says) => {
-    await expect(checkHandoff(ref(file, bytes))).rejects.toMatchObject({
+    await expect(checkHandoffs({ lines: ref(file, bytes), there: ref('part 0', 10) })).rejects.toMatchObject({
       code: 'HandoffLost',
       message: expect.stringContaining(`${join(directory, file)} ${says}`),
+      details: { lost: ['lines'] },
     });
   });
 });
