@@ -1,6 +1,7 @@
 import type { StepActivities } from '../src/contracts/steps.ts';
 import { createDatafusionActivities } from './datafusion.ts';
 import type { ActivityDeps } from './deps.ts';
+import { createFileActivities } from './files.ts';
 import { createPostgresActivities } from './postgres.ts';
 import { createTransformActivities } from './transform.ts';
 import { createTrinoActivities } from './trino.ts';
@@ -15,5 +16,6 @@ export const createActivities = (deps: ActivityDeps): StepActivities => ({
   ...createTrinoActivities(deps),
   ...createDatafusionActivities(deps),
   ...createTransformActivities(deps),
+  ...createFileActivities(deps),
   ...createPostgresActivities(deps),
 });

@@ -26,6 +26,7 @@ export interface Worked {
   output?: HandoffRef;
   warnings?: string[];
   loaded?: NonNullable<StepResult['loaded']>;
+  written?: NonNullable<StepResult['written']>;
 }
 
 export interface LeasedDeps {

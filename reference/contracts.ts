@@ -8,7 +8,10 @@ export const STEP_CONTRACTS: Readonly<Record<Verb, string>> = {
   'trino.query': 'TrinoQueryStep',
   'datafusion.sql': 'DatafusionSqlStep',
   transform: 'TransformStep',
+  files: 'FilesStep',
   'postgres.load': 'PostgresLoadStep',
+  'write.parquet': 'WriteStep',
+  'write.arrow': 'WriteStep',
 };
 
 const PIPELINE = join(dirname(fileURLToPath(import.meta.url)), '..', 'src', 'contracts', 'pipeline.ts');

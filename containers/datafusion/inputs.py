@@ -16,6 +16,26 @@ def open_arrow(pa, path):
     return reader.schema, list(reader)
 
 
+def link_all(link_root, paths, ending):
+    """The engine lists a folder, never a list of files; a folder of links is that list."""
+    links = os.path.join(link_root, f"{len(os.listdir(link_root)):04d}")
+    os.mkdir(links)
+    for index, path in enumerate(paths):
+        os.symlink(path, os.path.join(links, f"{index:06d}.{ending}"))
+    return links
+
+
+def texts(pa, path, header, delimiter):
+    """A schema of the columns that a CSV file has, all of them texts."""
+    import pyarrow.csv
+
+    read = pyarrow.csv.ReadOptions(autogenerate_column_names=not header)
+    with pyarrow.csv.open_csv(path, read_options=read, parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter)) as file:
+        names = file.schema.names
+    # As the engine names columns without a header.
+    return pa.schema([pa.field(name if header else f"column_{i + 1}", pa.string()) for i, name in enumerate(names)])
+
+
 def register(pa, ctx, table, link_root, partitions):
     """Makes one table of exactly the listed files, whatever else lies in their folders."""
     name, frames = table["name"], []
@@ -35,15 +55,19 @@ def register(pa, ctx, table, link_root, partitions):
     if parquet:
         import pyarrow.parquet as pq
 
-        # The engine lists a folder, never a list of files; a folder of links is that list.
-        links = os.path.join(link_root, f"{len(os.listdir(link_root)):04d}")
-        os.mkdir(links)
-        for index, path in enumerate(parquet):
-            os.symlink(path, os.path.join(links, f"{index:06d}.parquet"))
+        links = link_all(link_root, parquet, "parquet")
         # Stated, because a file may carry an Arrow schema of its own that asks for views.
         schema = plain_schema(pa, pq.read_schema(parquet[0]).remove_metadata())
         frames.append(f"{name}__parquet" if both else name)
         ctx.register_parquet(frames[-1], links, schema=schema)
+    csv = [part["path"] for part in table["parts"] if part["kind"] == "csv"]
+    if csv:
+        said = table.get("csv") or {}
+        header, delimiter = said.get("header", True), said.get("delimiter", ",")
+        links = link_all(link_root, csv, "csv")
+        schema = texts(pa, csv[0], header, delimiter) if said.get("types") == "text" else None
+        frames.append(name)
+        ctx.register_csv(name, links, schema=schema, has_header=header, delimiter=delimiter, schema_infer_max_records=10_000)
     if not frames:
         schema = pa.schema([pa.field(c["name"], parse_type(pa, c["type"]), c["nullable"]) for c in table["columns"]])
         empty = pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)

@@ -50,7 +50,10 @@ function leaves(schema: z.ZodType, path: readonly string[]): KnownKey[] {
   return [{ key: path.join('.'), numeric: schema instanceof z.ZodNumber }];
 }
 
+/** Groups whose second part is a name that people give. */
+const CONNECTIONS = ['trino', 'postgres', 'directories'];
+
 /** Puts `*` for the names of connections. */
 export function genericPath(path: readonly string[]): string[] {
-  return path.map((part, index) => (index === 1 && (path[0] === 'trino' || path[0] === 'postgres') ? '*' : part));
+  return path.map((part, index) => (index === 1 && CONNECTIONS.includes(path[0]!) ? '*' : part));
 }

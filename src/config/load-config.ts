@@ -14,7 +14,14 @@ import { HARDWARE_KEYS, overrideHardware } from './override-hardware.ts';
 import type { SomeParts } from './parts-file.ts';
 import { readParts } from './parts-file.ts';
 import { resolveHardware } from './resolve-hardware.ts';
-import type { Origin, ResolvedConfig, ResolvedPostgres, ResolvedSecret, ResolvedTrino } from './resolved.ts';
+import type {
+  Origin,
+  ResolvedConfig,
+  ResolvedDirectory,
+  ResolvedPostgres,
+  ResolvedSecret,
+  ResolvedTrino,
+} from './resolved.ts';
 import { ruleProblems } from './rules.ts';
 import { parseScale } from './schema.ts';
 import { readTemporalProfile, type TemporalAccess } from './temporal-access.ts';
@@ -90,6 +97,7 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
 
   const trino = trinos(set, parts, scratch, origins, problems);
   const postgres = postgreses(set, parts, origins, problems);
+  const directories = directoriesOf(set, pathOf, problems);
   const residentTrinos = Object.values(trino).filter(({ residence }) => residence === 'resident').length;
   const serversHere = { postgres: !set.has('postgres.default.url'), temporal: !set.has('temporal.address') };
   problems.push(
@@ -142,6 +150,7 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
     },
     trino,
     postgres,
+    directories,
     ...(workflows === undefined ? {} : { workflows }),
     ...(bundle === undefined ? {} : { bundle }),
     ...(transforms === undefined ? {} : { transforms }),
@@ -262,11 +271,25 @@ function postgreses(
   return found;
 }
 
+function directoriesOf(
+  set: Layer,
+  pathOf: (key: string, value: string) => string,
+  problems: string[],
+): Record<string, ResolvedDirectory> {
+  const found: Record<string, ResolvedDirectory> = {};
+  for (const [name, get] of connections('directories', set, problems, 'path')) {
+    const path = pathOf(`directories.${name}.path`, get('path') as string);
+    found[name] = { path, access: (get('access') as ResolvedDirectory['access'] | undefined) ?? 'read' };
+  }
+  return found;
+}
+
 /** The connections that any layer names, each with a reader of its keys; one without an address is a problem. */
 function connections(
-  group: 'trino' | 'postgres',
+  group: 'trino' | 'postgres' | 'directories',
   set: Layer,
   problems: string[],
+  address: 'url' | 'path' = 'url',
 ): (readonly [name: string, get: (field: string) => unknown])[] {
   const names = new Set<string>();
   for (const key of set.keys()) {
@@ -275,11 +298,11 @@ function connections(
   }
   return [...names].flatMap((name) => {
     const get = (field: string): unknown => set.get(`${group}.${name}.${field}`)?.value;
-    if (get('url') !== undefined) return [[name, get] as const];
+    if (get(address) !== undefined) return [[name, get] as const];
     // A wrong address was reported by its layer already.
-    if (!problems.some((line) => line.startsWith(`${group}.${name}.url `))) {
+    if (!problems.some((line) => line.startsWith(`${group}.${name}.${address} `))) {
       const source = [...set].find(([key]) => key.startsWith(`${group}.${name}.`))?.[1].source;
-      problems.push(`${group}.${name}.url is missing (${source}). Set it, or remove ${group}.${name}.`);
+      problems.push(`${group}.${name}.${address} is missing (${source}). Set it, or remove ${group}.${name}.`);
     }
     return [];
   });

@@ -31,6 +31,14 @@ export interface PostgresOptions {
   password?: Secret;
 }
 
+/** A directory of the host that steps may name. */
+export interface DirectoryOptions {
+  /** Absolute, or relative to this file. */
+  path: string;
+  /** `write`: steps may put folders there. @defaultValue 'read' */
+  access?: 'read' | 'write';
+}
+
 /**
  * What `spillway.config.ts` may say. Every key is optional; what is not set comes from the hardware profile, or from what
  * `spillway up` started.
@@ -83,6 +91,8 @@ export interface SpillwayOptions {
   trino?: Record<string, TrinoOptions>;
   /** PostgreSQLs by name; loads use `default`. @defaultValue `default` is what `spillway up` started */
   postgres?: Record<string, PostgresOptions>;
+  /** Directories of the pool's host by name, which `files` reads and `write.parquet` and `write.arrow` write; steps use `default`. @defaultValue none */
+  directories?: Record<string, DirectoryOptions>;
   /** How DataFusion jobs are run. @defaultValue what `spillway up` found */
   runtime?: {
     /** What runs them; `process`: no container, but a process of the worker's user, limited in memory only. */

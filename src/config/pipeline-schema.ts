@@ -1,8 +1,8 @@
 import type { z } from 'zod';
 import { SpillwayError } from '../contracts/errors.ts';
-import type { PostgresLoadStep, StepSpec } from '../contracts/pipeline.ts';
+import type { FilesStep, PostgresLoadStep, StepSpec } from '../contracts/pipeline.ts';
 import type { PlanRequest } from '../contracts/plan.ts';
-import { sourcesOf } from '../policy/graph.ts';
+import { formatOfFiles, isSink, sourcesOf } from '../policy/graph.ts';
 import type { ReadPipeline } from '../policy/plan.ts';
 import { nearestName } from '../policy/nearest-name.ts';
 import { INNER_KEYS, JOB_SCHEMA, STEP_SCHEMAS } from './step-schemas.ts';
@@ -31,9 +31,7 @@ export function readPipeline(request: PlanRequest): ReadPipeline {
   });
   checkGraph(steps, given.steps.map(nameOf), problems);
   const sinks =
-    request.kind === 'steps'
-      ? request.sinks
-      : given.steps.filter((step) => textAt(step, 'verb') === 'postgres.load').map(nameOf);
+    request.kind === 'steps' ? request.sinks : given.steps.filter((step) => isSink(textAt(step, 'verb'))).map(nameOf);
   if (sinks.length === 0 && given.steps.length > 0) {
     problems.push('no step makes anything happen. Add a sink, for example a postgres.load step.');
   }
@@ -143,6 +141,9 @@ function checkGraph(steps: StepSpec[], names: string[], problems: string[]): voi
       if (reuse === 'any-run' && version === undefined)
         problems.push(`${step.step}.checkpoint needs a version with reuse any-run: nobody else knows when what it reads has changed. Add version, for example the day.`); // prettier-ignore
     }
+    if (step.verb === 'files') problems.push(...problemsOfFiles(step));
+    if (step.verb === 'write.parquet' || step.verb === 'write.arrow')
+      problems.push(...problemsOfPath(step.step, step.path));
     if (step.verb === 'postgres.load') problems.push(...problemsOfLoad(step));
     for (const source of sourcesOf(step)) {
       const read = byName.get(source);
@@ -154,14 +155,31 @@ function checkGraph(steps: StepSpec[], names: string[], problems: string[]): voi
         problems.push(
           `${step.step} reads '${source}', which is no step of this pipeline. ${near ? `Did you mean '${near}'?` : 'Add that step, or read another.'}`,
         );
-      } else if (read?.verb === 'postgres.load') {
+      } else if (read && isSink(read.verb)) {
         problems.push(
-          `${step.step} reads '${source}', which loads a table and gives no rows. Read what '${source}' reads: '${read.from}'.`,
+          `${step.step} reads '${source}', which ${read.verb === 'postgres.load' ? 'loads a table' : 'writes files'} and gives no rows. Read what '${source}' reads: '${(read as PostgresLoadStep).from}'.`,
         );
+      } else if (read?.verb === 'files' && formatOfFiles(read) === 'csv' && step.verb !== 'datafusion.sql') {
+        problems.push(`${step.step} reads '${source}', which are CSV files, and only datafusion.sql reads those. Put a datafusion.sql step between them.`); // prettier-ignore
       }
     }
   }
   checkCycles(byName, problems);
+}
+
+function problemsOfFiles(files: FilesStep): string[] {
+  const { step, path, csv } = files;
+  const problems = [path].flat().flatMap((one) => problemsOfPath(step, one));
+  const format = formatOfFiles(files);
+  if (format === undefined) problems.push(`${step}.path must end with .parquet, .arrow or .csv, all alike, where no format is given, got ${show(path)}. Add format.`); // prettier-ignore
+  if (csv !== undefined && format !== undefined && format !== 'csv') problems.push(`${step}.csv says how CSV is read, and these files are ${format}. Remove it.`); // prettier-ignore
+  return problems;
+}
+
+/** A step names what lies in a directory, and nothing beside it. */
+function problemsOfPath(step: string, path: string): string[] {
+  const leaves = path.startsWith('/') || path.split('/').some((part) => part === '..' || part === '.' || part === '');
+  return leaves ? [`${step}.path must be a path below its directory, without . and .., got ${show(path)}. Change it.`] : []; // prettier-ignore
 }
 
 /** What belongs together in a load. */

@@ -43,5 +43,6 @@ export function planFacts(config: ResolvedConfig, status: PoolStatus | undefined
       ]),
     ),
     postgres: Object.keys(config.postgres),
+    directories: config.directories,
   };
 }

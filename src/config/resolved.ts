@@ -85,6 +85,12 @@ export interface ResolvedPostgres {
   readonly password?: ResolvedSecret;
 }
 
+/** A directory of the host that steps may name. */
+export interface ResolvedDirectory {
+  readonly path: string;
+  readonly access: 'read' | 'write';
+}
+
 export interface ResolvedTemporal {
   readonly address: string;
   readonly namespace: string;
@@ -116,6 +122,7 @@ export interface ResolvedConfig {
   readonly runtime: { readonly kind: StepRuntime; readonly flags: readonly string[]; readonly image: string };
   readonly trino: Readonly<Record<string, ResolvedTrino>>;
   readonly postgres: Readonly<Record<string, ResolvedPostgres>>;
+  readonly directories: Readonly<Record<string, ResolvedDirectory>>;
   /** Module that exports the user's workflows; absent when only `eltPipeline` is used. */
   readonly workflows?: string;
   /** Workflows that were built ahead; absent when the worker builds them. */

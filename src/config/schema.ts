@@ -96,6 +96,9 @@ export const SCHEMA = z.strictObject({
     .optional(),
   trino: z.record(z.string(), trino).optional(),
   postgres: z.record(z.string(), postgres).optional(),
+  directories: z
+    .record(z.string(), z.strictObject({ path: text, access: oneOf(['read', 'write']).optional() }))
+    .optional(),
   runtime: z
     .strictObject({
       kind: oneOf(['podman', 'docker', 'process']).optional(),

@@ -104,6 +104,30 @@ const transform = z.strictObject({
   args: z.record(z.string(), z.json('must be JSON'), 'must be an object of JSON values').optional(),
 });
 
+const directory = name('must be the name of a configured directory').optional();
+const csv = z.strictObject(
+  {
+    header: z.boolean('must be true or false').optional(),
+    delimiter: z.string('must be one character').length(1, 'must be one character').optional(),
+    types: oneOf('infer', 'text').optional(),
+  },
+  'must be { header, delimiter, types }',
+);
+const pathBelow = name('must be a path below the directory');
+
+const files = z.strictObject({
+  ...options,
+  verb: z.literal('files'),
+  directory,
+  path: z.union([pathBelow, z.array(pathBelow).min(1)], 'must be a path below the directory, or a list of them'),
+  format: oneOf('parquet', 'arrow', 'csv').optional(),
+  csv: csv.optional(),
+});
+
+const write = { ...options, from: dataset, directory, path: pathBelow };
+const writeParquet = z.strictObject({ ...write, verb: z.literal('write.parquet') });
+const writeArrow = z.strictObject({ ...write, verb: z.literal('write.arrow') });
+
 const CONNECTIONS = 'must be a whole number from 1 to 16';
 const postgresLoad = z.strictObject({
   ...options,
@@ -124,7 +148,10 @@ export const STEP_SCHEMAS = {
   'trino.query': trinoQuery,
   'datafusion.sql': datafusionSql,
   transform,
+  files,
   'postgres.load': postgresLoad,
+  'write.parquet': writeParquet,
+  'write.arrow': writeArrow,
 } as const;
 
 /** A pipeline as data. `$schema` is for editors. */
@@ -141,4 +168,5 @@ export const JOB_SCHEMA = z.strictObject({
 export const INNER_KEYS: Record<string, string[]> = {
   retry: Object.keys(retry.shape),
   indexes: Object.keys(index.shape),
+  csv: Object.keys(csv.shape),
 };

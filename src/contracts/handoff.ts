@@ -6,6 +6,8 @@ export const HandoffMode = {
   SHM: 'shm',
   ARROW: 'arrow',
   PARQUET: 'parquet',
+  /** Files that were there before, in a form that no step writes. */
+  CSV: 'csv',
 } as const;
 export type HandoffMode = (typeof HandoffMode)[keyof typeof HandoffMode];
 
@@ -25,10 +27,21 @@ export interface CheckpointChoice {
   keep: boolean;
 }
 
+/** How files of comma-separated values are read. */
+export interface CsvFormat {
+  /** The first line of each file has the names of the columns. @defaultValue true */
+  header?: boolean;
+  /** One character. @defaultValue ',' */
+  delimiter?: string;
+  /** `infer`: types of the first 10,000 lines; `text`: every column is a text, for statements that cast. @defaultValue 'infer' */
+  types?: 'infer' | 'text';
+}
+
 /** One file of a handoff. `uri` is `file:///…` on the host that wrote it. */
 export interface HandoffPart {
-  kind: 'arrow' | 'parquet';
+  kind: 'arrow' | 'parquet' | 'csv';
   uri: string;
+  /** 0 for CSV, whose rows nobody has counted. */
   rows: number;
   /** Of the file, as it lies on disk or in memory. */
   bytes: number;
@@ -57,6 +70,8 @@ export interface HandoffRef {
   host: string;
   process?: ProcessId;
   dataId?: string;
+  /** Of parts that are CSV. */
+  csv?: CsvFormat;
   /** Of query, parameters and inputs; a checkpoint is found by it. */
   fingerprint: string;
 }

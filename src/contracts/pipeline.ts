@@ -1,3 +1,4 @@
+import type { CsvFormat } from './handoff.ts';
 import type { Weight } from './pool.ts';
 
 /** A bound value of a statement. `bigint` travels as a string with a `::bigint` cast in the statement. */
@@ -90,6 +91,32 @@ export interface TransformStep extends RowsOptions {
   args?: Record<string, unknown>;
 }
 
+/** Rows of files that are there already, read where they lie. */
+export interface FilesStep extends StepOptions {
+  step: string;
+  verb: 'files';
+  /** Name of a configured directory. @defaultValue 'default' */
+  directory?: string;
+  /** Paths below it; `*` stands for a part of a name, `**` for folders, `{a,b}` for one of several. */
+  path: string | string[];
+  /** @defaultValue what the paths end with: `.parquet`, `.arrow`, `.csv` */
+  format?: 'parquet' | 'arrow' | 'csv';
+  /** How CSV is read: `{ header, delimiter, types }`. Only `datafusion.sql` reads it. */
+  csv?: CsvFormat;
+}
+
+/** Writes a dataset as files into a folder, which is there as a whole or not at all. */
+export interface WriteStep extends StepOptions {
+  step: string;
+  verb: 'write.parquet' | 'write.arrow';
+  /** Name of the step that makes the rows. */
+  from: string;
+  /** Name of a configured directory that may be written to. @defaultValue 'default' */
+  directory?: string;
+  /** Folder below it that gets the files. One that is there is replaced, when it was written by this verb. */
+  path: string;
+}
+
 export const LoadStrategy = { AUTO: 'auto', FREEZE: 'freeze', UNLOGGED: 'unlogged', PARALLEL: 'parallel' } as const;
 export type LoadStrategy = (typeof LoadStrategy)[keyof typeof LoadStrategy];
 
@@ -127,7 +154,7 @@ export interface PostgresLoadStep extends StepOptions {
   connection?: string;
 }
 
-export type StepSpec = TrinoQueryStep | DatafusionSqlStep | TransformStep | PostgresLoadStep;
+export type StepSpec = TrinoQueryStep | DatafusionSqlStep | TransformStep | FilesStep | PostgresLoadStep | WriteStep;
 export type Verb = StepSpec['verb'];
 
 /** A pipeline as data: what `eltPipeline` takes, and what verbs called in a TypeScript workflow build up. */
@@ -145,6 +172,8 @@ export interface SinkResult {
   because: string;
   /** Set by postgres.load. */
   table?: string;
+  /** Set by write.parquet and write.arrow: the folder. */
+  path?: string;
 }
 
 /** What each step was lent and used; part of a run's result and of its details in the UI. */

@@ -34,6 +34,7 @@ export interface StepResult {
   /** What its author should know, though all went well. */
   warnings?: string[];
   loaded?: { table: string; rows: number; bytes: number; strategy: string; because: string };
+  written?: { path: string; rows: number; bytes: number; kind: string; because: string };
 }
 
 /** First detail of a failed attempt's failure: what the runner needs to end the lease. */
@@ -50,7 +51,9 @@ export interface StepActivities {
   trinoQuery(request: StepRequest): Promise<StepResult>;
   datafusionSql(request: StepRequest): Promise<StepResult>;
   transform(request: StepRequest): Promise<StepResult>;
+  readFiles(request: StepRequest): Promise<StepResult>;
   postgresLoad(request: StepRequest): Promise<StepResult>;
+  writeFiles(request: StepRequest): Promise<StepResult>;
 }
 
 /** What drops a run's handoffs once no reader is left, or the run has ended. */

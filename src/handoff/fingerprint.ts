@@ -41,7 +41,11 @@ function decisive(step: StepSpec, transforms: string): unknown[] {
       return [step.sql];
     case 'transform':
       return [step.run, step.args ?? {}, transforms];
+    case 'files':
+      return [step.directory ?? 'default', [step.path].flat(), step.format ?? null, step.csv ?? {}];
     case 'postgres.load':
+    case 'write.parquet':
+    case 'write.arrow':
       return [];
   }
 }

@@ -13,6 +13,8 @@ export interface LedgerEntry extends Attempt {
   /** What the finished attempt left on disk; absent while it works. */
   sealedBytes?: number;
   sealedAtMs?: number;
+  /** Folder outside of scratch in which the attempt makes another one. */
+  outside?: string;
 }
 
 /** Reads an entry; undefined when it is not there, or not whole. */

@@ -8,6 +8,7 @@ import type { Attempt } from './attempt.ts';
 import { bytesUnder } from './bytes-under.ts';
 import { readEntry, writeEntry } from './ledger-entry.ts';
 import type { LedgerEntry } from './ledger-entry.ts';
+import { removeUnfinished } from './unfinished-folder.ts';
 import { makeWithin, removeWithin } from './within-root.ts';
 
 /**
@@ -26,6 +27,8 @@ export interface ReserveOptions {
   makeDirectory?: boolean;
   /** Makes its directory in memory as well. @defaultValue false */
   inMemory?: boolean;
+  /** Folder outside of scratch where the attempt makes one of its own, see {@link unfinishedFolder}. */
+  outside?: string;
 }
 
 /** What dropping removed. */
@@ -107,6 +110,8 @@ export async function openScratch({ root, floorBytes = GiB, memoryRoot }: Scratc
   const drop = async (targets: Attempt[]): Promise<Dropped> => {
     const dropped: Dropped = { bytes: 0, directories: [] };
     for (const target of targets) {
+      const outside = (await readEntry(paths.entry(target)))?.outside;
+      if (outside !== undefined) await removeUnfinished(outside, target);
       for (const root of roots) await dropDirectory(root, target, dropped);
       // Last, so that a crash in between leaves the entry and the next drop ends the work.
       await rm(paths.entry(target), { force: true });
@@ -144,13 +149,21 @@ export async function openScratch({ root, floorBytes = GiB, memoryRoot }: Scratc
     },
     relativeDirectory: (attempt) => paths.relative(attempt),
     freeBytes: free,
-    reserveAttempt: async (attempt, { scratchBytes = 0, makeDirectory = true, inMemory: keeps = false } = {}) => {
+    reserveAttempt: async (
+      attempt,
+      { scratchBytes = 0, makeDirectory = true, inMemory: keeps = false, outside } = {},
+    ) => {
       const have = await free();
       if (have < scratchBytes) throw scratchFull(real, have, scratchBytes, floorBytes);
       const known = await readEntry(paths.entry(attempt));
       const entry: LedgerEntry = known ?? {
         ...{ version: 1, run: attempt.run, step: attempt.step, token: attempt.token },
-        ...{ directory: paths.directory(attempt), reservedAtMs: Date.now(), scratchBytes },
+        ...{
+          directory: paths.directory(attempt),
+          reservedAtMs: Date.now(),
+          scratchBytes,
+          ...(outside !== undefined && { outside }),
+        },
       };
       if (!known) await writeEntry(paths.entry(attempt), entry);
       if (makeDirectory) await makeWithin(real, paths.directory(attempt));

@@ -1,14 +1,17 @@
-import type { StepSpec } from '../contracts/pipeline.ts';
+import type { FilesStep, StepSpec } from '../contracts/pipeline.ts';
 
 /** What a step reads: its own name for each input, and the step that makes the rows. */
 export function inputsOf(step: StepSpec): [name: string, source: string][] {
   switch (step.verb) {
     case 'trino.query':
+    case 'files':
       return [];
     case 'datafusion.sql':
       return Object.entries(step.from);
     case 'transform':
     case 'postgres.load':
+    case 'write.parquet':
+    case 'write.arrow':
       return [['from', step.from]];
   }
 }
@@ -28,4 +31,16 @@ export function stepsFor(sinks: readonly string[], steps: readonly StepSpec[]): 
   };
   sinks.forEach(visit);
   return ordered;
+}
+
+const SINKS: readonly string[] = ['postgres.load', 'write.parquet', 'write.arrow'] satisfies StepSpec['verb'][];
+
+/** Whether a verb makes things happen, and gives no rows. */
+export const isSink = (verb: string | undefined): boolean => verb !== undefined && SINKS.includes(verb);
+
+/** What a step of files reads; undefined where neither it nor its paths say so. */
+export function formatOfFiles({ format, path }: FilesStep): FilesStep['format'] {
+  if (format !== undefined) return format;
+  const endings = new Set([path].flat().map((one) => /\.(parquet|arrow|csv)$/.exec(one)?.[1]));
+  return endings.size === 1 ? ([...endings][0] as FilesStep['format']) : undefined;
 }

@@ -16,6 +16,8 @@ export const READER_MODES = {
   datafusion: [HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET],
   transform: [HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET],
   postgres: [HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET],
+  'write.parquet': [HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET],
+  'write.arrow': [HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET],
 } as const satisfies Record<string, readonly HandoffMode[]>;
 export type HandoffReader = keyof typeof READER_MODES;
 
@@ -31,6 +33,8 @@ const READER_NAMES: Record<HandoffReader, string> = {
   datafusion: 'the DataFusion runner',
   transform: 'a transform',
   postgres: 'the PostgreSQL loader',
+  'write.parquet': 'write.parquet',
+  'write.arrow': 'write.arrow',
 };
 // From fastest to safest: what cannot be had is stood in for by the next one, then by the one before.
 const LADDER: readonly HandoffMode[] = [HandoffMode.MEMORY, HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET];
@@ -114,6 +118,14 @@ const TABLE: readonly Row[] = [
     mode: HandoffMode.FUSED,
     when: ({ facts }) => facts.fusable,
     because: () => 'same engine before and after, and nobody else reads it',
+  },
+  {
+    mode: HandoffMode.PARQUET,
+    // Else the rows are written twice.
+    when: ({ facts: { readers = [], writer } }) =>
+      readers.includes('write.parquet') &&
+      (WRITER_MODES[writer] as readonly HandoffMode[]).includes(HandoffMode.PARQUET),
+    because: () => 'write.parquet copies it as it is',
   },
   { mode: HandoffMode.PARQUET, when: ({ facts }) => facts.checkpoint, because: () => 'a checkpoint was asked for' },
   {

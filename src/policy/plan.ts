@@ -3,7 +3,7 @@ import { type HandoffChoice, HandoffMode } from '../contracts/handoff.ts';
 import type { PipelineSpec, StepSpec, Verb } from '../contracts/pipeline.ts';
 import type { PlannedStep, Rung, RunPlan } from '../contracts/plan.ts';
 import { historyKey, TaskQueue, Weight } from '../contracts/pool.ts';
-import { sourcesOf, stepsFor } from './graph.ts';
+import { formatOfFiles, isSink, sourcesOf, stepsFor } from './graph.ts';
 import { chooseHandoff, type HandoffReader, type HandoffWriter } from './handoff-mode.ts';
 import { type Known, learnedSize } from './learned-size.ts';
 import { SMALLEST_RUNG_BYTES } from './rungs.ts';
@@ -17,13 +17,19 @@ const DEFAULT_WEIGHT: Record<Verb, Weight> = {
   'trino.query': Weight.HEAVY,
   'datafusion.sql': Weight.HEAVY,
   transform: Weight.LIGHT,
+  files: Weight.LIGHT,
   'postgres.load': Weight.LIGHT,
+  'write.parquet': Weight.LIGHT,
+  'write.arrow': Weight.LIGHT,
 };
 const ENGINE: Record<Verb, string> = {
   'trino.query': 'Trino',
   'datafusion.sql': 'DataFusion',
   transform: 'TypeScript',
+  files: 'files',
   'postgres.load': 'PostgreSQL',
+  'write.parquet': 'Parquet',
+  'write.arrow': 'Arrow',
 };
 const WRITER: Partial<Record<Verb, HandoffWriter>> = {
   'trino.query': 'trino',
@@ -31,11 +37,12 @@ const WRITER: Partial<Record<Verb, HandoffWriter>> = {
   transform: 'transform',
 };
 
-const READER: Record<Verb, HandoffReader> = {
-  'trino.query': 'trino',
+const READER: Partial<Record<Verb, HandoffReader>> = {
   'datafusion.sql': 'datafusion',
   transform: 'transform',
   'postgres.load': 'postgres',
+  'write.parquet': 'write.parquet',
+  'write.arrow': 'write.arrow',
 };
 
 const DEFAULT_START_TO_CLOSE_MS = 2 * 3_600_000;
@@ -64,10 +71,13 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
   for (const spec of wanted) {
     const known = facts.histories?.[historyKey(pipeline.name, spec.step)];
     const estimatedBytes = known && expectedOutputBytes(known);
-    const readers = wanted.filter((other) => sourcesOf(other).includes(spec.step)).map(({ verb }) => READER[verb]);
+    const readers = wanted
+      .filter((other) => sourcesOf(other).includes(spec.step))
+      .flatMap(({ verb }) => READER[verb] ?? []);
     const handoff = pipeline.decided?.[spec.step] ?? handoffOf(spec, { facts, inMemoryBytes, estimatedBytes, readers });
     if (handoff) handoffs.set(spec.step, handoff);
-    const planned = planStep(pipeline.name, spec, { handoff, handoffs, estimatedBytes }, facts, problems);
+    const source = wanted.find(({ step }) => step === sourcesOf(spec)[0])?.verb;
+    const planned = planStep(pipeline.name, spec, { handoff, handoffs, estimatedBytes, source }, facts, problems);
     inMemoryBytes += planned?.shmBytes ?? 0;
     if (planned) steps.push(planned);
   }
@@ -80,9 +90,7 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
     );
   }
   // In a workflow a later sink may still read them; there the runner warns at the end.
-  const unread = pipeline.decided
-    ? []
-    : pipeline.steps.filter((step) => !wanted.includes(step) && step.verb !== 'postgres.load');
+  const unread = pipeline.decided ? [] : pipeline.steps.filter((step) => !wanted.includes(step) && !isSink(step.verb));
   return {
     planVersion: 1,
     pool: facts.pool,
@@ -98,6 +106,8 @@ function handoffOf(
   of: { facts: PlanFacts; inMemoryBytes: number; estimatedBytes: number | undefined; readers: HandoffReader[] },
 ): HandoffChoice | undefined {
   const { facts, inMemoryBytes, estimatedBytes, readers } = of;
+  if (spec.verb === 'files')
+    return { mode: formatOfFiles(spec)!, because: 'files that are there, read where they lie' };
   const writer = WRITER[spec.verb];
   if (writer === undefined) return undefined;
   return chooseHandoff({
@@ -120,16 +130,17 @@ function planStep(
   rows: {
     handoff: HandoffChoice | undefined;
     handoffs: ReadonlyMap<string, HandoffChoice>;
+    source: Verb | undefined;
     estimatedBytes: number | undefined;
   },
   facts: PlanFacts,
   problems: string[],
 ): PlannedStep | undefined {
-  const { handoff, handoffs, estimatedBytes } = rows;
+  const { handoff, handoffs, estimatedBytes, source } = rows;
   const before = problems.length;
   const weight = spec.weight ?? DEFAULT_WEIGHT[spec.verb];
   const reads = handoffs.get('from' in spec && typeof spec.from === 'string' ? spec.from : spec.step);
-  const sized = sizeStep(spec, reads, facts, problems);
+  const sized = sizeStep(spec, reads, facts, problems, source);
   const first = sized.ladder[0];
   const madeLight = weight === Weight.LIGHT && DEFAULT_WEIGHT[spec.verb] === Weight.HEAVY;
   if (first && madeLight && first.bytes > facts.lightStepBytes) {

@@ -1,5 +1,13 @@
 import type { HandoffChoice } from '../contracts/handoff.ts';
-import type { PostgresLoadStep, StepSpec, TransformStep, TrinoQueryStep } from '../contracts/pipeline.ts';
+import type {
+  FilesStep,
+  PostgresLoadStep,
+  StepSpec,
+  TransformStep,
+  TrinoQueryStep,
+  Verb,
+  WriteStep,
+} from '../contracts/pipeline.ts';
 import type { Measured, PlannedStep, Rung } from '../contracts/plan.ts';
 import { type StepHistory, Weight } from '../contracts/pool.ts';
 import { nearestName } from './nearest-name.ts';
@@ -23,6 +31,8 @@ export interface PlanFacts {
   /** Configured connections by name; a Trino's memory is lent only when it is resident. */
   trino: Record<string, { queryBytes: number; resident: boolean }>;
   postgres: readonly string[];
+  /** Absent where nobody knows them, and steps that name one are not checked. */
+  directories?: Readonly<Record<string, { access: 'read' | 'write' }>>;
   /** Registered transforms; absent where nobody knows them, and steps that name one are not checked. */
   transforms?: readonly string[];
   searchAttributes: boolean;
@@ -41,13 +51,15 @@ const UNSIZED: Sized = { charge: 'lease', ladder: [], because: '' };
 
 /**
  * Sizes to try for a step. What cannot be had is added to `problems`.
- * @param handoff how the rows that a load or transform reads reach it
+ * @param handoff how the rows that a sink or transform reads reach it
+ * @param source the verb that makes them
  */
 export function sizeStep(
   spec: StepSpec,
   handoff: HandoffChoice | undefined,
   facts: PlanFacts,
   problems: string[],
+  source?: Verb,
 ): Sized {
   switch (spec.verb) {
     case 'trino.query':
@@ -58,6 +70,11 @@ export function sizeStep(
       return sizeTransform(spec, handoff?.mode === 'parquet', facts, problems);
     case 'postgres.load':
       return sizeLoad(spec, handoff?.mode === 'parquet', facts, problems);
+    case 'files':
+      return sizeFiles(spec, facts, problems);
+    case 'write.parquet':
+    case 'write.arrow':
+      return sizeWrite(spec, source === 'trino.query' ? undefined : handoff, facts, problems);
   }
 }
 
@@ -97,6 +114,55 @@ function sizeLoad(spec: PostgresLoadStep, decodes: boolean, facts: PlanFacts, pr
         ladder: [{ name: 'stream', bytes }],
         because: 'Arrow batches stream through the worker, while no other heavy step runs',
       };
+}
+
+function sizeFiles(spec: FilesStep, facts: PlanFacts, problems: string[]): Sized {
+  checkDirectory(spec, 'read', facts, problems);
+  for (const key of ['memory', 'profile', 'weight'] as const)
+    if (spec[key] !== undefined) problems.push(`${spec.step}.${key} does not apply to files, which are read by the steps that use them, got ${spec[key]}. Remove it.`); // prettier-ignore
+  return allowance(facts, 'looks which files are there');
+}
+
+/** Files of the wanted kind are copied; others are written anew in a container. So is an empty result of Trino, which leaves no file: it asks for that container at all times. */
+function sizeWrite(spec: WriteStep, handoff: HandoffChoice | undefined, facts: PlanFacts, problems: string[]): Sized {
+  checkDirectory(spec, 'write', facts, problems);
+  const asked = spec.memory !== undefined || spec.profile !== undefined;
+  if (copiesFiles(spec.verb, handoff) && !asked && spec.weight !== Weight.HEAVY) return allowance(facts, 'files of this kind are copied as they are'); // prettier-ignore
+  if (asked) return sizeContainer(spec, facts, problems);
+  const bytes = Math.min(SMALLEST_RUNG_BYTES, facts.lendableBytes);
+  const because = handoff
+    ? `${handoff.mode} is written anew in a container`
+    : 'in a container, should the query find no rows';
+  return { charge: 'lease', ladder: [{ name: 'encode', bytes }, ...rungs(facts.rungSizes, facts.lendableBytes).filter((rung) => rung.bytes > bytes)], because }; // prettier-ignore
+}
+
+const copiesFiles = (verb: WriteStep['verb'], handoff: HandoffChoice | undefined): boolean =>
+  verb === 'write.parquet' ? handoff?.mode === 'parquet' : handoff?.mode === 'arrow' || handoff?.mode === 'shm';
+
+const allowance = ({ lightStepBytes }: PlanFacts, because: string): Sized => ({
+  charge: 'allowance',
+  ladder: [{ name: 'allowance', bytes: lightStepBytes }],
+  because,
+});
+
+function checkDirectory(
+  spec: FilesStep | WriteStep,
+  access: 'read' | 'write',
+  facts: PlanFacts,
+  problems: string[],
+): void {
+  // prettier-ignore
+  const { directories } = facts;
+  if (directories === undefined) return;
+  const name = spec.directory ?? 'default';
+  const found = Object.hasOwn(directories, name) ? directories[name] : undefined;
+  if (!found) {
+    const known = Object.keys(directories);
+    const mend = known.length === 0 ? `Set directories.${name}.path in the configuration.` : configured('directories', name, known); // prettier-ignore
+    problems.push(`${spec.step}: no directory named '${name}' is configured. ${mend}`);
+  } else if (access === 'write' && found.access !== 'write') {
+    problems.push(`${spec.step}: directory '${name}' may only be read. Set directories.${name}.access to 'write' in the configuration.`); // prettier-ignore
+  }
 }
 
 /** A process of Node with Arrow takes some 90 MB before the first batch. */

@@ -1,5 +1,5 @@
 /** What workflow code imports as `spillway/workflow`. Deterministic: it runs inside Temporal's workflow isolate. */
-export { datafusion, postgres, runPipeline, transform, trino } from './verbs.ts';
+export { datafusion, files, postgres, runPipeline, transform, trino, write } from './verbs.ts';
 export { Dataset } from './dataset.ts';
 export type {
   IndexSpec,

@@ -32,7 +32,10 @@ const ACTIVITY: Record<Verb, keyof StepActivities> = {
   'trino.query': 'trinoQuery',
   'datafusion.sql': 'datafusionSql',
   transform: 'transform',
+  files: 'readFiles',
   'postgres.load': 'postgresLoad',
+  'write.parquet': 'writeFiles',
+  'write.arrow': 'writeFiles',
 };
 
 /** Checks everything on the host; a plan that needs longer than this has lost its worker. */
@@ -275,7 +278,7 @@ export class StepRunner {
       if (successor === undefined) this.#end(end);
       else this.#desk!.ride(successor, end);
     }
-    const handoff = result.output ?? result.loaded;
+    const handoff = result.output ?? result.loaded ?? result.written;
     const report: StepReport = {
       step: step.step,
       verb: step.spec.verb,
@@ -283,7 +286,7 @@ export class StepRunner {
       leaseBytes: bytes,
       rung: leaseId === undefined ? 'allowance' : rung,
       peakBytes: result.used.peakBytes,
-      mode: result.output?.mode ?? result.loaded?.strategy ?? 'none',
+      mode: result.output?.mode ?? result.loaded?.strategy ?? result.written?.kind ?? 'none',
       because: handoff?.because ?? step.because,
       rows: result.used.rows,
       seconds: result.used.seconds,
@@ -377,9 +380,10 @@ function sinkResult({ result, report }: Done): SinkResult {
   return {
     step: report.step,
     rows: report.rows,
-    bytes: result.loaded?.bytes ?? result.used.outputBytes,
+    bytes: result.loaded?.bytes ?? result.written?.bytes ?? result.used.outputBytes,
     mode: report.mode,
     because: report.because,
     ...(result.loaded ? { table: result.loaded.table } : {}),
+    ...(result.written ? { path: result.written.path } : {}),
   };
 }

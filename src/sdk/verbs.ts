@@ -1,9 +1,11 @@
 import type {
   DatafusionSqlStep,
+  FilesStep,
   PostgresLoadStep,
   SinkResult,
   TransformStep,
   TrinoQueryStep,
+  WriteStep,
 } from '../contracts/pipeline.ts';
 import { Dataset, stepOf } from './dataset.ts';
 import { failure } from './failures.ts';
@@ -62,6 +64,22 @@ export function transform(step: string, options: Options<TransformStep, 'from'> 
   return new Dataset(step);
 }
 
+/** Rows of files in a configured directory, read where they lie. */
+export function files(step: string, options: Options<FilesStep>): Dataset {
+  checkOptions('files', step, options);
+  currentRun('files').add({ ...options, step, verb: 'files' });
+  return new Dataset(step);
+}
+
+/** Writes a dataset into a folder of a configured directory. Starts at once; resolves when the folder is there as a whole. */
+const writer =
+  (verb: WriteStep['verb']) =>
+  (step: string, options: Options<WriteStep, 'from'> & { from: Dataset }): Promise<SinkResult> => {
+    checkOptions(verb, step, options);
+    const from = stepOf(options.from, verb, step, 'from');
+    return currentRun(verb).sink({ ...options, from, step, verb });
+  };
+
 /** Loads a dataset into a PostgreSQL table, exactly once. Starts at once; resolves when the table is published. */
 function load(step: string, options: Options<PostgresLoadStep, 'from'> & { from: Dataset }): Promise<SinkResult> {
   checkOptions('postgres.load', step, options);
@@ -73,6 +91,8 @@ function load(step: string, options: Options<PostgresLoadStep, 'from'> & { from:
 export const trino = { query } as const;
 /** DataFusion steps. */
 export const datafusion = { sql } as const;
+/** Steps that write files. */
+export const write = { parquet: writer('write.parquet'), arrow: writer('write.arrow') } as const;
 /** PostgreSQL steps. */
 export const postgres = { load } as const;
 

@@ -80,7 +80,7 @@ describe('a Temporal with TLS, client certificates and API keys', () => {
       await connection.close();
     }
     await expect(probeTemporal(config.temporal.address, 'default', config.temporal.access)).resolves.toMatch(/^\d/);
-  });
+  }, 60_000);
 
   test.each([
     ['without a client certificate', 'stranger', 'with TLS (profile stranger)'],

@@ -84,6 +84,7 @@ export function stageConfig(
     },
     postgres: { default: { url: 'postgres://127.0.0.1:1/none' } },
     ...(workflows === 'tests' ? { workflows: testWorkflows } : {}),
+    directories: { default: { path: home, access: 'write' } },
     checkpointTtlMs: 7 * 86_400_000,
     drainMs: 300,
     origins: {},

@@ -113,7 +113,9 @@ export class StepDoubles {
       trinoQuery: double('trinoQuery'),
       datafusionSql: double('datafusionSql'),
       transform: double('transform'),
+      readFiles: double('readFiles'),
       postgresLoad: double('postgresLoad'),
+      writeFiles: double('writeFiles'),
     };
   }
 }

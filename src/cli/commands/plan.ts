@@ -155,6 +155,11 @@ function statementOf({ spec }: PlannedStep): string {
       return `-- tables: ${Object.entries(spec.from).map(([name, step]) => `${name} = ${step}`).join(', ')}\n${spec.sql}`; // prettier-ignore
     case 'transform':
       return `-- transform ${spec.run} over ${spec.from}${spec.args ? `, with ${JSON.stringify(spec.args)}` : ''}`;
+    case 'files':
+      return `-- files ${[spec.path].flat().join(', ')} of ${spec.directory ?? 'default'}`;
+    case 'write.parquet':
+    case 'write.arrow':
+      return `-- ${spec.from} as files in ${spec.path} of ${spec.directory ?? 'default'}`;
     case 'postgres.load':
       return spec.write === undefined || spec.write === 'replace'
         ? `COPY into ${spec.into} from ${spec.from} (strategy ${spec.strategy ?? 'auto'}${spec.key ? `, primary key ${spec.key.join(', ')}` : ''})`

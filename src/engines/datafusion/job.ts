@@ -1,4 +1,4 @@
-import type { HandoffColumn, HandoffPart, HandoffRef } from '../../contracts/handoff.ts';
+import type { CsvFormat, HandoffColumn, HandoffPart, HandoffRef } from '../../contracts/handoff.ts';
 
 /** Version of what this folder and the runner in the image say to each other. */
 export const PROTOCOL = 1;
@@ -21,6 +21,8 @@ export interface JobTable {
   parts: { kind: HandoffPart['kind']; path: string }[];
   /** Needed where there are no parts: an empty table has types all the same. */
   columns: HandoffColumn[];
+  /** Of parts that are CSV. */
+  csv?: CsvFormat;
 }
 
 export interface JobEngine {
@@ -99,6 +101,7 @@ export function planInputs(
   const tables = Object.entries(inputs).map(([name, ref]) => ({
     name,
     columns: ref.schema,
+    ...(ref.csv && { csv: ref.csv }),
     parts: ref.parts.map(({ kind, uri }) => {
       const path = decodeURIComponent(new URL(uri).pathname);
       if (!mounts) return { kind, path };

@@ -68,6 +68,28 @@ describe('both doors', () => {
     expect(readPipeline(job(steps, { $schema: 'x' })).steps).toEqual(steps);
   });
 
+  test('take files and folders, and tell which steps are sinks', () => {
+    const steps = [
+      {
+        step: 'there',
+        verb: 'files',
+        directory: 'landing',
+        path: ['a/*.csv', 'b/**/*.csv'],
+        csv: { header: false, delimiter: ';', types: 'text' },
+      },
+      { step: 'cast', verb: 'datafusion.sql', from: { there: 'there' }, sql: 'select 1 from there' },
+      { step: 'out', verb: 'write.parquet', from: 'cast', directory: 'lake', path: 'daily/28' },
+      { step: 'feather', verb: 'write.arrow', from: 'cast', path: 'arrow' },
+    ];
+    expect(readPipeline(job(steps))).toMatchObject({ steps, sinks: ['out', 'feather'] });
+    expect(
+      problems(job([...steps, { step: 'again', verb: 'datafusion.sql', from: { out: 'out' }, sql: 'select 1' }])),
+    ).toEqual(["daily: again reads 'out', which writes files and gives no rows. Read what 'out' reads: 'cast'."]);
+    expect(problems(job([...steps, { ...load, from: 'there' }]))).toEqual([
+      "daily: publish reads 'there', which are CSV files, and only datafusion.sql reads those. Put a datafusion.sql step between them.",
+    ]);
+  });
+
   test('a job runs all its loads, a turn of a workflow the sinks it called', () => {
     const second = { ...load, step: 'second' };
     expect(readPipeline(job([...good, second])).sinks).toEqual(['publish', 'second']);
@@ -119,6 +141,43 @@ describe('each problem names key, rule, value and fix', () => {
       { ...query, priority: 9 },
       `lines.priority must be a whole number from 1 (first) to 5 (last), got 9. ${optional}`,
     ],
+    ...(
+      [
+        [
+          'files of no known kind',
+          { path: 'a.txt' },
+          'path must end with .parquet, .arrow or .csv, all alike, where no format is given, got "a.txt". Add format.',
+        ],
+        [
+          'files of two kinds',
+          { path: ['a.csv', 'b.parquet'] },
+          'path must end with .parquet, .arrow or .csv, all alike, where no format is given, got ["a.csv","b.parquet"]. Add format.',
+        ],
+        [
+          'files elsewhere',
+          { path: '/etc/a.csv' },
+          'path must be a path below its directory, without . and .., got "/etc/a.csv". Change it.',
+        ],
+        [
+          'files above',
+          { path: 'a/../../b.csv' },
+          'path must be a path below its directory, without . and .., got "a/../../b.csv". Change it.',
+        ],
+        [
+          'a delimiter of two characters',
+          { path: 'a.csv', csv: { delimiter: '||' } },
+          'csv.delimiter must be one character, got "||". Change it.',
+        ],
+        [
+          'how to read what is no CSV',
+          { path: 'a.parquet', csv: { header: false } },
+          'csv says how CSV is read, and these files are parquet. Remove it.',
+        ],
+      ] as const
+    ).map(
+      ([title, over, says]) =>
+        [title, { step: 'lines', verb: 'files', ...over }, `lines.${says}`] as [string, object, string],
+    ),
     [
       'a checkpoint of another kind',
       { ...query, checkpoint: { reuse: 'any' } },
@@ -179,17 +238,17 @@ describe('each problem names key, rule, value and fix', () => {
     [
       'a mistyped verb',
       { step: 'x', verb: 'trino.qury' },
-      'x.verb must be one of trino.query, datafusion.sql, transform, postgres.load, got "trino.qury". Did you mean trino.query?',
+      'x.verb must be one of trino.query, datafusion.sql, transform, files, postgres.load, write.parquet, write.arrow, got "trino.qury". Did you mean trino.query?',
     ],
     [
       'no verb',
       { step: 'x' },
-      'x.verb must be one of trino.query, datafusion.sql, transform, postgres.load, but is missing. Choose one.',
+      'x.verb must be one of trino.query, datafusion.sql, transform, files, postgres.load, write.parquet, write.arrow, but is missing. Choose one.',
     ],
     [
       'a verb of every object',
       { step: 'x', verb: 'constructor' },
-      'x.verb must be one of trino.query, datafusion.sql, transform, postgres.load, got "constructor". Choose one.',
+      'x.verb must be one of trino.query, datafusion.sql, transform, files, postgres.load, write.parquet, write.arrow, got "constructor". Choose one.',
     ],
     ['no step at all', null, 'steps[3] must be a step { "step": …, "verb": … }, got null. Remove it, or write a step.'],
     [

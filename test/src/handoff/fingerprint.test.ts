@@ -10,7 +10,7 @@ const steps = (checkpoint: Checkpoint | undefined = true, params: number[] = [1]
 ];
 const print = (of: StepSpec[], transforms?: string): string => checkpointsOf(of, transforms).get('daily')!.fingerprint;
 const changed = (place: number, by: object): StepSpec[] =>
-  steps().map((step, i) => (i === place ? ({ ...step, ...by }) : step));
+  steps().map((step, i) => (i === place ? { ...step, ...by } : step));
 
 test('only steps that ask for it are checkpoints', () => {
   expect([...checkpointsOf(steps()).keys()]).toEqual(['daily']);

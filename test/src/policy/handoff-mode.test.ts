@@ -136,6 +136,12 @@ describe('a carrier that cannot do it stands in with its nearest, and says so', 
       'arrow',
       'arrow stands in for shm: a transform writes arrow only',
     ],
+    [
+      'a transform writes arrow where write.parquet reads it',
+      { writer: 'transform', estimatedBytes: GiB, readers: ['write.parquet'] },
+      'arrow',
+      'a transform writes arrow only',
+    ],
     ['what is fused needs no carrier', { writer: 'trino', fusable: true }, 'fused', 'same engine'],
   ])('%s', (_title, given, mode, because) => {
     const choice = chooseHandoff({ ...facts, ...given });
@@ -163,3 +169,11 @@ describe('thresholds', () => {
     ]);
   });
 });
+
+test.each<[string, Partial<HandoffFacts>, HandoffMode]>([
+  ['parquet, when its writer can write it', { readers: ['postgres', 'write.parquet'] }, 'parquet'],
+  ['as any other, when its writer cannot', { writer: 'transform', readers: ['write.parquet'] }, 'arrow'],
+  ['as any other, when arrow is what is written', { readers: ['write.arrow'] }, 'shm'],
+])('what is copied into a folder is handed over as %s', (_title, given, mode) =>
+  expect(chooseHandoff({ ...facts, estimatedBytes: GiB, ...given }).mode).toBe(mode),
+);

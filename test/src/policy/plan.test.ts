@@ -11,6 +11,7 @@ const facts: PlanFacts = {
   ...{ lightStepBytes: GiB, stepScratchBytes: 100 * GiB },
   trino: { default: { queryBytes: 40 * GiB, resident: true }, far: { queryBytes: 40 * GiB, resident: false } },
   ...{ postgres: ['default'], searchAttributes: true },
+  directories: { landing: { access: 'read' }, lake: { access: 'write' } },
 };
 const query = (over: object = {}): StepSpec => ({ step: 'q', verb: 'trino.query', sql: 'select 1', ...over });
 const join = (over: object = {}): StepSpec => ({
@@ -21,6 +22,9 @@ const join = (over: object = {}): StepSpec => ({
   ...over,
 });
 const load = (over: object = {}): StepSpec => ({ step: 'p', verb: 'postgres.load', from: 'j', into: 'a.b', ...over });
+
+const files = (over: object = {}): StepSpec => ({ step: 'f', verb: 'files', directory: 'landing', path: '*.parquet', ...over }); // prettier-ignore
+const write = (over: object = {}): StepSpec => ({ step: 'p', verb: 'write.parquet', from: 'j', directory: 'lake', path: 'daily', ...over }); // prettier-ignore
 
 const plan = (steps: StepSpec[], over: Partial<PlanFacts> = {}, sinks = ['p']) =>
   planSteps({ name: 'daily', steps, sinks }, { ...facts, ...over });
@@ -225,6 +229,21 @@ describe('what cannot be had is said with key, rule, value and fix', () => {
       "daily: q: no Trino named 'constructor' is configured. Choose one that is: default, far.",
     ],
     [
+      'a mistyped directory',
+      [files({ directory: 'lak' }), load({ from: 'f' })],
+      "daily: f: no directory named 'lak' is configured. Did you mean 'lake'? Configured: landing, lake.",
+    ],
+    [
+      'a folder where nothing may be written',
+      [write({ directory: 'landing' }), join(), query()],
+      "daily: p: directory 'landing' may only be read. Set directories.landing.access to 'write' in the configuration.",
+    ],
+    [
+      'a size for files',
+      [files({ memory: '1 GiB' }), load({ from: 'f' })],
+      'daily: f.memory does not apply to files, which are read by the steps that use them, got 1 GiB. Remove it.',
+    ],
+    [
       'an unknown PostgreSQL',
       [load({ connection: 'warehouse' }), join(), query()],
       "daily: p: no PostgreSQL named 'warehouse' is configured. Choose one that is: default.",
@@ -246,4 +265,18 @@ describe('what cannot be had is said with key, rule, value and fix', () => {
     expect(found[0]).toBe('daily: 3 problems:');
     expect(found.slice(1).map((line) => line.slice(0, 4))).toEqual(['- q:', '- j.', '- p:']);
   });
+});
+
+describe('files', () => {
+  test('are read where they lie, within the light allowance; what reads Parquet decodes it', () => {
+    const steps = [files(), load({ from: 'f' })];
+    expect(planned('f', steps)).toMatchObject({ charge: 'allowance', weight: 'light', handoff: { mode: 'parquet', because: 'files that are there, read where they lie' } }); // prettier-ignore
+    expect(planned('p', steps)).toMatchObject({ rungs: [{ name: 'decode' }] });
+  });
+  test.each<[string, StepSpec[], object]>([
+    ['copied, when its input is of that kind', [query(), join(), write()], { charge: 'allowance' }],
+    ['written anew in a container, when it is not', [files({ path: '*.arrow' }), write({ from: 'f' })], { charge: 'lease', because: 'arrow is written anew in a container' }], // prettier-ignore
+    ['lent a container, when a query of Trino may find no rows', [query(), write({ from: 'q' })], { charge: 'lease' }],
+    ['lent what they ask for', [files({ path: '*.csv', format: 'arrow' }), write({ from: 'f', memory: '2 GiB' })], { charge: 'lease', rungs: [{ name: 'declared', bytes: 2 * GiB }, { name: 'S' }, { name: 'M' }, { name: 'L' }, { name: 'whole' }] }], // prettier-ignore
+  ])('that are written are %s', (_title, steps, says) => expect(planned('p', steps)).toMatchObject({ weight: 'light', ...says })); // prettier-ignore
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { dailyRevenue } from '../../../examples/daily-revenue/workflows.ts';
+import { monthlyRevenue } from '../../../examples/files/workflows.ts';
 import { datafusion, postgres, runPipeline, trino } from '../../../src/sdk/index.ts';
 import { GiB } from '../../../src/policy/sizes.ts';
 import { runRecorded } from '../../../src/testing/index.ts';
@@ -21,6 +22,16 @@ describe('a workflow that is run without any engine', () => {
       table: 'mart.daily_revenue',
     });
     expect(run.warnings).toEqual([]);
+  });
+
+  test('may read files and write folders', async () => {
+    const run = await runRecorded(monthlyRevenue, [{ month: '2026-11', day: '2026-11-28' }], { results: { export: { rows: 30 } } }); // prettier-ignore
+    expect(run.steps.map(({ step, charge, handoff }) => [step, charge, handoff?.mode])).toEqual([
+      ['orders', 'allowance', 'parquet'],
+      ['daily', 'lease', 'parquet'],
+      ['export', 'allowance', undefined],
+    ]);
+    expect(run.result).toMatchObject({ rows: 30, path: 'revenue/2026-11-28' });
   });
 
   test('goes the way that the given results lead', async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Finding } from '../../../../src/contracts/doctor.ts';
+import { examineDirectory, type DirectoryReading } from '../../../../src/policy/doctor/directories.ts';
 import { examineHost, type HostReading, type HostWants } from '../../../../src/policy/doctor/host.ts';
 import { examineScratch, type ScratchReading } from '../../../../src/policy/doctor/scratch.ts';
 import { examinePostgres, examineTemporal, examineTrino } from '../../../../src/policy/doctor/servers.ts';
@@ -191,4 +192,19 @@ describe('servers', () => {
     );
     expect(found).toEqual([expect.stringMatching(expected)]);
   });
+});
+
+describe('a directory', () => {
+  const lake: DirectoryReading = { name: 'lake', path: '/data/lake', access: 'write', found: 'directory', readable: true, writable: true, readableByOthers: true }; // prettier-ignore
+  test('that steps may use is ok', () => {
+    expect(examineDirectory(lake)).toEqual({ check: 'directory lake', verdict: 'ok', because: '/data/lake may be read and written to' }); // prettier-ignore
+    expect(troubles([examineDirectory({ ...lake, access: 'read', writable: false })])).toEqual([]);
+  });
+  test.each<[string, Partial<DirectoryReading>, RegExp]>([
+    ['that is not there', { found: 'absent' }, /^directory lake: fail: \/data\/lake is not there → mkdir -p \/data\/lake/],
+    ['that is a file', { found: 'no directory' }, /fail: .* is no directory → set directories\.lake\.path/],
+    ['that is closed', { readable: false }, /fail: .* may not be read by this user → give/],
+    ['that cannot be written to', { writable: false }, /fail: .* may not be written to .*access to 'read'/],
+    ['that is closed to containers', { readableByOthers: false }, /warn: .* containers read it as one → chmod o\+rx/],
+  ])('%s', (_title, over, says) => expect(troubles([examineDirectory({ ...lake, ...over })])).toEqual([expect.stringMatching(says)])); // prettier-ignore
 });
