@@ -55,6 +55,7 @@ async function datafusionSql(
       cpus: deps.config.hardware.datafusion.partitions,
       inputs,
       sql: spec.sql,
+      ...(request.fused && { fused: request.fused }),
       output:
         request.handoff?.mode === 'parquet'
           ? { kind: 'parquet', dir }
@@ -82,7 +83,7 @@ async function datafusionSql(
         schema: made.schema,
         host: deps.host,
         fingerprint: fingerprintOf({
-          sql: spec.sql,
+          sql: request.fused ? JSON.stringify(request.fused) : spec.sql,
           inputs: Object.fromEntries(Object.entries(inputs).map(([table, ref]) => [table, ref.fingerprint])),
         }),
         dataId: dataIdOf(run, spec.step),

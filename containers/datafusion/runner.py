@@ -170,16 +170,47 @@ def stream(pa, df, output, watch, scratch_bytes):
         raise
 
 
+def plan_query(ctx, query, open_table, plan_statement):
+    """A statement over others, planned as one. Each sees its own tables only: a plan keeps its tables when their names go."""
+    views = {name: plan_query(ctx, source, open_table, plan_statement) for name, source in query["from"].items() if not isinstance(source, str)}
+    for name in query["from"]:
+        if name in views:
+            ctx.register_view(name, views[name])
+        else:
+            open_table(f"{query['step']}.{name}", name)
+    try:
+        return plan_statement(query["sql"])
+    except BaseException as error:
+        failure = classify(error, True)
+        raise JobError(failure.cls, f"{query['step']}: {failure.message}", **failure.more) from error
+    finally:
+        for name in list(ctx.catalog().schema().names()):
+            ctx.deregister_table(name)
+
+
 def attempt(d, pa, job, watch, whole_sorts):
     """Plans and runs the statement once. Raises a JobError; nothing of a failed attempt is left in the output directory."""
     engine, planning = job["engine"], False
     try:
         ctx = context(d, engine, whole_sorts)
-        for table in job["tables"]:
-            register(pa, ctx, table, job["linkDir"], engine["partitions"])
-        planning = True
-        df = plan(d, ctx, job["sql"])
-        planning = False
+        tables = {table["name"]: table for table in job["tables"]}
+
+        def open_table(name, alias):
+            register(pa, ctx, {**tables[name], "name": alias}, job["linkDir"], engine["partitions"])
+
+        def plan_statement(sql):
+            nonlocal planning
+            planning = True
+            df = plan(d, ctx, sql)
+            planning = False
+            return df
+
+        if "query" in job:
+            df = plan_query(ctx, job["query"], open_table, plan_statement)
+        else:
+            for name in tables:
+                open_table(name, name)
+            df = plan_statement(job["sql"])
         return stream(pa, df, job["output"], watch, engine["scratchBytes"])
     except BaseException as error:  # a panic of the engine is a BaseException
         raise classify(error, planning) from error

@@ -93,6 +93,7 @@ const datafusionSql = z.strictObject({
     .record(z.string().regex(TABLE_NAME, 'must have a plain table name as its key'), dataset, from)
     .refine((tables) => Object.keys(tables).length > 0, from),
   sql: statement,
+  isolate: z.boolean('must be true or false').optional(),
 });
 
 const transform = z.strictObject({

@@ -77,6 +77,8 @@ export interface DatafusionSqlStep extends RowsOptions {
   from: Record<string, string>;
   /** One statement that gives rows, in DataFusion's SQL. */
   sql: string;
+  /** Runs in a container of its own, and so do those it reads and that read it: nothing is fused with it. @defaultValue false */
+  isolate?: boolean;
 }
 
 /** Rows that a registered TypeScript function makes of another dataset's, batch by batch. */

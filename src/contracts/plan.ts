@@ -19,6 +19,13 @@ export interface Measured {
   leastBytes: number;
 }
 
+/** A statement and what its tables are: rows of a step, or a statement that runs within this one. */
+export interface FusedQuery {
+  step: string;
+  sql: string;
+  from: Record<string, string | FusedQuery>;
+}
+
 /** One step of a run, decided: the workflow executes it and decides nothing the plan could have decided. */
 export interface PlannedStep {
   step: string;
@@ -39,6 +46,8 @@ export interface PlannedStep {
   priority: number;
   /** Steps whose rows this one reads. */
   needs: string[];
+  /** What runs as one statement in its container; absent where that is its own alone. Its tables that steps make are named `<step>.<table>` then. */
+  fused?: FusedQuery;
   /** How its rows reach their readers; absent for sinks. */
   handoff?: HandoffChoice;
   /** Its rows are looked for before it asks for memory, and found again later. */
@@ -61,6 +70,8 @@ export interface RunPlan {
   steps: PlannedStep[];
   /** The sinks that were asked for, in order. */
   sinks: string[];
+  /** Steps that run within another one's statement. */
+  fused?: { step: string; into: string; because: string }[];
   warnings: string[];
   /** False when the namespace lacks our search attributes; they are then not written. */
   searchAttributes: boolean;

@@ -3,6 +3,7 @@ import { type HandoffChoice, HandoffMode } from '../contracts/handoff.ts';
 import type { PipelineSpec, StepSpec, Verb } from '../contracts/pipeline.ts';
 import type { PlannedStep, Rung, RunPlan } from '../contracts/plan.ts';
 import { historyKey, TaskQueue, Weight } from '../contracts/pool.ts';
+import { fusable, fusedQuery, inputsOfQuery } from './fuse.ts';
 import { formatOfFiles, isSink, sourcesOf, stepsFor } from './graph.ts';
 import { chooseHandoff, type HandoffReader, type HandoffWriter } from './handoff-mode.ts';
 import { type Known, learnedSize } from './learned-size.ts';
@@ -68,18 +69,27 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
   const handoffs = new Map<string, HandoffChoice>();
   const steps: PlannedStep[] = [];
   let inMemoryBytes = facts.inMemoryBytes ?? 0;
+  const into = fusable(wanted, pipeline.decided);
+  const fused: NonNullable<RunPlan['fused']> = [];
   for (const spec of wanted) {
     const known = facts.histories?.[historyKey(pipeline.name, spec.step)];
     const estimatedBytes = known && expectedOutputBytes(known);
     const readers = wanted
       .filter((other) => sourcesOf(other).includes(spec.step))
       .flatMap(({ verb }) => READER[verb] ?? []);
-    const handoff = pipeline.decided?.[spec.step] ?? handoffOf(spec, { facts, inMemoryBytes, estimatedBytes, readers });
+    const handoff =
+      pipeline.decided?.[spec.step] ??
+      handoffOf(spec, { facts, inMemoryBytes, estimatedBytes, readers, fusable: into.has(spec.step) });
     if (handoff) handoffs.set(spec.step, handoff);
+    const reader = into.get(spec.step);
+    if (reader !== undefined) {
+      fused.push({ step: spec.step, into: reader, because: handoff!.because });
+      continue;
+    }
     const source = wanted.find(({ step }) => step === sourcesOf(spec)[0])?.verb;
     const planned = planStep(pipeline.name, spec, { handoff, handoffs, estimatedBytes, source }, facts, problems);
     inMemoryBytes += planned?.shmBytes ?? 0;
-    if (planned) steps.push(planned);
+    if (planned) steps.push(withFused(planned, wanted, into));
   }
   if (problems.length > 0) {
     throw new SpillwayError(
@@ -96,14 +106,28 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
     pool: facts.pool,
     steps,
     sinks: pipeline.sinks,
+    ...(fused.length > 0 && { fused }),
     warnings: unread.map((step) => `${step.step} (${step.verb}) is read by nobody and is not computed.`),
     searchAttributes: facts.searchAttributes,
   };
 }
 
+/** A step with the statements that became part of its own. */
+function withFused(planned: PlannedStep, steps: readonly StepSpec[], into: ReadonlyMap<string, string>): PlannedStep {
+  if (planned.spec.verb !== 'datafusion.sql' || ![...into.values()].includes(planned.step)) return planned;
+  const fused = fusedQuery(planned.spec, steps, into);
+  return { ...planned, fused, needs: [...new Set(inputsOfQuery(fused).map(([, source]) => source))] };
+}
+
 function handoffOf(
   spec: StepSpec,
-  of: { facts: PlanFacts; inMemoryBytes: number; estimatedBytes: number | undefined; readers: HandoffReader[] },
+  of: {
+    facts: PlanFacts;
+    inMemoryBytes: number;
+    estimatedBytes: number | undefined;
+    readers: HandoffReader[];
+    fusable: boolean;
+  },
 ): HandoffChoice | undefined {
   const { facts, inMemoryBytes, estimatedBytes, readers } = of;
   if (spec.verb === 'files')
@@ -120,7 +144,7 @@ function handoffOf(
     checkpoint: 'checkpoint' in spec && spec.checkpoint !== undefined && spec.checkpoint !== false,
     restart: false,
     sameProcessReader: false,
-    fusable: false,
+    fusable: of.fusable,
   });
 }
 

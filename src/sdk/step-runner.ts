@@ -18,6 +18,7 @@ import type {
   StepRequest,
   StepResult,
 } from '../contracts/steps.ts';
+import { inputsOfQuery, stepsOfQuery } from '../policy/fuse.ts';
 import { inputsOf } from '../policy/graph.ts';
 import { afterFailure, type LadderState } from '../policy/ladder.ts';
 import { keptRows } from '../policy/kept-rows.ts';
@@ -58,6 +59,8 @@ export class StepRunner {
   readonly #turns = new OneAtATime();
   readonly #board: Board;
   readonly #planned = new Map<string, PlannedStep>();
+  /** Steps that run within another one's statement. */
+  readonly #fused = new Map<string, string>();
   readonly #runs = new Map<string, Promise<Done>>();
   readonly #finished = new Set<string>();
   /** Where the rows of finished steps are. */
@@ -85,6 +88,11 @@ export class StepRunner {
     this.#desk ??= new LeaseDesk(plan.pool, this.#turns, {
       waiting: (step, because) => this.#board.waiting(step, because),
     });
+    for (const { step, into } of plan.fused ?? []) this.#fused.set(step, into);
+    for (const { step } of plan.steps) {
+      const into = this.#planned.has(step) ? undefined : this.#fused.get(step);
+      if (into !== undefined) this.#board.warn(`${step} is computed again: it was part of ${into} before. Call all that read it in one turn, as with Promise.all, or give it isolate: true.`); // prettier-ignore
+    }
     for (const step of plan.steps) if (!this.#planned.has(step.step)) this.#planned.set(step.step, step);
     return plan.sinks.map(async (sink) => sinkResult(await this.#run(sink)));
   }
@@ -110,7 +118,7 @@ export class StepRunner {
     return [...this.#planned.values()].some(({ checkpoint }) => checkpoint !== undefined);
   }
   get plannedSteps(): ReadonlySet<string> {
-    return new Set(this.#planned.keys());
+    return new Set([...this.#planned.keys(), ...this.#fused.keys()]);
   }
 
   /** Waits for everything that was started, however it ends. */
@@ -150,7 +158,7 @@ export class StepRunner {
       const sources = step.needs.map((need) => ({ need, run: this.#run(need) }));
       await Promise.all(sources.map(({ run }) => run));
       const inputs: Record<string, HandoffRef> = {};
-      for (const [table, source] of inputsOf(step.spec)) {
+      for (const [table, source] of inputsOfStep(step)) {
         const ref = this.#refs.get(source);
         if (ref) inputs[table] = ref;
       }
@@ -223,7 +231,7 @@ export class StepRunner {
       const rung = { ...size, bytes: size.bytes + (step.shmBytes ?? 0) };
       const lease = step.charge === 'lease' ? await desk.acquire(step, rung, ordinal) : undefined;
       const bytes = lease?.bytes ?? rung.bytes;
-      const what = `${step.step} · ${step.engine} · ${rung.name} ${formatBytes(bytes)}${note}`;
+      const what = `${step.step} · ${step.engine} · ${rung.name} ${formatBytes(bytes)}${withFused(step)}${note}`;
       this.#board.running(step.step, what);
       this.#dataIds.add(dataIdOf(run, step.step));
       try {
@@ -242,6 +250,7 @@ export class StepRunner {
           ...(step.handoff ? { handoff: step.handoff } : {}),
           ...(step.shmBytes === undefined ? {} : { shmBytes: step.shmBytes }),
           ...(step.checkpoint ? { checkpoint: step.checkpoint } : {}),
+          ...(step.fused ? { fused: step.fused } : {}),
           ordinal,
         });
         return this.#finish(step, result, rung.name, bytes, ordinal, lease?.leaseId);
@@ -358,9 +367,15 @@ function lostInputs(
 ): ((step: PlannedStep, source: string, ref: HandoffRef | undefined) => boolean) | undefined {
   if (!(error instanceof ApplicationFailure) || error.type !== 'HandoffLost') return undefined;
   const lost = readStepFailure(error.cause)?.details?.lost;
-  return ({ spec }, source, ref) =>
-    lost ? inputsOf(spec).some(([table, of]) => of === source && lost.includes(table)) : inMemory(ref);
+  return (step, source, ref) =>
+    lost ? inputsOfStep(step).some(([table, of]) => of === source && lost.includes(table)) : inMemory(ref);
 }
+
+/** What a step's statement reads, with what became part of it. */
+const inputsOfStep = ({ fused, spec }: PlannedStep): [name: string, source: string][] =>
+  fused ? inputsOfQuery(fused) : inputsOf(spec);
+
+const withFused = ({ fused }: PlannedStep): string => (fused ? ` with ${stepsOfQuery(fused).join(', ')}` : '');
 
 const messageOf = (error: unknown): string => (error instanceof Error ? (error.cause ?? error) as Error : { message: String(error) }).message; // prettier-ignore
 

@@ -55,6 +55,18 @@ export async function readsAgain(): Promise<string[]> {
   return [a.step, b.step];
 }
 
+const summed = (step: string, rows: Dataset): Dataset => datafusion.sql(step, { from: { rows }, sql: `select 1 from rows -- ${step}` }); // prettier-ignore
+
+/** Three steps of one engine in a row, read by one load; then the one in the middle is read by another. */
+export async function inARow({ again = false }: { again?: boolean }): Promise<string[]> {
+  const first = summed('first', rows('rows'));
+  const second = summed('second', first);
+  const third = summed('third', second);
+  const loads = [await postgres.load('load', { from: third, into: 'mart.third' })];
+  if (again) loads.push(await postgres.load('later', { from: second, into: 'mart.second' }));
+  return loads.map(({ step }) => step);
+}
+
 /** One load whose decoding is lent memory: the smallest run that asks the pool. */
 export async function oneLoad(): Promise<SinkResult> {
   return postgres.load('load', { from: rows('rows'), into: 'mart.load' });

@@ -5,7 +5,7 @@ import { planFacts, trinoQueryBytes } from '../../config/plan-facts.ts';
 import type { ResolvedConfig } from '../../config/resolved.ts';
 import { readPipeline } from '../../config/pipeline-schema.ts';
 import { SpillwayError } from '../../contracts/errors.ts';
-import type { PlannedStep } from '../../contracts/plan.ts';
+import type { FusedQuery, PlannedStep, RunPlan } from '../../contracts/plan.ts';
 import { listTransforms } from '../../engines/transform/run-transform.ts';
 import { tmpfsFreeBytes } from '../../host/tmpfs.ts';
 import { bindParameters } from '../../engines/trino/parameters.ts';
@@ -29,6 +29,7 @@ export interface PlanOptions {
 interface Planned {
   readonly name: string;
   readonly steps: readonly PlannedStep[];
+  readonly fused?: RunPlan['fused'];
   readonly warnings: readonly string[];
   /** Steps are planned as far as they do not hang on the results of others. */
   readonly assumed?: string;
@@ -58,16 +59,28 @@ export async function planCommand(config: ResolvedConfig, options: PlanOptions, 
   output.out(
     table(
       ['step', 'engine', 'queue', 'lease', 'climbs to', 'scratch', 'handoff', 'because'],
-      planned.steps.map((step) => [
-        step.step,
-        step.engine,
-        step.taskQueue,
-        `${step.rungs[0]!.name} ${formatBytes(step.rungs[0]!.bytes)}${step.shmBytes === undefined ? '' : ` + ${formatBytes(step.shmBytes)} rows`}`,
-        step.rungs.slice(1).map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(', ') || '–', // prettier-ignore
-        step.scratchBytes === 0 ? '–' : formatBytes(step.scratchBytes),
-        step.handoff?.mode ?? '–',
-        step.handoff ? `${step.because}; ${step.handoff.because}` : step.because,
-      ]),
+      [
+        ...(planned.fused ?? []).map(({ step, into, because }) => [
+          step,
+          'DataFusion',
+          '–',
+          `${into}'s`,
+          '–',
+          '–',
+          'fused',
+          `part of ${into}; ${because}`,
+        ]),
+        ...planned.steps.map((step) => [
+          step.step,
+          step.engine,
+          step.taskQueue,
+          `${step.rungs[0]!.name} ${formatBytes(step.rungs[0]!.bytes)}${step.shmBytes === undefined ? '' : ` + ${formatBytes(step.shmBytes)} rows`}`,
+          step.rungs.slice(1).map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(', ') || '–', // prettier-ignore
+          step.scratchBytes === 0 ? '–' : formatBytes(step.scratchBytes),
+          step.handoff?.mode ?? '–',
+          step.handoff ? `${step.because}; ${step.handoff.because}` : step.because,
+        ]),
+      ],
     ),
   );
   for (const [step, text] of Object.entries(statements)) output.out(`\n-- ${step}\n${text}`);
@@ -94,12 +107,13 @@ async function plan(config: ResolvedConfig, options: PlanOptions, facts: PlanFac
     );
   const workflow = await loadWorkflow(config.workflows, options.what);
   const args = options.input === undefined ? [] : [readJson('--input', options.input)];
-  const { steps, warnings } = await recordWorkflow(workflow, args, { facts, name: options.what }).catch(
+  const { steps, plans, warnings } = await recordWorkflow(workflow, args, { facts, name: options.what }).catch(
     (error: unknown) => {
       throw error instanceof SpillwayError ? error : threw(options.what, args, error);
     },
   );
-  return { name: options.what, steps, warnings, assumed: 'sinks were taken to load no rows; steps that hang on their results may differ' }; // prettier-ignore
+  const fused = plans.flatMap((one) => one.fused ?? []);
+  return { name: options.what, steps, ...(fused.length > 0 && { fused }), warnings, assumed: 'sinks were taken to load no rows; steps that hang on their results may differ' }; // prettier-ignore
 }
 
 /** Before the first `spillway up` a plan is made for what it would start. */
@@ -147,7 +161,8 @@ async function poolOf({ temporal, pool: { name } }: ResolvedConfig) {
 }
 
 /** The statement of a step as its engine gets it; what a server has to be asked first is said. */
-function statementOf({ spec }: PlannedStep): string {
+function statementOf({ spec, fused }: PlannedStep): string {
+  if (fused) return fusedStatement(fused);
   switch (spec.verb) {
     case 'trino.query':
       return `${bindParameters(spec.sql, spec.params).sql}\n-- unloaded by CREATE TABLE … AS, with the columns that Trino names for it`;
@@ -165,4 +180,11 @@ function statementOf({ spec }: PlannedStep): string {
         ? `COPY into ${spec.into} from ${spec.from} (strategy ${spec.strategy ?? 'auto'}${spec.key ? `, primary key ${spec.key.join(', ')}` : ''})`
         : `COPY ${spec.from}, ${spec.write === 'append' ? 'added to' : `merged by ${spec.key?.join(', ')} into`} ${spec.into}`;
   }
+}
+
+/** Statements that run as one, innermost first. */
+function fusedStatement({ step, sql, from }: FusedQuery): string {
+  const inner = Object.values(from).flatMap((source) => (typeof source === 'string' ? [] : [fusedStatement(source)]));
+  const tables = Object.entries(from).map(([table, source]) => `${table} = ${typeof source === 'string' ? source : source.step}`); // prettier-ignore
+  return [...inner, `-- ${step}; tables: ${tables.join(', ')}\n${sql}`].join('\n');
 }

@@ -1,5 +1,7 @@
 import type { CsvFormat, HandoffColumn, HandoffPart, HandoffRef } from '../../contracts/handoff.ts';
 
+import type { FusedQuery } from '../../contracts/plan.ts';
+
 /** Version of what this folder and the runner in the image say to each other. */
 export const PROTOCOL = 1;
 
@@ -7,6 +9,8 @@ export const PROTOCOL = 1;
 export interface DatafusionJob {
   protocol: typeof PROTOCOL;
   sql: string;
+  /** Instead of `sql`: a statement over others. Tables are named `<step>.<table>` then. */
+  query?: FusedQuery;
   tables: JobTable[];
   engine: JobEngine;
   /** Directory for links to the parts. */

@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { HandoffColumn, HandoffPart, HandoffRef } from '../../contracts/handoff.ts';
+import type { FusedQuery } from '../../contracts/plan.ts';
 import type { Proof, StepUsage } from '../../contracts/pool.ts';
 import { chooseCpuset, isTmpfs, type Machine } from '../../host/machine.ts';
 import { containerUser } from '../container/cli-runtime.ts';
@@ -38,6 +39,8 @@ export interface DatafusionRequest {
   /** Table name in the statement → where its rows are. */
   inputs: Record<string, HandoffRef>;
   sql: string;
+  /** Statements within it; its inputs are named `<step>.<table>` then. */
+  fused?: FusedQuery;
   /**
    * `dir` gets `part-00000.<kind>`; with `memory`, a directory on tmpfs gets the rows first, as far as `memory.bytes`, a part of the lease, reach. `path` is a
    * FIFO with a reader, made when it is missing. Rows read from a FIFO count only once this attempt has ended well: a reader cannot tell a failed writer from
@@ -97,6 +100,7 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
     const job: DatafusionJob = {
       protocol: PROTOCOL,
       sql: request.sql,
+      ...(request.fused && { query: request.fused }),
       tables,
       engine: {
         partitions: split.partitions,
