@@ -9,6 +9,7 @@ import { admissionBench } from './admission/bench.ts';
 import { endToEndBench } from './end-to-end/bench.ts';
 import { figureFile } from './figure-file.ts';
 import { figureTable } from './figures.ts';
+import { fusedBench } from './fused/bench.ts';
 import { handoffBench } from './handoff/bench.ts';
 import { poolBench } from './pool/bench.ts';
 import { postgresBench } from './postgres/bench.ts';
@@ -19,6 +20,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   'end-to-end': endToEndBench,
   postgres: postgresBench,
   handoff: handoffBench,
+  fused: fusedBench,
 };
 const DEFAULT_ROUNDS = 3;
 

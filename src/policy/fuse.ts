@@ -21,7 +21,7 @@ export function fusable(
     if (!mayFuse(step) || OF_ITS_OWN.some((key) => step[key] !== undefined) || Object.hasOwn(decided, step.step)) continue; // prettier-ignore
     if (step.checkpoint !== undefined && step.checkpoint !== false) continue;
     const reads = steps.flatMap((reader) => inputsOf(reader).filter(([, source]) => source === step.step).map(() => reader)); // prettier-ignore
-    if (reads.length === 1 && mayFuse(reads[0]!)) into.set(step.step, reads[0]!.step);
+    if (reads.length === 1 && mayFuse(reads[0]!)) into.set(step.step, reads[0].step);
   }
   return into;
 }

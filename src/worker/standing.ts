@@ -122,7 +122,10 @@ export class StandingCharges {
   }
 
   async giveBack(): Promise<void> {
-    await this.#pool.withdraw(this.#config.pool.name, [{ leaseId: this.#workerId }]);
+    const { name } = this.#config.pool;
+    await this.#pool.withdraw(name, [{ leaseId: this.#workerId }]);
+    // Has the task that this gives to the pool's workflow end here: one that a process takes with it is given to the next one 10 s later.
+    await this.#pool.status(name);
   }
 
   async #ask(leaseId: string, step: string, bytes: number, process: ProcessId): Promise<void> {

@@ -31,6 +31,12 @@ export interface WorkerHooks {
   readSecret: SecretReader;
 }
 
+/**
+ * How long Temporal waits for the process that has a workflow in its cache, before it gives the next task to another one. Whoever takes the place of a worker that is gone waits as
+ * long for the pool: 10 s by default.
+ */
+const STICKY = { pool: '2 seconds', runs: '5 seconds' } as const;
+
 /** A worker process's Workers, and how to stop them. */
 export interface RunningWorker extends AsyncDisposable {
   readonly client: Client;
@@ -93,6 +99,7 @@ async function open(
   const attributes = await probeSearchAttributes(connection, config.temporal.namespace);
   const runs = pollers.prepare(TaskQueue.WORKFLOWS, {
     workflowBundle,
+    stickyQueueScheduleToStartTimeout: STICKY.runs,
     activities: createRunnerActivities({
       shmFreeBytes: tmpfsFreeBytes,
       ...{ config, pool, transforms: await transforms },
@@ -106,7 +113,7 @@ async function open(
     activities: createControlActivities({ ...deps, lastSeenRun: () => lastSeen.runId() }),
     maxConcurrentActivityTaskExecutions: CONTROL_SLOTS,
   });
-  await pollers.poll(TaskQueue.POOL, { workflowBundle: poolBundle });
+  await pollers.poll(TaskQueue.POOL, { workflowBundle: poolBundle, stickyQueueScheduleToStartTimeout: STICKY.pool });
 
   const stopping = new AbortController();
   const state = { pollsHeavy: false };

@@ -10,6 +10,7 @@ import { PoolMessage, poolWorkflowId, TaskQueue } from '../../src/contracts/pool
 import { connectPostgres } from '../../src/engines/postgres/connection.ts';
 import { openCgroupTree, poolPath } from '../../src/host/cgroup-tree.ts';
 import { connect } from '../../src/worker/connect.ts';
+import { exampleBundle } from './example-bundle.ts';
 import { sharedHome, sharedParts } from './provision-home.ts';
 import { leftoversOf, outsideOf } from './stack-leftovers.ts';
 import { type WorkerOptions, WorkerProcess } from './stack-worker.ts';
@@ -98,7 +99,9 @@ export class Stack {
     });
     const parts = await sharedParts();
     const connected = await connect(parts.temporal);
-    const stack = new Stack(topic, parts, connected, { workflows: join(exampleFolder, 'workflows.ts'), ...config });
+    const workflows = join(exampleFolder, 'workflows.ts');
+    const bundle = await exampleBundle(root, workflows);
+    const stack = new Stack(topic, parts, connected, { workflows, bundle, ...config });
     await stack.sql(`drop schema if exists ${stack.schema} cascade`);
     for (const line of await outsideOf(stack)) stack.before.add(line);
     return stack;
@@ -163,7 +166,9 @@ export class Stack {
 
   /** Starts a worker process, which may as well refuse to run. */
   spawnWorker({ bin: program = bin, ...options }: WorkerOptions & { bin?: string } = {}): WorkerProcess {
-    const worker = new WorkerProcess([program, 'worker', ...this.flags], {
+    // Another build of the package runs its own workflows.
+    const own = program === bin ? [] : ['--from-sources'];
+    const worker = new WorkerProcess([program, 'worker', ...this.flags, ...own], {
       cwd: this.directory,
       env: this.env,
       ...options,
@@ -276,7 +281,8 @@ export class Stack {
 
   /** Ends the workers and all that bears the stack's names; the parts stay for the next file. */
   async close(): Promise<void> {
-    await Promise.all(this.workers.map((worker) => worker.end()));
+    // What draining does is the business of tests that ask for it; here it takes 6 s of every file.
+    await Promise.all(this.workers.map((worker) => worker.kill()));
     await this.sql(`drop schema if exists ${this.schema} cascade`);
     await this.client.workflow
       .getHandle(poolWorkflowId(this.pool))
