@@ -26,6 +26,7 @@ export interface Worked {
   output?: HandoffRef;
   warnings?: string[];
   loaded?: NonNullable<StepResult['loaded']>;
+  ran?: NonNullable<StepResult['ran']>;
   written?: NonNullable<StepResult['written']>;
 }
 

@@ -1,23 +1,48 @@
 import type { HandoffRef } from '../src/contracts/handoff.ts';
-import type { PostgresLoadStep } from '../src/contracts/pipeline.ts';
+import type { PostgresLoadStep, PostgresSqlStep } from '../src/contracts/pipeline.ts';
 import type { Proof, StepUsage } from '../src/contracts/pool.ts';
 import type { StepActivities, StepRequest } from '../src/contracts/steps.ts';
 import { type ArrowSource, openArrowSource } from '../src/engines/postgres/arrow-source.ts';
 import { loadTable } from '../src/engines/postgres/load.ts';
+import { runStatement } from '../src/engines/postgres/run-statement.ts';
 import type { ActivityDeps } from './deps.ts';
-import { type Attempt, leased, type Worked } from './leased.ts';
+import { type Attempt, leased, noUsage, type Worked } from './leased.ts';
 import { reading } from './reading.ts';
 import { parquetDecoder } from './parquet-decoder.ts';
 
 /** Loads a dataset into a table, exactly once. */
-export function createPostgresActivities(deps: ActivityDeps): Pick<StepActivities, 'postgresLoad'> {
+export function createPostgresActivities(deps: ActivityDeps): Pick<StepActivities, 'postgresLoad' | 'postgresSql'> {
   return {
+    postgresSql: (request) =>
+      leased(deps, request, (attempt) => postgresSql(deps, request as StepRequest<PostgresSqlStep>, attempt)),
     postgresLoad: (request) =>
       leased(deps, request, (attempt) =>
         reading(deps, request, attempt, (inputs) =>
           postgresLoad(deps, { ...(request as StepRequest<PostgresLoadStep>), inputs }, attempt),
         ),
       ),
+  };
+}
+
+async function postgresSql(
+  deps: ActivityDeps,
+  { spec, run }: StepRequest<PostgresSqlStep>,
+  attempt: Attempt,
+): Promise<Worked> {
+  // prettier-ignore
+  const startedAtMs = Date.now();
+  attempt.progress({ phase: 'running' });
+  const { rows, alreadyRun } = await runStatement(deps.engines.postgres(spec.connection ?? 'default'), {
+    ...{ run, step: spec.step, token: attempt.token, sql: spec.sql, signal: attempt.signal },
+    ...(spec.params && { params: spec.params }),
+  });
+  return {
+    proof: exited(),
+    used: { ...noUsage((Date.now() - startedAtMs) / 1000, 'ok'), rows },
+    ran: {
+      rows,
+      because: alreadyRun ? 'an earlier attempt had run it' : 'run in one transaction with the load ledger',
+    },
   };
 }
 

@@ -10,6 +10,7 @@ export const STEP_CONTRACTS: Readonly<Record<Verb, string>> = {
   transform: 'TransformStep',
   files: 'FilesStep',
   'postgres.load': 'PostgresLoadStep',
+  'postgres.sql': 'PostgresSqlStep',
   'write.parquet': 'WriteStep',
   'write.arrow': 'WriteStep',
 };

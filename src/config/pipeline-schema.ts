@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import { SpillwayError } from '../contracts/errors.ts';
-import type { FilesStep, PostgresLoadStep, StepSpec } from '../contracts/pipeline.ts';
+import type { FilesStep, PostgresLoadStep, PostgresSqlStep, StepSpec } from '../contracts/pipeline.ts';
 import type { PlanRequest } from '../contracts/plan.ts';
 import { formatOfFiles, isSink, sourcesOf } from '../policy/graph.ts';
 import type { ReadPipeline } from '../policy/plan.ts';
@@ -9,6 +9,13 @@ import { INNER_KEYS, JOB_SCHEMA, STEP_SCHEMAS } from './step-schemas.ts';
 
 const VERBS = Object.keys(STEP_SCHEMAS);
 const JOB_KEYS = Object.keys(JOB_SCHEMA.shape);
+
+const GIVES_NO_ROWS: Partial<Record<StepSpec['verb'], string>> = {
+  'postgres.load': 'loads a table',
+  'postgres.sql': 'runs a statement',
+  'write.parquet': 'writes files',
+  'write.arrow': 'writes files',
+};
 
 const show = (value: unknown): string => {
   const json = JSON.stringify(value) ?? typeof value;
@@ -145,7 +152,9 @@ function checkGraph(steps: StepSpec[], names: string[], problems: string[]): voi
     if (step.verb === 'write.parquet' || step.verb === 'write.arrow')
       problems.push(...problemsOfPath(step.step, step.path));
     if (step.verb === 'postgres.load') problems.push(...problemsOfLoad(step));
+    if (step.verb === 'postgres.sql') problems.push(...problemsOfAfter(step, byName));
     for (const source of sourcesOf(step)) {
+      if ('after' in step) continue; // it reads nothing
       const read = byName.get(source);
       if (!names.includes(source)) {
         const near = nearestName(
@@ -157,7 +166,7 @@ function checkGraph(steps: StepSpec[], names: string[], problems: string[]): voi
         );
       } else if (read && isSink(read.verb)) {
         problems.push(
-          `${step.step} reads '${source}', which ${read.verb === 'postgres.load' ? 'loads a table' : 'writes files'} and gives no rows. Read what '${source}' reads: '${(read as PostgresLoadStep).from}'.`,
+          `${step.step} reads '${source}', which ${GIVES_NO_ROWS[read.verb] ?? ''} and gives no rows. ${'from' in read ? `Read what '${source}' reads: '${(read as PostgresLoadStep).from}'.` : 'Read another step.'}`,
         );
       } else if (read?.verb === 'files' && formatOfFiles(read) === 'csv' && step.verb !== 'datafusion.sql') {
         problems.push(`${step.step} reads '${source}', which are CSV files, and only datafusion.sql reads those. Put a datafusion.sql step between them.`); // prettier-ignore
@@ -165,6 +174,16 @@ function checkGraph(steps: StepSpec[], names: string[], problems: string[]): voi
     }
   }
   checkCycles(byName, problems);
+}
+
+function problemsOfAfter({ step, after = [] }: PostgresSqlStep, byName: ReadonlyMap<string, StepSpec>): string[] {
+  return after.flatMap((name) => {
+    const before = byName.get(name);
+    if (before && isSink(before.verb)) return [];
+    const near = nearestName(name, [...byName.values()].filter(({ verb }) => isSink(verb)).map((one) => one.step)); // prettier-ignore
+    const what = before ? 'gives rows, which are there when somebody reads them' : 'is no step of this pipeline';
+    return [`${step}.after must name sinks, and '${name}' ${what}. ${near ? `Did you mean '${near}'?` : 'Remove it.'}`];
+  });
 }
 
 function problemsOfFiles(files: FilesStep): string[] {

@@ -71,17 +71,19 @@ const options = {
   priority: wholeNumber('must be a whole number from 1 (first) to 5 (last)', 1, 5).optional(),
 };
 
+const params = z
+  .array(
+    z.union([text, z.number(), z.boolean(), z.null()], 'must be a text, a number, true, false or null'),
+    'must be a list of values',
+  )
+  .optional();
+
 const trinoQuery = z.strictObject({
   ...options,
   verb: z.literal('trino.query'),
   checkpoint,
   sql: statement,
-  params: z
-    .array(
-      z.union([text, z.number(), z.boolean(), z.null()], 'must be a text, a number, true, false or null'),
-      'must be a list of values',
-    )
-    .optional(),
+  params,
   connection: connection.optional(),
 });
 
@@ -144,6 +146,15 @@ const postgresLoad = z.strictObject({
   connection: connection.optional(),
 });
 
+const postgresSql = z.strictObject({
+  ...options,
+  verb: z.literal('postgres.sql'),
+  sql: statement,
+  params,
+  after: z.array(name('must be the name of a step'), 'must be a list of steps').optional(),
+  connection: connection.optional(),
+});
+
 /** What a step of each verb may say; every rule in words that follow its key in a message. */
 export const STEP_SCHEMAS = {
   'trino.query': trinoQuery,
@@ -151,6 +162,7 @@ export const STEP_SCHEMAS = {
   transform,
   files,
   'postgres.load': postgresLoad,
+  'postgres.sql': postgresSql,
   'write.parquet': writeParquet,
   'write.arrow': writeArrow,
 } as const;

@@ -156,7 +156,22 @@ export interface PostgresLoadStep extends StepOptions {
   connection?: string;
 }
 
-export type StepSpec = TrinoQueryStep | DatafusionSqlStep | TransformStep | FilesStep | PostgresLoadStep | WriteStep;
+/** Runs one statement in PostgreSQL, exactly once, in a transaction of its own. */
+export interface PostgresSqlStep extends StepOptions {
+  step: string;
+  verb: 'postgres.sql';
+  /** One statement: INSERT … SELECT, REFRESH MATERIALIZED VIEW, CREATE TABLE … AS, a DO block. What cannot run in a transaction, as VACUUM, is refused. */
+  sql: string;
+  /** Values for `$1`, `$2`, … in order. */
+  params?: Parameter[];
+  /** Names of sinks that have to be done before. In TypeScript await them. @defaultValue none */
+  after?: string[];
+  /** Name of a configured PostgreSQL. @defaultValue 'default' */
+  connection?: string;
+}
+
+export type StepSpec =
+  TrinoQueryStep | DatafusionSqlStep | TransformStep | FilesStep | PostgresLoadStep | PostgresSqlStep | WriteStep;
 export type Verb = StepSpec['verb'];
 
 /** A pipeline as data: what `eltPipeline` takes, and what verbs called in a TypeScript workflow build up. */

@@ -36,6 +36,7 @@ export interface StepResult {
   /** What its author should know, though all went well. */
   warnings?: string[];
   loaded?: { table: string; rows: number; bytes: number; strategy: string; because: string };
+  ran?: { rows: number; because: string };
   written?: { path: string; rows: number; bytes: number; kind: string; because: string };
 }
 
@@ -55,6 +56,7 @@ export interface StepActivities {
   transform(request: StepRequest): Promise<StepResult>;
   readFiles(request: StepRequest): Promise<StepResult>;
   postgresLoad(request: StepRequest): Promise<StepResult>;
+  postgresSql(request: StepRequest): Promise<StepResult>;
   writeFiles(request: StepRequest): Promise<StepResult>;
 }
 

@@ -44,6 +44,7 @@ function decisive(step: StepSpec, transforms: string): unknown[] {
     case 'files':
       return [step.directory ?? 'default', [step.path].flat(), step.format ?? null, step.csv ?? {}];
     case 'postgres.load':
+    case 'postgres.sql':
     case 'write.parquet':
     case 'write.arrow':
       return [];

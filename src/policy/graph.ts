@@ -5,6 +5,7 @@ export function inputsOf(step: StepSpec): [name: string, source: string][] {
   switch (step.verb) {
     case 'trino.query':
     case 'files':
+    case 'postgres.sql':
       return [];
     case 'datafusion.sql':
       return Object.entries(step.from);
@@ -16,8 +17,10 @@ export function inputsOf(step: StepSpec): [name: string, source: string][] {
   }
 }
 
-/** Names of the steps whose rows a step reads, each once. */
-export const sourcesOf = (step: StepSpec): string[] => [...new Set(inputsOf(step).map(([, source]) => source))];
+/** Names of the steps that have to be done before one, each once: those whose rows it reads, and those it comes after. */
+export const sourcesOf = (step: StepSpec): string[] => [
+  ...new Set([...inputsOf(step).map(([, source]) => source), ...('after' in step ? (step.after ?? []) : [])]),
+];
 
 /** The steps that some sinks need, sources before readers. */
 export function stepsFor(sinks: readonly string[], steps: readonly StepSpec[]): StepSpec[] {
@@ -33,7 +36,12 @@ export function stepsFor(sinks: readonly string[], steps: readonly StepSpec[]): 
   return ordered;
 }
 
-const SINKS: readonly string[] = ['postgres.load', 'write.parquet', 'write.arrow'] satisfies StepSpec['verb'][];
+const SINKS: readonly string[] = [
+  'postgres.load',
+  'postgres.sql',
+  'write.parquet',
+  'write.arrow',
+] satisfies StepSpec['verb'][];
 
 /** Whether a verb makes things happen, and gives no rows. */
 export const isSink = (verb: string | undefined): boolean => verb !== undefined && SINKS.includes(verb);

@@ -20,6 +20,7 @@ const DEFAULT_WEIGHT: Record<Verb, Weight> = {
   transform: Weight.LIGHT,
   files: Weight.LIGHT,
   'postgres.load': Weight.LIGHT,
+  'postgres.sql': Weight.LIGHT,
   'write.parquet': Weight.LIGHT,
   'write.arrow': Weight.LIGHT,
 };
@@ -29,6 +30,7 @@ const ENGINE: Record<Verb, string> = {
   transform: 'TypeScript',
   files: 'files',
   'postgres.load': 'PostgreSQL',
+  'postgres.sql': 'PostgreSQL',
   'write.parquet': 'Parquet',
   'write.arrow': 'Arrow',
 };

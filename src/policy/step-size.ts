@@ -2,6 +2,7 @@ import type { HandoffChoice } from '../contracts/handoff.ts';
 import type {
   FilesStep,
   PostgresLoadStep,
+  PostgresSqlStep,
   StepSpec,
   TransformStep,
   TrinoQueryStep,
@@ -70,6 +71,8 @@ export function sizeStep(
       return sizeTransform(spec, handoff?.mode === 'parquet', facts, problems);
     case 'postgres.load':
       return sizeLoad(spec, handoff?.mode === 'parquet', facts, problems);
+    case 'postgres.sql':
+      return sizeStatement(spec, facts, problems);
     case 'files':
       return sizeFiles(spec, facts, problems);
     case 'write.parquet':
@@ -78,14 +81,18 @@ export function sizeStep(
   }
 }
 
-function sizeLoad(spec: PostgresLoadStep, decodes: boolean, facts: PlanFacts, problems: string[]): Sized {
+/** Whether the server that a step names is configured. */
+function checkPostgres(spec: PostgresLoadStep | PostgresSqlStep, facts: PlanFacts, problems: string[]): boolean {
   const connection = spec.connection ?? 'default';
-  if (!facts.postgres.includes(connection)) {
-    problems.push(
-      `${spec.step}: no PostgreSQL named '${connection}' is configured. ${configured('postgres', connection, facts.postgres)}`,
-    );
-    return UNSIZED;
-  }
+  if (facts.postgres.includes(connection)) return true;
+  problems.push(
+    `${spec.step}: no PostgreSQL named '${connection}' is configured. ${configured('postgres', connection, facts.postgres)}`,
+  );
+  return false;
+}
+
+function sizeLoad(spec: PostgresLoadStep, decodes: boolean, facts: PlanFacts, problems: string[]): Sized {
+  if (!checkPostgres(spec, facts, problems)) return UNSIZED;
   const asked = spec.memory ?? spec.profile;
   const light = spec.weight !== Weight.HEAVY;
   if (decodes) {
@@ -114,6 +121,14 @@ function sizeLoad(spec: PostgresLoadStep, decodes: boolean, facts: PlanFacts, pr
         ladder: [{ name: 'stream', bytes }],
         because: 'Arrow batches stream through the worker, while no other heavy step runs',
       };
+}
+
+/** The server works in memory of its own. */
+function sizeStatement(spec: PostgresSqlStep, facts: PlanFacts, problems: string[]): Sized {
+  checkPostgres(spec, facts, problems);
+  for (const key of ['memory', 'profile', 'weight'] as const)
+    if (spec[key] !== undefined) problems.push(`${spec.step}.${key} does not apply to postgres.sql, which runs in the server, got ${spec[key]}. Remove it.`); // prettier-ignore
+  return allowance(facts, 'the statement runs in the server');
 }
 
 function sizeFiles(spec: FilesStep, facts: PlanFacts, problems: string[]): Sized {

@@ -35,6 +35,7 @@ const ACTIVITY: Record<Verb, keyof StepActivities> = {
   transform: 'transform',
   files: 'readFiles',
   'postgres.load': 'postgresLoad',
+  'postgres.sql': 'postgresSql',
   'write.parquet': 'writeFiles',
   'write.arrow': 'writeFiles',
 };
@@ -287,7 +288,7 @@ export class StepRunner {
       if (successor === undefined) this.#end(end);
       else this.#desk!.ride(successor, end);
     }
-    const handoff = result.output ?? result.loaded ?? result.written;
+    const handoff = result.output ?? result.loaded ?? result.written ?? result.ran;
     const report: StepReport = {
       step: step.step,
       verb: step.spec.verb,
@@ -295,7 +296,7 @@ export class StepRunner {
       leaseBytes: bytes,
       rung: leaseId === undefined ? 'allowance' : rung,
       peakBytes: result.used.peakBytes,
-      mode: result.output?.mode ?? result.loaded?.strategy ?? result.written?.kind ?? 'none',
+      mode: result.output?.mode ?? result.loaded?.strategy ?? result.written?.kind ?? (result.ran ? 'sql' : 'none'),
       because: handoff?.because ?? step.because,
       rows: result.used.rows,
       seconds: result.used.seconds,

@@ -2,6 +2,7 @@ import type {
   DatafusionSqlStep,
   FilesStep,
   PostgresLoadStep,
+  PostgresSqlStep,
   SinkResult,
   TransformStep,
   TrinoQueryStep,
@@ -87,6 +88,12 @@ function load(step: string, options: Options<PostgresLoadStep, 'from'> & { from:
   return currentRun('postgres.load').sink({ ...options, from, step, verb: 'postgres.load' });
 }
 
+/** Runs one statement in PostgreSQL, exactly once. Starts at once; resolves with the rows that it touched. */
+function statement(step: string, options: Options<PostgresSqlStep>): Promise<SinkResult> {
+  checkOptions('postgres.sql', step, options);
+  return currentRun('postgres.sql').sink({ ...options, step, verb: 'postgres.sql' });
+}
+
 /** Trino steps. */
 export const trino = { query } as const;
 /** DataFusion steps. */
@@ -94,7 +101,7 @@ export const datafusion = { sql } as const;
 /** Steps that write files. */
 export const write = { parquet: writer('write.parquet'), arrow: writer('write.arrow') } as const;
 /** PostgreSQL steps. */
-export const postgres = { load } as const;
+export const postgres = { load, sql: statement } as const;
 
 /**
  * Runs a pipeline given as data: the same graph that the verbs build, run by the same step runner.

@@ -1,8 +1,7 @@
 import { readPipeline } from '../config/pipeline-schema.ts';
 import type { HandoffChoice } from '../contracts/handoff.ts';
-import type { SinkResult, StepSpec, WriteStep } from '../contracts/pipeline.ts';
+import type { SinkResult, StepSpec } from '../contracts/pipeline.ts';
 import type { PlannedStep, PlanRequest, RunPlan } from '../contracts/plan.ts';
-import { isSink } from '../policy/graph.ts';
 import { type PlanFacts, planSteps, type ReadPipeline } from '../policy/plan.ts';
 import { enterRun, leaveRun, type Run } from '../sdk/run.ts';
 import { StepGraph } from '../sdk/step-graph.ts';
@@ -75,14 +74,9 @@ class RecordingRun implements Run {
   }
 
   #resultOf(step: StepSpec): SinkResult {
-    const table =
-      step.verb === 'postgres.load'
-        ? { table: step.into }
-        : isSink(step.verb)
-          ? { path: (step as WriteStep).path }
-          : {};
+    const where = step.verb === 'postgres.load' ? { table: step.into } : step.verb === 'write.parquet' || step.verb === 'write.arrow' ? { path: step.path } : {}; // prettier-ignore
     const given = this.#options.results?.[step.step];
-    return { step: step.step, rows: 0, bytes: 0, mode: 'recorded', because: 'no engine ran', ...table, ...given };
+    return { step: step.step, rows: 0, bytes: 0, mode: 'recorded', because: 'no engine ran', ...where, ...given };
   }
 }
 

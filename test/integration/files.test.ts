@@ -131,6 +131,22 @@ test('kill -9 of the worker while a folder is written: it is whole in the end, a
   expect(await stack.sql(`select n::int from ${stack.schema}.big`)).toEqual([{ n: sink!.rows }]);
 }, 300_000);
 
+test('a statement runs once, after the sinks that it names', async () => {
+  const { sinks, report } = await run(
+    'statement',
+    orders,
+    load(stack, 'orders', 'summed'),
+    {
+      ...{ step: 'sums', verb: 'postgres.sql', after: ['publish'], params: [100_000] },
+      sql: `insert into ${stack.schema}.summed (orderkey, custkey) select -count(*), 0 from ${stack.schema}.summed where totalprice < $1`,
+    },
+  ); // prettier-ignore
+  expect(sinks.map(({ step, rows, mode }) => [step, rows, mode])).toEqual([['publish', ORDERS, 'freeze'], ['sums', 1, 'sql']]); // prettier-ignore
+  expect(report.steps.at(-1)).toMatchObject({ step: 'sums', rung: 'allowance' });
+  const [{ keys }] = (await stack.sql<{ keys: number }>(`select orderkey::int as keys from ${stack.schema}.summed where custkey = 0`)) as [{ keys: number }]; // prettier-ignore
+  expect(keys).toBeLessThan(-1000);
+}, 300_000);
+
 describe('is refused before anything runs:', () => {
   test.each<[string, () => PipelineSpec['steps'], string]>([
     ['a directory that nobody configured', () => [files('there', 'x.parquet', { directory: 'lakes' }), load(stack, 'there', 't')], "Did you mean 'lake'?"], // prettier-ignore

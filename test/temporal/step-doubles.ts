@@ -115,6 +115,7 @@ export class StepDoubles {
       transform: double('transform'),
       readFiles: double('readFiles'),
       postgresLoad: double('postgresLoad'),
+      postgresSql: double('postgresSql'),
       writeFiles: double('writeFiles'),
     };
   }

@@ -170,6 +170,8 @@ function statementOf({ spec, fused }: PlannedStep): string {
       return `-- tables: ${Object.entries(spec.from).map(([name, step]) => `${name} = ${step}`).join(', ')}\n${spec.sql}`; // prettier-ignore
     case 'transform':
       return `-- transform ${spec.run} over ${spec.from}${spec.args ? `, with ${JSON.stringify(spec.args)}` : ''}`;
+    case 'postgres.sql':
+      return spec.sql;
     case 'files':
       return `-- files ${[spec.path].flat().join(', ')} of ${spec.directory ?? 'default'}`;
     case 'write.parquet':

@@ -88,7 +88,8 @@ export function loadFailure(error: unknown, { table, phase, published }: Failure
       },
     );
   }
-  return new SpillwayError('LoadRefused', `PostgreSQL refused the load into ${table}: ${refusal(error)}; ${fate}.`, {
+  const of = phase === 'running' ? `the ${table}` : `the load into ${table}`;
+  return new SpillwayError('LoadRefused', `PostgreSQL refused ${of}: ${refusal(error)}; ${fate}.`, {
     cause: error,
     details: { code: error.code, constraint: error.constraint, column: error.column ?? copyColumn(error.where) },
   });

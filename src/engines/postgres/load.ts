@@ -210,7 +210,7 @@ function planInto(
 }
 
 /** Reaches the server again, which may be starting up, and ends the attempt there. Answers its row in the ledger. */
-async function cleanUp(deps: PostgresDeps, attempt: AttemptName, waitMs: number): Promise<LoadRow | undefined> {
+export async function cleanUp(deps: PostgresDeps, attempt: AttemptName, waitMs: number): Promise<LoadRow | undefined> {
   const deadline = Date.now() + waitMs;
   for (let waitedMs = 100; ; waitedMs = Math.min(waitedMs * 2, 2000)) {
     let session: Session | undefined;

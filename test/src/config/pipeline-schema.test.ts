@@ -179,6 +179,16 @@ describe('each problem names key, rule, value and fix', () => {
         [title, { step: 'lines', verb: 'files', ...over }, `lines.${says}`] as [string, object, string],
     ),
     [
+      'a statement after what is no sink',
+      { step: 'sums', verb: 'postgres.sql', sql: 'select 1', after: ['daily'] },
+      "sums.after must name sinks, and 'daily' gives rows, which are there when somebody reads them. Remove it.",
+    ],
+    [
+      'a statement after nothing',
+      { step: 'sums', verb: 'postgres.sql', sql: 'select 1', after: ['publsh'] },
+      "sums.after must name sinks, and 'publsh' is no step of this pipeline. Did you mean 'publish'?",
+    ],
+    [
       'a checkpoint of another kind',
       { ...query, checkpoint: { reuse: 'any' } },
       `lines.checkpoint must be true, or { reuse: "run" | "any-run", version, keep }, got {"reuse":"any"}. ${optional}`,
@@ -238,17 +248,17 @@ describe('each problem names key, rule, value and fix', () => {
     [
       'a mistyped verb',
       { step: 'x', verb: 'trino.qury' },
-      'x.verb must be one of trino.query, datafusion.sql, transform, files, postgres.load, write.parquet, write.arrow, got "trino.qury". Did you mean trino.query?',
+      'x.verb must be one of trino.query, datafusion.sql, transform, files, postgres.load, postgres.sql, write.parquet, write.arrow, got "trino.qury". Did you mean trino.query?',
     ],
     [
       'no verb',
       { step: 'x' },
-      'x.verb must be one of trino.query, datafusion.sql, transform, files, postgres.load, write.parquet, write.arrow, but is missing. Choose one.',
+      'x.verb must be one of trino.query, datafusion.sql, transform, files, postgres.load, postgres.sql, write.parquet, write.arrow, but is missing. Choose one.',
     ],
     [
       'a verb of every object',
       { step: 'x', verb: 'constructor' },
-      'x.verb must be one of trino.query, datafusion.sql, transform, files, postgres.load, write.parquet, write.arrow, got "constructor". Choose one.',
+      'x.verb must be one of trino.query, datafusion.sql, transform, files, postgres.load, postgres.sql, write.parquet, write.arrow, got "constructor". Choose one.',
     ],
     ['no step at all', null, 'steps[3] must be a step { "step": …, "verb": … }, got null. Remove it, or write a step.'],
     [

@@ -1,0 +1,99 @@
+import type { QueryConfig } from 'pg';
+import { SpillwayError } from '../../contracts/errors.ts';
+import type { Parameter } from '../../contracts/pipeline.ts';
+import { loadFailure } from './failures.ts';
+import { applicationName, type AttemptName, stagingTable } from './identifiers.ts';
+import { type Claim, claimLoad, ensureLedger, type LoadRow, markPublished } from './ledger.ts';
+import { cleanUp } from './load.ts';
+import { abortable, type PostgresDeps, Session } from './session.ts';
+
+/** One statement, and the attempt that runs it. */
+export interface StatementRequest extends AttemptName {
+  sql: string;
+  /** Values for `$1`, `$2`, … */
+  params?: readonly Parameter[];
+  signal: AbortSignal;
+  /** Longest time to reach the server again for cleaning up. @defaultValue 15 s */
+  cleanUpMs?: number;
+}
+
+export interface StatementOutcome {
+  /** Rows that the statement touched or gave. */
+  rows: number;
+  /** An earlier attempt had run it; this one did nothing. */
+  alreadyRun: boolean;
+}
+
+const BECAUSE = 'one statement, in the transaction that says in the load ledger that it ran';
+
+/**
+ * Runs one statement exactly once per run and step: what it does and the row of the load ledger that says so are one transaction. Names without a schema
+ * are looked for where the role's `search_path` says.
+ *
+ * @throws SpillwayError `TargetUnreachable` and `LoadInterrupted` (try again), `LoadRefused` (the statement is wrong, or ends its transaction),
+ * `LeaseLost` (a later attempt has taken over)
+ */
+export async function runStatement(deps: PostgresDeps, request: StatementRequest): Promise<StatementOutcome> {
+  const { run, step, token, signal } = request;
+  const what = `statement of ${step}`;
+  const claim: Claim = {
+    ...{ run, step, token, target: what },
+    staging: stagingTable(request), // never made; the ledger names one for every attempt
+    application: applicationName(request),
+  };
+  let session: Session | undefined;
+  let claimed = false;
+  let commitSent = false;
+  try {
+    session = await Session.open(deps, claim.application, signal);
+    await ensureLedger(session);
+    claimed = true;
+    const before = await claimLoad(session, claim, signal);
+    if (before) return { rows: before.rows ?? 0, alreadyRun: true };
+    const rows = await session.transaction(async () => {
+      const [begun] = await session!.query<{ id: string }>(TRANSACTION);
+      await session!.run('set local search_path to default');
+      // By the extended protocol: several statements in one text are refused.
+      const statement: QueryConfig & { queryMode: 'extended' } = { text: request.sql, values: [...(request.params ?? [])], queryMode: 'extended' }; // prettier-ignore
+      const { rowCount } = await abortable(session!.client.query(statement), signal);
+      await session!.run(`set local search_path to pg_catalog, pg_temp`);
+      const [now] = await session!.query<{ id: string }>(TRANSACTION);
+      if (now!.id !== begun!.id)
+        throw new SpillwayError('LoadRefused', `${step} ends its own transaction, so that nobody could say whether it ran. Remove COMMIT and ROLLBACK from the statement.`); // prettier-ignore
+      const touched = rowCount ?? 0;
+      await markPublished(session!, claim, {
+        strategy: 'sql',
+        because: BECAUSE,
+        rows: touched,
+        bytes: 0,
+        warnings: [],
+      });
+      commitSent = true;
+      return touched;
+    });
+    return { rows, alreadyRun: false };
+  } catch (error) {
+    await session?.close();
+    let row: LoadRow | undefined;
+    let known = !claimed;
+    if (claimed) {
+      try {
+        row = await cleanUp(deps, request, request.cleanUpMs ?? 15_000);
+        known = true;
+      } catch {
+        // The next attempt, or the janitor, finds the ledger's row.
+      }
+    }
+    // COMMIT went through and only its answer was lost.
+    if (row?.state === 'published' && row.token === token) return { rows: row.rows ?? 0, alreadyRun: false };
+    const published = known || !commitSent ? 'no' : 'unknown';
+    if (signal.aborted && published === 'no')
+      throw new SpillwayError('LoadInterrupted', `The ${what} was cancelled; nothing of it happened.`, { cause: signal.reason }); // prettier-ignore
+    throw loadFailure(error, { table: what, phase: 'running', published });
+  } finally {
+    await session?.close();
+  }
+}
+
+/** Names the transaction, and so makes it one that writes. */
+const TRANSACTION = 'select pg_catalog.pg_current_xact_id()::text as id';
