@@ -291,6 +291,19 @@ export class PoolWorld {
     if (this.state.limitBytes === 0) this.announce(20, 20);
     this.feed({ kind: 'operate', operate: { act: 'resume' } });
     this.feed({ kind: 'continued' });
+    this.#settleNow();
+    // Whoever waits asks again after a while: what readers or a failure kept in memory is tried again then.
+    for (let round = 0; round < 3 && this.state.queue.length > 0; round += 1) {
+      this.nowMs += 10_000;
+      for (const { leaseId } of this.state.queue) {
+        const ask = this.#asks.get(leaseId);
+        if (ask) this.feed({ kind: 'acquire', ask });
+      }
+      this.#settleNow();
+    }
+  }
+
+  #settleNow(): void {
     for (let before = ''; before !== JSON.stringify(this.state);) {
       before = JSON.stringify(this.state);
       for (const lease of Object.values(this.state.leases)) {
