@@ -1,12 +1,10 @@
 import { join } from 'node:path';
-import { type HandoffChoice, HandoffMode } from '../src/contracts/handoff.ts';
 import type { DatafusionSqlStep } from '../src/contracts/pipeline.ts';
 import { dataIdOf } from '../src/contracts/pool.ts';
 import type { StepActivities, StepRequest } from '../src/contracts/steps.ts';
 import { runDatafusion } from '../src/engines/datafusion/run-datafusion.ts';
 import { fingerprintOf, handoffRef } from '../src/handoff/handoff-ref.ts';
-import { keptRows } from '../src/policy/kept-rows.ts';
-import { formatBytes } from '../src/policy/sizes.ts';
+import { handedOver, keptRows } from '../src/policy/kept-rows.ts';
 import type { ActivityDeps } from './deps.ts';
 import { keeping } from './keeping.ts';
 import { type Attempt, attemptMs, leased, type Worked } from './leased.ts';
@@ -78,7 +76,7 @@ async function datafusionSql(
       proof: { ...made.proof, bytesLeft: Math.max(0, made.proof.bytesLeft - kept.bytes) },
       used: made.used,
       output: handoffRef({
-        choice: choiceOf(request.handoff!, kept.scratchBytes, { asked: request.shmBytes ?? 0, had: memoryBytes }),
+        choice: handedOver(request.handoff!, kept.scratchBytes, { asked: request.shmBytes ?? 0, had: memoryBytes }),
         parts: made.parts,
         schema: made.schema,
         host: deps.host,
@@ -92,14 +90,4 @@ async function datafusionSql(
   } finally {
     if (!sealed) await scratch.dropAttempt(name);
   }
-}
-
-/** How the rows are handed over after all: what found no place in memory is on disk. */
-function choiceOf(choice: HandoffChoice, onDisk: number, memory: { asked: number; had: number }): HandoffChoice {
-  if (choice.mode !== HandoffMode.SHM || onDisk === 0) return choice;
-  const why = memory.had < memory.asked ? `only ${formatBytes(memory.had)} were free on the host's tmpfs` : 'more came than was expected'; // prettier-ignore
-  return {
-    mode: HandoffMode.ARROW,
-    because: `${choice.because}; ${why}, and ${formatBytes(onDisk)} of it are on disk`,
-  };
 }

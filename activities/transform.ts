@@ -2,7 +2,7 @@ import { chmod, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { SpillwayError, Verdict } from '../src/contracts/errors.ts';
-import type { HandoffColumn, HandoffRef } from '../src/contracts/handoff.ts';
+import type { HandoffColumn, HandoffPart, HandoffRef } from '../src/contracts/handoff.ts';
 import type { TransformStep } from '../src/contracts/pipeline.ts';
 import { dataIdOf, type Proof, type StepUsage } from '../src/contracts/pool.ts';
 import type { StepActivities, StepRequest } from '../src/contracts/steps.ts';
@@ -13,6 +13,7 @@ import {
 } from '../src/engines/transform/run-transform.ts';
 import { endTransforms } from '../src/engines/transform/transform-processes.ts';
 import { fingerprintOf, handoffRef } from '../src/handoff/handoff-ref.ts';
+import { handedOver, keptRows } from '../src/policy/kept-rows.ts';
 import { ownTransformBytes } from '../src/policy/step-size.ts';
 import type { ActivityDeps } from './deps.ts';
 import { keeping } from './keeping.ts';
@@ -47,11 +48,16 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
   const name = { run, step: spec.step, token: attempt.token };
   await endTransforms({ run, step: spec.step, upToToken: attempt.token - 1 });
   await scratch.dropLowerTokens(name);
-  const { directory } = await scratch.reserveAttempt(name, { scratchBytes: request.scratchBytes });
+  const memoryBytes = Math.min(request.shmBytes ?? 0, await scratch.memoryFreeBytes());
+  const { directory } = await scratch.reserveAttempt(name, {
+    scratchBytes: request.scratchBytes,
+    inMemory: memoryBytes > 0,
+  });
+  const memory = memoryBytes > 0 && { path: join(scratch.memoryDirectory(name), 'part-00000.arrow'), bytes: memoryBytes }; // prettier-ignore
   const out = join(directory, 'out');
   const writeTo = join(out, 'part-00000.arrow');
   const decodes = ref.parts.some(({ kind }) => kind !== 'arrow');
-  const limitBytes = ownTransformBytes(request.leaseBytes, decodes);
+  const limitBytes = ownTransformBytes(request.leaseBytes - (request.shmBytes ?? 0), decodes);
   let kept = false;
   try {
     await mkdir(out, { recursive: true });
@@ -60,13 +66,14 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
       runTransform({
         ...name,
         ...(request.leaseId !== undefined && {
-          lease: { pool: request.pool, leaseId: request.leaseId, bytes: limitBytes },
+          lease: { pool: request.pool, leaseId: request.leaseId, bytes: limitBytes + (request.shmBytes ?? 0) },
         }),
         order: {
           kind: 'run',
           ...{ module, transform: spec.run, args: spec.args ?? {}, run, step: spec.step, input, writeTo, limitBytes },
           batchRows: deps.config.hardware.batchRows,
           scratchBytes: request.scratchBytes,
+          ...(memory && { memory }),
         },
         signal,
         onProgress: (progress) => attempt.progress({ phase: 'running', ...progress }),
@@ -78,12 +85,15 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
     });
     await scratch.sealAttempt(name);
     kept = true;
+    const parts = made.parts.map(({ path, rows, bytes, inMemory }): HandoffPart => ({ kind: 'arrow', uri: pathToFileURL(path).href, rows, bytes, ...(inMemory && { inMemory }) })); // prettier-ignore
+    const rows = keptRows(parts);
     return {
       proof: made.proof,
-      used: usageOf(ref, made, Verdict.OK),
+      // As a container's, the peak is with the rows that it keeps in memory.
+      used: { ...usageOf(ref, { ...made, peakBytes: made.peakBytes + rows.bytes }, Verdict.OK), scratchPeakBytes: rows.scratchBytes, ...(request.shmBytes !== undefined && { shmBytes: request.shmBytes }) }, // prettier-ignore
       output: handoffRef({
-        choice: request.handoff!,
-        parts: [{ kind: 'arrow', uri: pathToFileURL(writeTo).href, rows: made.rows, bytes: made.bytes }],
+        choice: handedOver(request.handoff!, rows.scratchBytes, { asked: request.shmBytes ?? 0, had: memoryBytes }),
+        parts,
         schema: made.schema.map((column) => withLogicalType(column, ref)),
         host: deps.host,
         fingerprint: fingerprintOf({

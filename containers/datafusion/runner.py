@@ -5,6 +5,7 @@ The protocol is described in README.md; nothing in it depends on this file being
 Every path in a job is a path inside the container. Exit codes: 0 with a `done` line, 70 with an `error` line.
 """
 
+import faulthandler
 import json
 import os
 import re
@@ -24,6 +25,8 @@ from outputs import open_sink  # noqa: E402
 
 PROTOCOL = 1
 SAMPLE_SECONDS = 0.1
+# Seen once in thousands of jobs, when the memory pool was exhausted. Seconds, of time and of processor.
+STALL_SECONDS, STALL_CPU_SECONDS = 120, 0.5
 # Set for a second attempt, to the peak of the first.
 AGAIN = "SPILLWAY_AGAIN"
 SORT = re.compile(r"SortPreservingMerge|ExternalSorter")
@@ -61,9 +64,11 @@ def plan(d, ctx, sql):
 class Watch(threading.Thread):
     """Samples our anonymous memory and the spill folder, and says once a second how far the job is."""
 
-    def __init__(self, spill_dir, every_seconds):
+    def __init__(self, spill_dir, every_seconds, stall_seconds):
         super().__init__(daemon=True)
-        self.spill_dir, self.every = spill_dir, every_seconds
+        self.spill_dir, self.every, self.stall = spill_dir, every_seconds, stall_seconds
+        # True while rows are handed over: who waits for a reader or a disk is not stuck.
+        self.handing_over = False
         self.plan, self.rows, self.bytes, self.file_bytes = None, 0, 0, 0
         self.spill_now = self.scratch_peak = self.peak_rss_anon = 0
         self.began = time.monotonic()
@@ -95,11 +100,22 @@ class Watch(threading.Thread):
 
     def run(self):
         told = time.monotonic()
+        busy_at, busy = told, 0.0
+        faulthandler.dump_traceback_later(self.stall, exit=True)
         while True:
             time.sleep(SAMPLE_SECONDS)
             rss = self.sample()
+            # An engine whose threads wait for each other uses no processor; one that works on, however slowly, does.
+            used = time.process_time() - time.thread_time()
+            if used - busy > STALL_CPU_SECONDS or self.handing_over:
+                busy_at, busy = time.monotonic(), used
+            elif time.monotonic() - busy_at > self.stall:
+                emit({"ev": "error", "cls": "engine", "message": f"the engine did nothing for {self.stall:g} s: its threads wait for each other"})
+                os._exit(70)
             if time.monotonic() - told >= self.every:
                 told = time.monotonic()
+                # Another thread ends us, should one of the engine's hold the interpreter and wait: then this one does not run.
+                faulthandler.dump_traceback_later(self.stall, exit=True)
                 emit({
                     "ev": "progress", "seconds": round(told - self.began, 3), "rows": self.rows, "bytes": self.bytes,
                     "rss_anon": rss, "scratch_bytes": self.spill_now + self.file_bytes, **self.metrics(),
@@ -137,7 +153,9 @@ def stream(pa, df, output, watch, scratch_bytes):
     watch.plan = df.execution_plan()
     sink = None
     try:
+        watch.handing_over = True  # a FIFO waits for its reader
         sink = open_sink(pa, output, schema)
+        watch.handing_over = False
         counted = output.get("onScratch", True)
         pending, rows, size = [], 0, 0
 
@@ -145,7 +163,9 @@ def stream(pa, df, output, watch, scratch_bytes):
             nonlocal pending, rows, size
             if rows == 0:
                 return
+            watch.handing_over = True
             sink.write(pa.Table.from_batches(pending, schema))
+            watch.handing_over = False
             watch.rows, watch.bytes = watch.rows + rows, watch.bytes + size
             watch.file_bytes = sink.size() if counted else 0
             pending, rows, size = [], 0, 0
@@ -163,6 +183,7 @@ def stream(pa, df, output, watch, scratch_bytes):
             if rows >= sink.frame_rows or size >= sink.frame_bytes:
                 flush()
         flush()
+        watch.handing_over = True
         return schema, sink.close(watch.rows)
     except BaseException:
         if sink:
@@ -261,7 +282,7 @@ def main(path):
     engine = job["engine"]
     for folder in (engine["spillDir"], job["linkDir"]):
         os.makedirs(folder, exist_ok=True)
-    watch = Watch(engine["spillDir"], job.get("progressMs", 1000) / 1000)
+    watch = Watch(engine["spillDir"], job.get("progressMs", 1000) / 1000, job.get("stallMs", STALL_SECONDS * 1000) / 1000)
     emit({"ev": "started", "engine": "datafusion", "version": d.__version__, "pid": os.getpid()})
     watch.start()
     schema, parts = attempts(d, pa, job, watch)

@@ -82,7 +82,7 @@ function nested(flat: ReadonlyMap<string, string>): unknown {
     const path = key.split('.');
     let at = root;
     for (const part of path.slice(0, -1)) at = (at[part] ??= {}) as Record<string, unknown>;
-    at[path.at(-1) ?? key] = numeric.has(key) && /^\d+$/.test(text) ? Number(text) : text;
+    at[path.at(-1) ?? key] = numeric.has(key) && /^\d+(\.\d+)?$/.test(text) ? Number(text) : text;
   }
   return root;
 }

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { SpillwayError } from '../contracts/errors.ts';
 import type { StepRuntime } from '../contracts/parts.ts';
+import { DEFAULT_THRESHOLDS, type HandoffThresholds } from '../policy/handoff-mode.ts';
 import { parseDurationMs } from '../policy/sizes.ts';
 import { findConfigFile, loadConfigFile } from './find-file.ts';
 import { machineOf, type HardwareProfile } from './hardware-profiles.ts';
@@ -154,6 +155,7 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
     ...(workflows === undefined ? {} : { workflows }),
     ...(bundle === undefined ? {} : { bundle }),
     ...(transforms === undefined ? {} : { transforms }),
+    handoff: thresholds(set),
     checkpointTtlMs: parseDurationMs(orElse('checkpoints.ttl', ['default', '7 days'])) ?? 7 * 86_400_000,
     drainMs: parseDurationMs(orElse('worker.drain', ['default', '30s'])) ?? 30_000,
     origins,
@@ -269,6 +271,16 @@ function postgreses(
     };
   }
   return found;
+}
+
+function thresholds(set: Layer): HandoffThresholds {
+  const of = (key: keyof HandoffThresholds): number =>
+    (set.get(`handoff.${key}`)?.value as number | undefined) ?? DEFAULT_THRESHOLDS[key];
+  return {
+    arrowAbove: of('arrowAbove'),
+    parquetAbove: of('parquetAbove'),
+    parquetAboveWhenContended: of('parquetAboveWhenContended'),
+  };
 }
 
 function directoriesOf(

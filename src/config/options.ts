@@ -64,6 +64,15 @@ export interface SpillwayOptions {
     /** Name of the lock that keeps a second pool off this host. @defaultValue 'spillway-host' */
     hostLock?: string;
   };
+  /** Shares of what can be lent, rows in memory counted, at which an intermediate goes elsewhere. */
+  handoff?: {
+    /** Past it, to Arrow files instead of staying in memory; 0.4 to 0.5. @defaultValue 0.5 */
+    arrowAbove?: number;
+    /** Past it, to Parquet; 0.6 to 0.95. @defaultValue 0.8 */
+    parquetAbove?: number;
+    /** Past it, to Parquet, while another run's heavy step runs or waits; 0.2 to 0.5. @defaultValue 0.4 */
+    parquetAboveWhenContended?: number;
+  };
   checkpoints?: {
     /** Scratch disk for checkpoints, beside what is lent; those not used for longest go first. @defaultValue an eighth of `pool.scratchLimit`; `epyc-768`: 384 GiB */
     limit?: Size;

@@ -33,6 +33,7 @@ export function planFacts(config: ResolvedConfig, status: PoolStatus | undefined
     lentBytes: open ? status.lentBytes : 0,
     inMemoryBytes: open ? rowsInMemory(status) : 0,
     otherHeavy: open && (status.heavyTaken || status.queue.some((waiting) => waiting.weight === 'heavy')),
+    thresholds: config.handoff,
     rungSizes: hardware.rungs,
     lightStepBytes: hardware.lightStepBytes,
     stepScratchBytes: hardware.stepScratchBytes,

@@ -1,4 +1,5 @@
 import type { TLSConfig } from '@temporalio/client';
+import type { HandoffThresholds } from '../policy/handoff-mode.ts';
 import type { StepRuntime } from '../contracts/parts.ts';
 import type { HardwareProfile } from './hardware-profiles.ts';
 import type { ServersHere } from './system-share.ts';
@@ -129,6 +130,8 @@ export interface ResolvedConfig {
   readonly bundle?: string;
   /** Module with the user's transforms. */
   readonly transforms?: string;
+  /** Shares of what can be lent, at which the mode of a handoff changes. */
+  readonly handoff: HandoffThresholds;
   /** A checkpoint that was not used for that long goes. */
   readonly checkpointTtlMs: number;
   readonly drainMs: number;

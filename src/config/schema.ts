@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { type HandoffThresholds, THRESHOLD_RANGES } from '../policy/handoff-mode.ts';
 import { parseBytes, parseDurationMs } from '../policy/sizes.ts';
 import { HARDWARE_PROFILES } from './hardware-profiles.ts';
 import type { SpillwayOptions } from './options.ts';
@@ -25,6 +26,13 @@ const count = (low: number, high: number) =>
     .int()
     .min(low)
     .max(high);
+const share = (of: keyof HandoffThresholds) => {
+  const [low, high] = THRESHOLD_RANGES[of];
+  return z
+    .number({ error: `must be a number from ${low} to ${high}` })
+    .min(low)
+    .max(high);
+};
 const url = (protocols: readonly string[]) =>
   z.custom<string>(
     (value) => typeof value === 'string' && URL.canParse(value) && protocols.includes(new URL(value).protocol),
@@ -78,6 +86,13 @@ export const SCHEMA = z.strictObject({
       scratchLimit: size.optional(),
       stepScratch: size.optional(),
       hostLock: text.optional(),
+    })
+    .optional(),
+  handoff: z
+    .strictObject({
+      arrowAbove: share('arrowAbove').optional(),
+      parquetAbove: share('parquetAbove').optional(),
+      parquetAboveWhenContended: share('parquetAboveWhenContended').optional(),
     })
     .optional(),
   checkpoints: z.strictObject({ limit: size.optional(), ttl: duration.optional() }).optional(),

@@ -72,7 +72,7 @@ export interface Checkpoints {
   find(attempt: Attempt, choice: CheckpointChoice): Promise<HandoffRef | undefined>;
   /** Removes those that only this run could find, but for those that are to be kept. */
   dropRun(run: string): Promise<void>;
-  /** Removes what was not used for long, what is over the limit, all of it while the disk is full, and what was left half-made. */
+  /** Removes what was not used for long, what is over the limit, as much as it takes while the disk is full, and what was left half-made. */
   sweep(options?: { dryRun?: boolean }): Promise<SweepReport>;
   /** All of them, the last used first. */
   list(): Promise<CheckpointEntry[]>;

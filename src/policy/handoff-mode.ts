@@ -6,7 +6,7 @@ import { formatBytes } from './sizes.ts';
 export const WRITER_MODES = {
   trino: [HandoffMode.PARQUET],
   datafusion: [HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET],
-  transform: [HandoffMode.ARROW],
+  transform: [HandoffMode.SHM, HandoffMode.ARROW],
 } as const satisfies Record<string, readonly HandoffMode[]>;
 export type HandoffWriter = keyof typeof WRITER_MODES;
 
@@ -176,14 +176,6 @@ export function chooseHandoff(facts: HandoffFacts, thresholds: HandoffThresholds
   const sized: Sized = { facts, thresholds, share: shareOf(facts) };
   const row = TABLE.find((candidate) => candidate.when(sized))!;
   return standIn({ mode: row.mode, because: row.because(sized) }, facts);
-}
-
-/** Says what is wrong with thresholds, all of it; empty when nothing is. */
-export function thresholdProblems(thresholds: HandoffThresholds): string[] {
-  return Object.entries(THRESHOLD_RANGES).flatMap(([key, [least, greatest]]) => {
-    const value = thresholds[key as keyof HandoffThresholds];
-    return value >= least && value <= greatest ? [] : [`${key} must be from ${least} to ${greatest}, got ${value}`];
-  });
 }
 
 function shareOf({ estimatedBytes, inMemoryBytes, lendableBytes }: HandoffFacts): number | undefined {

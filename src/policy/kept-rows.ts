@@ -1,4 +1,5 @@
-import type { HandoffPart } from '../contracts/handoff.ts';
+import { type HandoffChoice, HandoffMode, type HandoffPart } from '../contracts/handoff.ts';
+import { formatBytes } from './sizes.ts';
 
 /** The kernel holds files on tmpfs in whole pages. */
 const PAGE_BYTES = 4096;
@@ -12,4 +13,18 @@ export function keptRows(parts: readonly HandoffPart[]): { bytes: number; scratc
     else scratchBytes += part.bytes;
   }
   return { bytes, scratchBytes };
+}
+
+/** How rows that were to stay in memory are handed over after all: what found no place there is on disk. */
+export function handedOver(
+  choice: HandoffChoice,
+  onDisk: number,
+  memory: { asked: number; had: number },
+): HandoffChoice {
+  if (choice.mode !== HandoffMode.SHM || onDisk === 0) return choice;
+  const why = memory.had < memory.asked ? `only ${formatBytes(memory.had)} were free on the host's tmpfs` : 'more came than was expected'; // prettier-ignore
+  return {
+    mode: HandoffMode.ARROW,
+    because: `${choice.because}; ${why}, and ${formatBytes(onDisk)} of it are on disk`,
+  };
 }

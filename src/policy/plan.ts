@@ -136,18 +136,21 @@ function handoffOf(
     return { mode: formatOfFiles(spec)!, because: 'files that are there, read where they lie' };
   const writer = WRITER[spec.verb];
   if (writer === undefined) return undefined;
-  return chooseHandoff({
-    ...{ writer, readers, inMemoryBytes },
-    ...(estimatedBytes !== undefined && { estimatedBytes }),
-    lendableBytes: facts.lendableBytes,
-    freeBytes: facts.lendableBytes - facts.lentBytes,
-    shmFreeBytes: facts.shmFreeBytes ?? 0,
-    otherHeavy: facts.otherHeavy,
-    checkpoint: 'checkpoint' in spec && spec.checkpoint !== undefined && spec.checkpoint !== false,
-    restart: false,
-    sameProcessReader: false,
-    fusable: of.fusable,
-  });
+  return chooseHandoff(
+    {
+      ...{ writer, readers, inMemoryBytes },
+      ...(estimatedBytes !== undefined && { estimatedBytes }),
+      lendableBytes: facts.lendableBytes,
+      freeBytes: facts.lendableBytes - facts.lentBytes,
+      shmFreeBytes: facts.shmFreeBytes ?? 0,
+      otherHeavy: facts.otherHeavy,
+      checkpoint: 'checkpoint' in spec && spec.checkpoint !== undefined && spec.checkpoint !== false,
+      restart: false,
+      sameProcessReader: false,
+      fusable: of.fusable,
+    },
+    facts.thresholds,
+  );
 }
 
 function planStep(

@@ -11,6 +11,7 @@ import type {
 } from '../contracts/pipeline.ts';
 import type { Measured, PlannedStep, Rung } from '../contracts/plan.ts';
 import { type StepHistory, Weight } from '../contracts/pool.ts';
+import type { HandoffThresholds } from './handoff-mode.ts';
 import { nearestName } from './nearest-name.ts';
 import { ladderFrom, rungs, SMALLEST_RUNG_BYTES, type RungSizes } from './rungs.ts';
 import { formatBoth, formatBytes, MiB, parseBytes } from './sizes.ts';
@@ -27,6 +28,8 @@ export interface PlanFacts {
   /** Another run's heavy step runs or waits. */
   otherHeavy: boolean;
   rungSizes: RungSizes;
+  /** Where the mode of a handoff changes. @defaultValue DEFAULT_THRESHOLDS */
+  thresholds?: HandoffThresholds;
   lightStepBytes: number;
   stepScratchBytes: number;
   /** Configured connections by name; a Trino's memory is lent only when it is resident. */

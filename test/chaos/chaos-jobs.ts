@@ -1,4 +1,7 @@
-import type { PipelineSpec, TransformStep } from '../../src/contracts/pipeline.ts';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { DatafusionSqlStep, PipelineSpec, TransformStep, WriteStep } from '../../src/contracts/pipeline.ts';
+import { readParquetFooter } from '../../src/handoff/parquet-footer.ts';
 import { datafusion, load, pairs, query, slowJob, smallJob, wideJob, wideSql } from '../integration/stack-jobs.ts';
 import type { Stack } from '../integration/stack.ts';
 import { trinoRows } from '../integration/stack-trino.ts';
@@ -37,6 +40,16 @@ function stepsOf(stack: Stack, kind: JobKind, table: string): PipelineSpec {
       const steps = [query('orders', ORDERS), urgent, datafusion('counts', 'urgent', counts), load(stack, 'counts', table)]; // prettier-ignore
       return { name: table, steps };
     }
+    case 'folder': {
+      // A checkpoint, two statements that run as one, a table and a folder of the same rows.
+      const orders = query('orders', 'select orderkey, orderpriority, totalprice from tpch.tiny.orders', {
+        checkpoint: true,
+      });
+      const all: DatafusionSqlStep = { step: 'all', verb: 'datafusion.sql', from: { orders: 'orders' }, sql: 'select orderpriority from orders where totalprice > 0' }; // prettier-ignore
+      const counted = datafusion('counted', 'all', 'select orderpriority, count(*) as orders from all group by 1');
+      const out: WriteStep = { step: 'out', verb: 'write.parquet', from: 'counted', directory: 'lake', path: table };
+      return { name: table, steps: [orders, all, counted, load(stack, 'counted', table), out] };
+    }
     case 'light':
       return { name: table, steps: [query('orders', ORDERS), load(stack, 'orders', table, { key: ['orderkey'] })] };
   }
@@ -62,6 +75,7 @@ const DIGEST: Record<JobKind, string> = {
   append: 'count(*), sum(orderkey), sum(copy)',
   transform: 'count(*), sum(orders)',
   light: 'count(*), sum(orderkey)',
+  folder: 'count(*), sum(orders)',
 };
 const COUNTED = 'select orderpriority, count(*) as orders from tpch.tiny.orders group by 1';
 const SOURCE: Record<JobKind, string> = {
@@ -73,6 +87,7 @@ const SOURCE: Record<JobKind, string> = {
   append: wideSql(COPIES),
   transform: COUNTED,
   light: ORDERS,
+  folder: COUNTED,
 };
 
 const wanted = new Map<JobKind, Promise<string>>();
@@ -96,6 +111,21 @@ export async function digest(stack: Stack, kind: JobKind, table: string): Promis
   const [row] = await stack.sql<Record<string, string | null>>(`select ${numbered(DIGEST[kind])} from ${name}`);
   const values = Object.values(row!);
   return kind === 'append' && Number(values[0]) === 0 ? undefined : values.map(String).join(' ');
+}
+
+/** What is wrong with the folders that jobs wrote: one that is not whole, or something beside it. */
+export async function brokenFolders(stack: Stack, kind: JobKind, table: string, completed: boolean): Promise<string[]> {
+  const lake = join(stack.directory, 'lake');
+  const left = readdirSync(lake).filter((name) => name.startsWith('.')).map((name) => `${name} is left in the lake`); // prettier-ignore
+  if (kind !== 'folder') return left;
+  const folder = join(lake, table);
+  const parts = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.parquet')) : [];
+  const footers = await Promise.all(parts.map((name) => readParquetFooter(join(folder, name))));
+  const rows = footers.reduce((sum, footer) => sum + footer.rows, 0);
+  const wanted = Number((await wantedDigest(stack, kind)).split(' ')[0]);
+  const isWhole = rows === wanted || (!completed && parts.length === 0);
+  rmSync(folder, { recursive: true, force: true });
+  return isWhole ? left : [...left, `the folder of ${table} holds ${rows} rows, not ${wanted}`];
 }
 
 /** A name for each column: two sums are both called `sum`. */

@@ -10,6 +10,7 @@ export const JOB_KINDS = [
   'append',
   'transform',
   'light',
+  'folder',
 ] as const;
 export type JobKind = (typeof JOB_KINDS)[number];
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { appendFileSync, existsSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { sharedHome } from '../integration/provision-home.ts';
 import { root, Stack } from '../integration/stack.ts';
@@ -8,7 +8,7 @@ import { chaosPlan, FAULT_KINDS } from './chaos-plan.ts';
 import { runSeed, type SeedResult } from './run-seed.ts';
 
 /** Seeds of `npm test`; `SPILLWAY_CHAOS_SEEDS=200 npm run chaos` plays as many, without those that the results file has as clean. */
-const SHORT = [5, 6, 8, 11];
+const SHORT = [5, 6, 8, 12];
 const MANY = Number(process.env['SPILLWAY_CHAOS_SEEDS'] ?? 0);
 const RESULTS = join(sharedHome, 'chaos.jsonl');
 
@@ -25,7 +25,9 @@ beforeAll(async () => {
   stack = await Stack.open('chaos', {
     pool: { limit: '8 GiB' },
     transforms: join(root, 'test', 'integration', 'transforms-of-stack.ts'),
+    directories: { lake: { path: './lake', access: 'write' } },
   });
+  mkdirSync(join(stack.directory, 'lake'));
   await stack.worker();
 }, 600_000);
 afterAll(() => stack?.close(), 120_000);

@@ -5,7 +5,7 @@ import { formatBytes, MiB } from '../../src/policy/sizes.ts';
 import type { Stack } from '../integration/stack.ts';
 import { eventually } from '../integration/stack-waiting.ts';
 import { strike, type Struck } from './chaos-faults.ts';
-import { digest, jobOf, prepare, wantedDigest } from './chaos-jobs.ts';
+import { brokenFolders, digest, jobOf, prepare, wantedDigest } from './chaos-jobs.ts';
 import type { ChaosPlan, Fault, JobKind } from './chaos-plan.ts';
 import { brokenReplays } from './replays.ts';
 import { watchGroups, type Watched } from './group-watch.ts';
@@ -73,6 +73,7 @@ export async function runSeed(stack: Stack, plan: ChaosPlan): Promise<SeedResult
     const whole = found === wanted[at];
     if (ended[at] === 'completed' ? !whole : found !== undefined && !whole)
       broken.push(`${tables[at]!} (${kind}, ${ended[at]!}) holds ${found ?? 'nothing'}, not ${wanted[at]!}`);
+    broken.push(...(await brokenFolders(stack, kind, tables[at]!, ended[at] === 'completed')));
     await stack.sql(`drop table if exists ${stack.schema}.${tables[at]!}`);
   }
   const watched = await watch?.stop();

@@ -1,6 +1,7 @@
 // Long, because finding the runtime, its groups and its image costs seconds: all that one job does is tested on one host.
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { RecordBatchReader, type Int64, type RecordBatch, type Utf8 } from 'apache-arrow';
+import { execa } from 'execa';
 import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -320,6 +321,18 @@ describe('what cannot work is a typed error', () => {
         used: { verdict: 'engine-exhausted' },
       },
     });
+  });
+
+  test('an engine that does nothing is ended long before its time is up', async () => {
+    const path = join(makeDir(host.scratch, 'stuck'), 'stuck.parquet');
+    await execa('mkfifo', ['--mode', '644', path]); // nobody ever writes to it
+    const part: HandoffRef['parts'][number] = { kind: 'parquet', uri: `file://${path}`, rows: 0, bytes: 0 };
+    const stuck = toRef({ parts: [part], schema: [], rows: 0, bytes: 0 });
+    await expect(run('select * from stuck', { inputs: { stuck }, stallMs: 2_000 })).rejects.toMatchObject({
+      code: 'EngineFailed',
+      message: expect.stringContaining('the engine did nothing for 2 s'),
+    });
+    rmSync(path);
   });
 
   test('memory that the engine does not count: killed at its own limit', async () => {

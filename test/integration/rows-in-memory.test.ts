@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import type { PipelineSpec, StepReport } from '../../src/contracts/pipeline.ts';
 import { type LeaseStatus, poolWorkflowId } from '../../src/contracts/pool.ts';
 import { RUN_REPORT_QUERY, type RunReport } from '../../src/contracts/report.ts';
@@ -8,13 +9,16 @@ import { memoryRootOf } from '../../src/host/tmpfs.ts';
 import { MiB } from '../../src/policy/sizes.ts';
 import { datafusion, load, query } from './stack-jobs.ts';
 import { eventually } from './stack-waiting.ts';
-import { Stack } from './stack.ts';
+import { root as projectRoot, Stack } from './stack.ts';
 
 /** Rows of a container that are known to be small stay in memory between their steps, and are lent like any other byte. */
 let stack: Stack;
 let root: string;
 beforeAll(async () => {
-  stack = await Stack.open('rows', { pool: { limit: '8 GiB' } });
+  stack = await Stack.open('rows', {
+    pool: { limit: '8 GiB' },
+    transforms: join(projectRoot, 'test', 'integration', 'transforms-of-stack.ts'),
+  });
   await stack.worker();
   root = (await memoryRootOf(stack.parts.scratch))!;
 }, 600_000);
@@ -100,6 +104,29 @@ test('kill -9 of the worker loses none of them; what is lost all the same is com
     expect((await report(workflowId)).warnings.filter((warning) => warning.includes('computed again'))).toHaveLength(lose ? 1 : 0); // prettier-ignore
   }
   expect(await count('second')).toBe(3 * ROWS);
+}, 300_000);
+
+test('rows of a transform stay in memory as well', async () => {
+  const told = (table: string): PipelineSpec => ({
+    name: 'told',
+    steps: [
+      query('orders', 'select orderkey, comment from tpch.tiny.orders'),
+      { step: 'copies', verb: 'transform', from: 'orders', run: 'hold', args: { bytes: 0 } },
+      load(stack, 'copies', table, { write: 'append' }),
+    ],
+  });
+  expect(await ran(told('told'))).toMatchObject({ verb: 'transform', mode: 'arrow', rows: ROWS / 4 });
+  let workflowId = '';
+  await whileLocked('told', async () => {
+    workflowId = await stack.startJob(told('told'));
+    const data = await eventually(async () => (await stack.status()).leases.find(({ kind, step, bytes }) => kind === 'data' && step === 'copies' && bytes > 0)); // prettier-ignore
+    const [file, ...others] = await filesUnder(root);
+    expect(others).toEqual([]);
+    expect(data.bytes).toBe(Math.ceil(file!.bytes / 4096) * 4096);
+  });
+  await stack.result(workflowId);
+  expect(await copiesOf(workflowId)).toMatchObject({ mode: 'shm', rows: ROWS / 4 });
+  expect(await count('told')).toBe(ROWS / 2);
 }, 300_000);
 
 test('more rows than were expected go on on disk, and all arrive', async () => {

@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import type { ResolvedConfig, ResolvedHardware } from '../../src/config/resolved.ts';
+import { DEFAULT_THRESHOLDS } from '../../src/policy/handoff-mode.ts';
 import { GiB, MiB, TiB } from '../../src/policy/sizes.ts';
 
 const testWorkflows = fileURLToPath(new URL('./workflows.ts', import.meta.url));
@@ -85,6 +86,7 @@ export function stageConfig(
     postgres: { default: { url: 'postgres://127.0.0.1:1/none' } },
     ...(workflows === 'tests' ? { workflows: testWorkflows } : {}),
     directories: { default: { path: home, access: 'write' } },
+    handoff: DEFAULT_THRESHOLDS,
     checkpointTtlMs: 7 * 86_400_000,
     drainMs: 300,
     origins: {},

@@ -18,6 +18,8 @@ export interface DatafusionJob {
   output: JobOutput;
   /** @defaultValue 1000 */
   progressMs?: number;
+  /** How long the engine may use no processor, while nobody waits for its rows to be taken, before the job fails. @defaultValue 120000 */
+  stallMs?: number;
 }
 
 export interface JobTable {

@@ -52,6 +52,8 @@ export interface DatafusionRequest {
   /** False after the engine ran out once: joins that spill instead of ones that are fast. @defaultValue true */
   hashJoin?: boolean;
   timeoutMs: number;
+  /** How long the engine may do nothing at all. @defaultValue 2 minutes */
+  stallMs?: number;
   signal?: AbortSignal;
   onProgress?: (progress: JobProgress) => void;
 }
@@ -111,6 +113,7 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
       },
       linkDir: join(seen.attempt, 'links'),
       output: jobOutput(output, seen, onScratch, split.rowGroupBytes),
+      ...(request.stallMs !== undefined && { stallMs: request.stallMs }),
     };
     await writeFile(jobFile, JSON.stringify(job));
     await chmod(jobFile, 0o644); // whatever our umask, the container's user reads it

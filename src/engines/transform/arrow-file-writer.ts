@@ -42,8 +42,12 @@ export class ArrowFileWriter {
   rows = 0;
   bytes = 0;
 
-  constructor(path: string) {
+  /** @param schema of rows that were written elsewhere before, which these must be like */
+  constructor(path: string, schema?: Schema) {
     this.#path = path;
+    if (schema === undefined) return;
+    this.#schema = schema;
+    this.#writer.reset(undefined, schema);
   }
 
   /** Columns of the rows; undefined before the first batch. */

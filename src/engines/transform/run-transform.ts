@@ -11,7 +11,7 @@ import { endProcess } from '../../host/marked-processes.ts';
 import { readProcessId } from '../../host/process-id.ts';
 import { heldBytesOf } from '../../host/process-memory.ts';
 import { formatBoth, MiB } from '../../policy/sizes.ts';
-import type { TransformEvent, TransformOrder, TransformTrouble } from './transform-job.ts';
+import type { TransformEvent, TransformOrder, TransformTrouble, WrittenPart } from './transform-job.ts';
 import { nameArguments, type TransformName } from './transform-processes.ts';
 
 /** How often the memory of the process is looked at, for code that holds the thread and cannot look itself. */
@@ -32,8 +32,9 @@ export interface TransformResult {
   /** Its input had no more rows when it ended. */
   readAll: boolean;
   rows: number;
-  /** Of the file. */
+  /** Of the files. */
   bytes: number;
+  parts: WrittenPart[];
   schema: HandoffColumn[];
   /** Anonymous and tmpfs memory of the process at its highest, sampled every 50 ms. */
   peakBytes: number;
@@ -73,7 +74,7 @@ export async function listTransforms(module: string): Promise<string[]> {
  * Runs a transform in a process of its own, ended when it passes what it was lent.
  *
  * Raises `InvalidInput`, `TransformFailed`, `OutOfMemoryOwn`, `ScratchFull`, `HandoffLost` with `TransformFailureDetails`. An abort is rethrown
- * once the process is gone. The file of the rows is there only when it went well.
+ * once the process is gone. Files of the rows are there only when it went well.
  */
 export async function runTransform({ order, signal, onProgress, ...name }: TransformRequest): Promise<TransformResult> {
   signal.throwIfAborted();

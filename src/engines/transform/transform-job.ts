@@ -15,6 +15,8 @@ export type TransformOrder =
       input: { files: string[] } | { fifo: string };
       /** File that gets the rows, whole or not at all. */
       writeTo: string;
+      /** File on tmpfs that gets them first, as far as `bytes` reach. */
+      memory?: { path: string; bytes: number };
       batchRows: number;
       /** Memory of the process: past four fifths garbage is collected, past all of it the transform ends. */
       limitBytes: number;
@@ -34,11 +36,27 @@ export type TransformTrouble =
   /** Its input broke off. */
   | 'input';
 
+/** A file that a transform made. */
+export interface WrittenPart {
+  path: string;
+  rows: number;
+  bytes: number;
+  inMemory: boolean;
+}
+
 /** What a transform process says. */
 export type TransformEvent =
   | { ev: 'ready' }
   | { ev: 'transforms'; names: string[] }
   | { ev: 'progress'; rowsIn: number; rows: number; bytes: number }
   /** `readAll`: its input had no more rows when it ended. */
-  | { ev: 'done'; rowsIn: number; readAll: boolean; rows: number; bytes: number; schema: HandoffColumn[] }
+  | {
+      ev: 'done';
+      rowsIn: number;
+      readAll: boolean;
+      rows: number;
+      bytes: number;
+      schema: HandoffColumn[];
+      parts: WrittenPart[];
+    }
   | { ev: 'error'; trouble: TransformTrouble; message: string; stack?: string };

@@ -7,9 +7,10 @@ import { RecordBatch, RecordBatchReader, type DataType, type Field, type Schema,
 import { createJiti } from 'jiti';
 import { heldBytesOf } from '../../host/process-memory.ts';
 import { nearestName } from '../../policy/nearest-name.ts';
-import { ArrowFileWriter, UnfitBatch } from './arrow-file-writer.ts';
+import { UnfitBatch } from './arrow-file-writer.ts';
 import type { Transform } from './define-transforms.ts';
-import type { TransformEvent, TransformOrder, TransformTrouble } from './transform-job.ts';
+import { RowsWriter } from './rows-writer.ts';
+import type { TransformEvent, TransformOrder, TransformTrouble, WrittenPart } from './transform-job.ts';
 
 type RunOrder = Extract<TransformOrder, { kind: 'run' }>;
 
@@ -65,7 +66,8 @@ async function run(order: RunOrder): Promise<void> {
       `${order.module} has no transform '${order.transform}'. ${near === undefined ? `It has: ${names.join(', ') || 'none'}.` : `Did you mean ${near}?`}`,
     );
   }
-  const writer = new ArrowFileWriter(order.writeTo);
+  const writer = new RowsWriter(order.writeTo, order.memory);
+  let parts: WrittenPart[];
   let rowsIn = 0;
   let readAll = false;
   async function* counted(): AsyncGenerator<RecordBatch> {
@@ -87,7 +89,7 @@ async function run(order: RunOrder): Promise<void> {
         'output',
         'it yielded no batch; yield an empty one where there are no rows, so that their columns are known',
       );
-    await writer.close();
+    parts = await writer.close();
   } catch (error) {
     await writer.discard();
     if (error instanceof Trouble) throw error;
@@ -99,6 +101,7 @@ async function run(order: RunOrder): Promise<void> {
     readAll,
     rows: writer.rows,
     bytes: writer.bytes,
+    parts,
     schema: writer.schema.fields.map(({ name, type, nullable }) => ({ name, type: String(type), nullable })),
   });
 }
@@ -143,8 +146,8 @@ async function* readers(input: RunOrder['input']) {
   }
 }
 
-function keepWithin({ limitBytes, scratchBytes }: RunOrder, writer: ArrowFileWriter): void {
-  if (writer.bytes > scratchBytes)
+function keepWithin({ limitBytes, scratchBytes }: RunOrder, writer: RowsWriter): void {
+  if (writer.diskBytes > scratchBytes)
     throw new Trouble('disk', `its rows passed the ${scratchBytes} bytes of scratch that were lent`);
   if (heldBytesOf('self') <= COLLECT_ABOVE * limitBytes) return;
   globalThis.gc?.();

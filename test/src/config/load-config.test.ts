@@ -76,6 +76,20 @@ describe('layers', () => {
     });
   });
 
+  test('directories, checkpoints and borders of handoffs come from any layer', async () => {
+    const config = await load({
+      file: { directories: { lake: { path: './lake', access: 'write' } }, checkpoints: { ttl: '2 days' } },
+      env: { SPILLWAY_DIRECTORIES_PATH: '/data', SPILLWAY_HANDOFF_ARROW_ABOVE: '0.45' },
+      flags: { 'checkpoints.limit': '1GB', 'handoff.parquetAbove': '0.9' },
+    });
+    expect(config.directories).toEqual({
+      lake: { path: join(folder, 'lake'), access: 'write' },
+      default: { path: '/data', access: 'read' },
+    });
+    expect([config.checkpointTtlMs, config.hardware.checkpointBytes]).toEqual([2 * 86_400_000, GiB]);
+    expect(config.handoff).toEqual({ arrowAbove: 0.45, parquetAbove: 0.9, parquetAboveWhenContended: 0.4 });
+  });
+
   test.each<[string, Record<string, string>, string]>([
     ['TEMPORAL_ADDRESS sets the address', { TEMPORAL_ADDRESS: 'a:1' }, 'a:1'],
     ['SPILLWAY_TEMPORAL_ADDRESS wins over it', { TEMPORAL_ADDRESS: 'a:1', SPILLWAY_TEMPORAL_ADDRESS: 'b:2' }, 'b:2'],
@@ -194,6 +208,11 @@ describe('problems', () => {
     ['a floor above the container', { engines: { trino: { floor: '3GB' } } }, /^engines\.trino\.floor must be less than/],
     ['a resident Trino larger than the pool', { trino: { default: { url: 'http://t:1', residence: 'resident' } }, engines: { trino: { container: '11.9GB' } } }, /^engines\.trino\.container must be at most/],
     ['shared buffers beyond the RAM beside the pool', { engines: { postgres: { sharedBuffers: '13GB' } } }, /^engines\.postgres\.sharedBuffers must be at most 12 GiB/],
+    ['a border of a handoff out of its range', { handoff: { arrowAbove: 0.9 } }, /^handoff\.arrowAbove must be a number from 0\.4 to 0\.5, got 0\.9/],
+    ['more checkpoints than scratch', { checkpoints: { limit: '64GB' } }, /^checkpoints\.limit must be at most pool\.scratchLimit \(32 GiB\)/],
+    ['checkpoints for a moment', { checkpoints: { ttl: '5 seconds' } }, /^checkpoints\.ttl must be from 1 minute to 365 days, got 5 seconds/],
+    ['a directory without a path', { directories: { lake: { access: 'write' } } }, /^directories\.lake\.path is missing/],
+    ['a directory with another right', { directories: { lake: { path: '.', access: 'all' } } }, /^directories\.lake\.access must be 'read' or 'write', got all/],
     ['more scratch than the disk has', { pool: { scratchLimit: '1TB' } }, /^pool\.scratchLimit must be at most 75 GiB \(free on the disk/],
     ['more spill than scratch', { engines: { trino: { spill: '40GB' } } }, /^engines\.trino\.spill must be at most pool\.scratchLimit \(32 GiB\)/],
     ['another server than this one', { hardware: 'epyc-768' }, /^pool\.limit must be at most 24 GiB \(the RAM of this host\), got 512 GiB \(hardware profile epyc-768\)/],

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { HandoffMode } from '../../../src/contracts/handoff.ts';
-import { DEFAULT_THRESHOLDS, chooseHandoff, thresholdProblems } from '../../../src/policy/handoff-mode.ts';
+import { DEFAULT_THRESHOLDS, chooseHandoff } from '../../../src/policy/handoff-mode.ts';
 import type { HandoffFacts } from '../../../src/policy/handoff-mode.ts';
 import { GiB } from '../../../src/policy/sizes.ts';
 
@@ -131,16 +131,16 @@ describe('a carrier that cannot do it stands in with its nearest, and says so', 
       'more than 50 %',
     ],
     [
-      'a transform writes arrow where shm was decided',
-      { writer: 'transform', estimatedBytes: GiB },
+      'a transform writes arrow where parquet was decided',
+      { writer: 'transform', estimatedBytes: 450 * GiB },
       'arrow',
-      'arrow stands in for shm: a transform writes arrow only',
+      'arrow stands in for parquet: a transform writes shm and arrow only',
     ],
     [
-      'a transform writes arrow where write.parquet reads it',
-      { writer: 'transform', estimatedBytes: GiB, readers: ['write.parquet'] },
+      'a transform writes arrow where a checkpoint was asked for',
+      { writer: 'transform', estimatedBytes: GiB, checkpoint: true },
       'arrow',
-      'a transform writes arrow only',
+      'a transform writes shm and arrow only',
     ],
     ['what is fused needs no carrier', { writer: 'trino', fusable: true }, 'fused', 'same engine'],
   ])('%s', (_title, given, mode, because) => {
@@ -160,19 +160,11 @@ describe('thresholds', () => {
     expect(chooseHandoff({ ...facts, estimatedBytes: 210 * GiB }, thresholds).because).toContain('more than 40 %');
     expect(chooseHandoff({ ...facts, estimatedBytes: 310 * GiB }, thresholds).mode).toBe('parquet');
   });
-
-  test('outside of their ranges are named, all at once', () => {
-    expect(thresholdProblems(DEFAULT_THRESHOLDS)).toEqual([]);
-    expect(thresholdProblems({ arrowAbove: 0.9, parquetAbove: NaN, parquetAboveWhenContended: 0.4 })).toEqual([
-      'arrowAbove must be from 0.4 to 0.5, got 0.9',
-      'parquetAbove must be from 0.6 to 0.95, got NaN',
-    ]);
-  });
 });
 
 test.each<[string, Partial<HandoffFacts>, HandoffMode]>([
   ['parquet, when its writer can write it', { readers: ['postgres', 'write.parquet'] }, 'parquet'],
-  ['as any other, when its writer cannot', { writer: 'transform', readers: ['write.parquet'] }, 'arrow'],
+  ['as any other, when its writer cannot', { writer: 'transform', readers: ['write.parquet'] }, 'shm'],
   ['as any other, when arrow is what is written', { readers: ['write.arrow'] }, 'shm'],
 ])('what is copied into a folder is handed over as %s', (_title, given, mode) =>
   expect(chooseHandoff({ ...facts, estimatedBytes: GiB, ...given }).mode).toBe(mode),

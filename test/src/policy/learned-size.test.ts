@@ -4,7 +4,9 @@ import type { PlannedStep } from '../../../src/contracts/plan.ts';
 import type { StepHistory } from '../../../src/contracts/pool.ts';
 import { splitMemory } from '../../../src/engines/datafusion/memory-rule.ts';
 import { HEADROOM, rungsFor } from '../../../src/policy/learned-size.ts';
+import type { PlanFacts } from '../../../src/policy/plan.ts';
 import { GiB, MiB } from '../../../src/policy/sizes.ts';
+import { expectedOutputBytes } from '../../../src/policy/step-history.ts';
 import { planPipeline } from '../../../src/testing/index.ts';
 
 const sizes = { lendableBytes: 64 * GiB, rungSizes: { kind: 'bytes', S: 4 * GiB, M: 16 * GiB, L: 32 * GiB } as const };
@@ -109,4 +111,35 @@ test('a transform that reads Parquet has room for the container that decodes it'
 test('DataFusion’s headroom is what its memory rule leaves to the engine', () => {
   const { poolBytes } = splitMemory(100 * GiB, 8);
   expect(poolBytes * HEADROOM['datafusion.sql']!).toBeCloseTo(100 * GiB, -3);
+});
+
+describe('rows of a size that earlier runs tell', () => {
+  /** How rows that take this share of what can be lent are handed over. */
+  const mode = (share: number, over: Partial<PlanFacts> = {}): string | undefined => {
+    const steps: StepSpec[] = [
+      { step: 'rows', verb: 'trino.query', sql: 'select 1' },
+      { step: 'totals', verb: 'datafusion.sql', from: { rows: 'rows' }, sql: 'select 1' },
+      { step: 'load', verb: 'postgres.load', from: 'totals', into: 'a.b' },
+    ];
+    const known = history({ runs: [{ ...ran(GiB, 4 * GiB), outputBytes: 1000 }] });
+    const scale = expectedOutputBytes(known)! / 1000;
+    const outputBytes = Math.floor((share * 64 * GiB) / scale);
+    const histories = { 'daily/totals': history({ runs: [{ ...ran(GiB, 4 * GiB), outputBytes }] }) };
+    const plan = planPipeline({ name: 'daily', steps }, { ...sizes, shmFreeBytes: 64 * GiB, histories, ...over });
+    return plan.steps.find(({ step }) => step === 'totals')!.handoff!.mode;
+  };
+
+  test.each<[number, string, string]>([
+    [0.3, 'shm', 'shm'],
+    [0.45, 'shm', 'parquet'],
+    [0.6, 'arrow', 'parquet'],
+    [0.85, 'parquet', 'parquet'],
+  ])('%d of what can be lent: %s, and %s while other heavy work runs', (share, alone, beside) =>
+    expect([mode(share), mode(share, { otherHeavy: true })]).toEqual([alone, beside]),
+  );
+
+  test('go elsewhere at the borders that are configured', () => {
+    const thresholds = { arrowAbove: 0.4, parquetAbove: 0.6, parquetAboveWhenContended: 0.2 };
+    expect([mode(0.45, { thresholds }), mode(0.65, { thresholds }), mode(0.3, { thresholds, otherHeavy: true })]).toEqual(['arrow', 'parquet', 'parquet']); // prettier-ignore
+  });
 });
