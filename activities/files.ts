@@ -11,7 +11,7 @@ import { fingerprintOf, handoffRef } from '../src/handoff/handoff-ref.ts';
 import { formatOfFiles } from '../src/policy/graph.ts';
 import { formatBytes } from '../src/policy/sizes.ts';
 import type { ActivityDeps } from './deps.ts';
-import { type Attempt, attemptMs, leased, noUsage, type Worked } from './leased.ts';
+import { type Attempt, attemptMs, exited, leased, noUsage, type Worked } from './leased.ts';
 import { reading } from './reading.ts';
 
 /** Reads which files are there, and writes folders of files. */
@@ -123,5 +123,3 @@ function directory({ config }: ActivityDeps, name: string): ActivityDeps['config
     throw new SpillwayError('InvalidInput', `no directory named '${name}' is configured on this host. Set directories.${name}.path.`); // prettier-ignore
   return found;
 }
-
-const exited = (): Proof => ({ kind: 'exited', atMs: Date.now(), bytesLeft: 0 });

@@ -1,6 +1,5 @@
 import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
 import { SpillwayError, type FailureCode } from '../src/contracts/errors.ts';
-import type { HandoffRef } from '../src/contracts/handoff.ts';
 import type { ProcessId, Proof, StepUsage } from '../src/contracts/pool.ts';
 import type { StepFailureDetails, StepRequest, StepResult } from '../src/contracts/steps.ts';
 import type { PoolClient } from './pool-client.ts';
@@ -20,15 +19,10 @@ export interface Attempt {
 }
 
 /** What the body of a step reports when it went well. */
-export interface Worked {
-  proof: Proof;
-  used: StepUsage;
-  output?: HandoffRef;
-  warnings?: string[];
-  loaded?: NonNullable<StepResult['loaded']>;
-  ran?: NonNullable<StepResult['ran']>;
-  written?: NonNullable<StepResult['written']>;
-}
+export type Worked = Omit<StepResult, 'token'>;
+
+/** Proof that nothing of the attempt was left running. */
+export const exited = (): Proof => ({ kind: 'exited', atMs: Date.now(), bytesLeft: 0 });
 
 export interface LeasedDeps {
   pool: PoolClient;
@@ -95,7 +89,7 @@ function failureDetails(token: number, error: unknown, startedAtMs: number): Ste
   const said = error instanceof SpillwayError ? (error.details as Partial<StepFailureDetails> | undefined) : undefined;
   return {
     token,
-    proof: said?.proof ?? { kind: 'exited', atMs: Date.now(), bytesLeft: 0 },
+    proof: said?.proof ?? exited(),
     used:
       said?.used ??
       noUsage((Date.now() - startedAtMs) / 1000, error instanceof SpillwayError ? error.code : 'Unexpected'),

@@ -6,7 +6,7 @@ import { type ArrowSource, openArrowSource } from '../src/engines/postgres/arrow
 import { loadTable } from '../src/engines/postgres/load.ts';
 import { runStatement } from '../src/engines/postgres/run-statement.ts';
 import type { ActivityDeps } from './deps.ts';
-import { type Attempt, leased, noUsage, type Worked } from './leased.ts';
+import { type Attempt, exited, leased, noUsage, type Worked } from './leased.ts';
 import { reading } from './reading.ts';
 import { parquetDecoder } from './parquet-decoder.ts';
 
@@ -116,8 +116,6 @@ async function postgresLoad(
     },
   };
 }
-
-const exited = (): Proof => ({ kind: 'exited', atMs: Date.now(), bytesLeft: 0 });
 
 const logicalTypes = (ref: HandoffRef): Record<string, string> =>
   Object.fromEntries(

@@ -5,7 +5,7 @@ import { readPipeline } from '../src/config/pipeline-schema.ts';
 import type { StepSpec } from '../src/contracts/pipeline.ts';
 import type { RunPlan } from '../src/contracts/plan.ts';
 import type { RunnerActivities } from '../src/contracts/steps.ts';
-import { checkpointsOf } from '../src/handoff/fingerprint.ts';
+import { checkpointsOf } from '../src/handoff/checkpoint-fingerprint.ts';
 import { planFacts } from '../src/config/plan-facts.ts';
 import { planSteps } from '../src/policy/plan.ts';
 import { asFailure } from './leased.ts';

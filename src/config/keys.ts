@@ -51,9 +51,9 @@ function leaves(schema: z.ZodType, path: readonly string[]): KnownKey[] {
 }
 
 /** Groups whose second part is a name that people give. */
-const CONNECTIONS = ['trino', 'postgres', 'directories'];
+const NAMED_GROUPS = ['trino', 'postgres', 'directories'];
 
 /** Puts `*` for the names of connections. */
 export function genericPath(path: readonly string[]): string[] {
-  return path.map((part, index) => (index === 1 && CONNECTIONS.includes(path[0]!) ? '*' : part));
+  return path.map((part, index) => (index === 1 && NAMED_GROUPS.includes(path[0]!) ? '*' : part));
 }

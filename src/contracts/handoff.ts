@@ -72,6 +72,6 @@ export interface HandoffRef {
   dataId?: string;
   /** Of parts that are CSV. */
   csv?: CsvFormat;
-  /** Of query, parameters and inputs; a checkpoint is found by it. */
+  /** Of query, parameters and inputs, as they were read. Checkpoints are found by that of their plan, {@link CheckpointChoice}. */
   fingerprint: string;
 }

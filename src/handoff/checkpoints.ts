@@ -1,16 +1,4 @@
-import {
-  chmod,
-  copyFile,
-  link,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  stat,
-  utimes,
-  writeFile,
-} from 'node:fs/promises';
+import { chmod, copyFile, link, mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { CheckpointChoice, HandoffRef } from '../contracts/handoff.ts';
@@ -18,9 +6,11 @@ import { formatBytes } from '../policy/sizes.ts';
 import { attemptName, safeName, type Attempt } from './attempt.ts';
 import { bytesUnder } from './bytes-under.ts';
 import { whyLost } from './handoff-ref.ts';
-import type { SweepReport } from './janitor.ts';
+import { openSweep, type SweepReport } from './janitor.ts';
 import type { ScratchLedger } from './scratch-ledger.ts';
+import { syncToDisk } from './sync-to-disk.ts';
 import { removeWithin } from './within-root.ts';
+import { ignoreMissing } from './ignore-missing.ts';
 
 /**
  * Layout under the scratch root:
@@ -107,13 +97,15 @@ export function openCheckpoints(scratch: ScratchLedger, { limitBytes, ttlMs }: C
   };
 
   /** Which have to go, and why: the last used stay. */
-  const superfluous = async (): Promise<{ id: string; bytes: number; because: string }[]> => {
+  const superfluous = async (
+    all: Awaited<ReturnType<typeof listed>>,
+  ): Promise<{ id: string; bytes: number; because: string }[]> => {
     const going: { id: string; bytes: number; because: string }[] = [];
     let bytes = 0;
     const short = Math.max(0, -(await scratch.freeBytes()));
     let freed = 0;
     const staying: { id: string; bytes: number }[] = [];
-    for (const one of await listed()) {
+    for (const one of all) {
       if (one.usedAtMs + ttlMs <= Date.now())
         going.push({ ...one, because: `not used for ${Math.round(ttlMs / 3_600_000)} hours` });
       else if (bytes + one.bytes > limitBytes)
@@ -158,7 +150,7 @@ export function openCheckpoints(scratch: ScratchLedger, { limitBytes, ttlMs }: C
       } finally {
         await removeWithin(scratch.root, making);
       }
-      for (const one of await superfluous()) await remove(one.id);
+      for (const one of await superfluous(await listed())) await remove(one.id);
       return undefined;
     },
 
@@ -199,23 +191,17 @@ export function openCheckpoints(scratch: ScratchLedger, { limitBytes, ttlMs }: C
     },
 
     async sweep({ dryRun = false } = {}) {
-      const report: SweepReport = { removed: [], failed: [] };
-      const act = async (path: string, bytes: number, because: string, how: () => Promise<unknown>): Promise<void> => {
-        try {
-          if (!dryRun) await how();
-          report.removed.push({ path, bytes, because });
-        } catch (error) {
-          report.failed.push({ path, error: error instanceof Error ? error.message : String(error) });
-        }
-      };
-      for (const { id, bytes, because } of await superfluous())
-        await act(join(folder, id), bytes, because, () => remove(id));
+      const { report, act } = openSweep(dryRun);
+      const whole = await listed();
+      for (const { id, bytes, because } of await superfluous(whole))
+        await act({ path: join(folder, id), bytes, because }, () => remove(id));
       for (const name of await namesIn(folder)) {
         const path = join(folder, name);
-        if (!name.startsWith('.') && (await readManifest(path))) continue;
+        if (whole.some(({ id }) => id === name)) continue;
         const found = await stat(path).catch(ignoreMissing);
         if (!found || found.ctimeMs > Date.now() - ORPHAN_AGE_MS) continue;
-        await act(path, await bytesUnder(path), 'no whole checkpoint', () => removeWithin(scratch.root, path));
+        const bytes = await bytesUnder(path);
+        await act({ path, bytes, because: 'no whole checkpoint' }, () => removeWithin(scratch.root, path));
       }
       return report;
     },
@@ -269,15 +255,6 @@ async function linkParts(ref: HandoffRef, into: string): Promise<HandoffRef['par
 
 async function namesIn(folder: string): Promise<string[]> {
   return (await readdir(folder).catch(ignoreMissing)) ?? [];
-}
-
-async function syncToDisk(path: string): Promise<void> {
-  const file = await open(path, 'r');
-  await file.sync().finally(() => file.close());
-}
-
-function ignoreMissing(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error;
 }
 
 /** Somebody kept the same rows meanwhile. */

@@ -29,19 +29,30 @@ export interface SweepReport {
   failed: { path: string; error: string }[];
 }
 
+/** A report, and what removes things and notes in it how that went. A failure does not stop a sweep. */
+export function openSweep(dryRun: boolean): {
+  report: SweepReport;
+  act: (swept: Swept, remove: () => Promise<unknown>) => Promise<void>;
+} {
+  const report: SweepReport = { removed: [], failed: [] };
+  return {
+    report,
+    async act(swept, remove) {
+      try {
+        if (!dryRun) await remove();
+        report.removed.push(swept);
+      } catch (error) {
+        report.failed.push({ path: swept.path, error: error instanceof Error ? error.message : String(error) });
+      }
+    },
+  };
+}
+
 /** Removes from the scratch root what belongs to no live run. Two sweeps at once do no harm. */
 export async function sweepScratch(scratch: ScratchLedger, options: SweepOptions): Promise<SweepReport> {
   const { liveRuns, listedAtMs, orphanAgeMs = 3_600_000, dryRun = false } = options;
   const live = new Set(liveRuns.map(safeName));
-  const report: SweepReport = { removed: [], failed: [] };
-  const act = async (swept: Swept, remove: () => Promise<unknown>): Promise<void> => {
-    try {
-      if (!dryRun) await remove();
-      report.removed.push(swept);
-    } catch (error) {
-      report.failed.push({ path: swept.path, error: error instanceof Error ? error.message : String(error) });
-    }
-  };
+  const { report, act } = openSweep(dryRun);
   const tooYoung = async (path: string): Promise<boolean> => {
     const found = await stat(path).catch(() => undefined);
     return !found || Math.max(found.mtimeMs, found.ctimeMs) > Date.now() - orphanAgeMs;

@@ -1,6 +1,8 @@
 import { open, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { syncToDisk } from './sync-to-disk.ts';
 import type { Attempt } from './attempt.ts';
+import { ignoreMissing } from './ignore-missing.ts';
 
 /** What the ledger knows of an attempt. `run` and `step` are the true names, the paths hold safe ones. */
 export interface LedgerEntry extends Attempt {
@@ -44,14 +46,5 @@ export async function writeEntry(path: string, entry: LedgerEntry): Promise<void
     await file.close();
   }
   await rename(aside, path);
-  const folder = await open(dirname(path), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
-
-function ignoreMissing(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error;
+  await syncToDisk(dirname(path));
 }

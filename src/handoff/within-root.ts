@@ -1,6 +1,7 @@
 import { mkdir, realpath, rm } from 'node:fs/promises';
 import { dirname, resolve, sep } from 'node:path';
 import { SpillwayError } from '../contracts/errors.ts';
+import { ignoreMissing } from './ignore-missing.ts';
 
 /**
  * Removes a file or directory under the root; says whether there was one. Links are removed, never followed.
@@ -44,8 +45,4 @@ function refuseOutside(root: string, real: string, path: string): void {
       `Remove the link that leads out of the scratch root ${root}: ${path} is really under ${real}.`,
     );
   }
-}
-
-function ignoreMissing(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error;
 }

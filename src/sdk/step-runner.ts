@@ -1,6 +1,5 @@
 import {
   ActivityCancellationType,
-  ApplicationFailure,
   isCancellation,
   proxyActivities,
   proxyLocalActivities,
@@ -18,8 +17,7 @@ import type {
   StepRequest,
   StepResult,
 } from '../contracts/steps.ts';
-import { inputsOfQuery, stepsOfQuery } from '../policy/fuse.ts';
-import { inputsOf } from '../policy/graph.ts';
+import { stepsOfQuery } from '../policy/fuse.ts';
 import { afterFailure, type LadderState } from '../policy/ladder.ts';
 import { keptRows } from '../policy/kept-rows.ts';
 import { rungsFor } from '../policy/learned-size.ts';
@@ -28,6 +26,7 @@ import type { Board } from './board.ts';
 import { cancelDetails, failure, readStepFailure } from './failures.ts';
 import { LeaseDesk } from './lease-desk.ts';
 import { OneAtATime } from './one-at-a-time.ts';
+import { inMemory, inputsOfStep, lostInputs } from './step-inputs.ts';
 
 const ACTIVITY: Record<Verb, keyof StepActivities> = {
   'trino.query': 'trinoQuery',
@@ -362,25 +361,9 @@ export class StepRunner {
   }
 }
 
-/** Which of a step's inputs a failure says are gone; undefined for any other failure. What does not say is about rows that were in memory. */
-function lostInputs(
-  error: unknown,
-): ((step: PlannedStep, source: string, ref: HandoffRef | undefined) => boolean) | undefined {
-  if (!(error instanceof ApplicationFailure) || error.type !== 'HandoffLost') return undefined;
-  const lost = readStepFailure(error.cause)?.details?.lost;
-  return (step, source, ref) =>
-    lost ? inputsOfStep(step).some(([table, of]) => of === source && lost.includes(table)) : inMemory(ref);
-}
-
-/** What a step's statement reads, with what became part of it. */
-const inputsOfStep = ({ fused, spec }: PlannedStep): [name: string, source: string][] =>
-  fused ? inputsOfQuery(fused) : inputsOf(spec);
-
 const withFused = ({ fused }: PlannedStep): string => (fused ? ` with ${stepsOfQuery(fused).join(', ')}` : '');
 
 const messageOf = (error: unknown): string => (error instanceof Error ? (error.cause ?? error) as Error : { message: String(error) }).message; // prettier-ignore
-
-const inMemory = (ref: HandoffRef | undefined): boolean => ref?.parts.some((part) => part.inMemory) ?? false;
 
 /** What was lost from memory once goes to disk: rows there are not taken away for somebody who waits, so that their reader gets to them. */
 const onDisk = ({ shmBytes: _inMemory, ...step }: PlannedStep): PlannedStep => ({

@@ -1,13 +1,15 @@
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, open, readdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { HandoffPart } from '../../contracts/handoff.ts';
 import type { Attempt } from '../../handoff/attempt.ts';
+import { syncToDisk } from '../../handoff/sync-to-disk.ts';
 import { replacedFolder, unfinishedFolder } from '../../handoff/unfinished-folder.ts';
 import { MiB } from '../../policy/sizes.ts';
+import { ignoreMissing } from '../../handoff/ignore-missing.ts';
 
 /** In each folder that was written; readers of lakes pass over names that begin with `_`. */
 export const WRITTEN = '_spillway.json';
@@ -113,13 +115,4 @@ async function readWritten(folder: string): Promise<Written | undefined> {
   } catch {
     return undefined; // somebody else's
   }
-}
-
-async function syncToDisk(path: string): Promise<void> {
-  const file = await open(path, 'r');
-  await file.sync().finally(() => file.close());
-}
-
-function ignoreMissing(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error;
 }

@@ -47,19 +47,28 @@ export interface FailureContext {
   phase: string;
   /** Whether rows may have become visible: only after COMMIT was sent. */
   published: 'no' | 'unknown';
+  /** @defaultValue `the load into <table>` */
+  what?: string;
 }
 
 /** Turns any failure of a load into an error people can act on. */
-export function loadFailure(error: unknown, { table, phase, published }: FailureContext): SpillwayError {
+export function loadFailure(
+  error: unknown,
+  { table, phase, published, what = `the load into ${table}` }: FailureContext,
+): SpillwayError {
   const fate =
     published === 'no'
       ? 'nothing was published'
       : 'whether it was published could not be read; the next attempt reads the load ledger first';
   if (error instanceof SpillwayError) return error;
   if (error instanceof Error && error.name === 'AbortError') {
-    return new SpillwayError('LoadInterrupted', `The load into ${table} was cancelled while ${phase}; ${fate}.`, {
-      cause: error,
-    });
+    return new SpillwayError(
+      'LoadInterrupted',
+      `${what[0]!.toUpperCase()}${what.slice(1)} was cancelled while ${phase}; ${fate}.`,
+      {
+        cause: error,
+      },
+    );
   }
   if (!isServerError(error)) {
     const message = error instanceof Error ? error.message : String(error);
@@ -88,8 +97,7 @@ export function loadFailure(error: unknown, { table, phase, published }: Failure
       },
     );
   }
-  const of = phase === 'running' ? `the ${table}` : `the load into ${table}`;
-  return new SpillwayError('LoadRefused', `PostgreSQL refused ${of}: ${refusal(error)}; ${fate}.`, {
+  return new SpillwayError('LoadRefused', `PostgreSQL refused ${what}: ${refusal(error)}; ${fate}.`, {
     cause: error,
     details: { code: error.code, constraint: error.constraint, column: error.column ?? copyColumn(error.where) },
   });

@@ -3,13 +3,14 @@ import { SpillwayError } from '../../contracts/errors.ts';
 import type { IndexSpec, LoadStrategy, LoadWrite } from '../../contracts/pipeline.ts';
 import type { ArrowSource } from './arrow-source.ts';
 import { sourceColumns } from './arrow-types.ts';
+import { cleanUp } from './clean-up.ts';
 import { CopyEncoder } from './encoder.ts';
 import { isServerError, loadFailure } from './failures.ts';
 import type { AttemptName, TableName } from './identifiers.ts';
 import { applicationName, parseTableName, showTable, stagingTable } from './identifiers.ts';
 import type { EncodeOptions } from './kernels/choose.ts';
 import type { Claim, LoadRow } from './ledger.ts';
-import { claimLoad, endAttempt, endBackend, ensureLedger, readLoad } from './ledger.ts';
+import { claimLoad, endBackend, ensureLedger, readLoad } from './ledger.ts';
 import type { LoadPlan, PlannedIndex } from './load-plan.ts';
 import { LoadPhase } from './load-plan.ts';
 import { stagingName } from './publish.ts';
@@ -207,23 +208,6 @@ function planInto(
     expectedRows: request.expectedRows,
     ...(request.limits?.swapWaitMs === undefined ? {} : { swapWaitMs: request.limits.swapWaitMs }),
   };
-}
-
-/** Reaches the server again, which may be starting up, and ends the attempt there. Answers its row in the ledger. */
-export async function cleanUp(deps: PostgresDeps, attempt: AttemptName, waitMs: number): Promise<LoadRow | undefined> {
-  const deadline = Date.now() + waitMs;
-  for (let waitedMs = 100; ; waitedMs = Math.min(waitedMs * 2, 2000)) {
-    let session: Session | undefined;
-    try {
-      session = await Session.open(deps, `${applicationName(attempt).slice(0, 52)}/clean-up`);
-      return await endAttempt(session, attempt, { waitMs: Math.max(0, deadline - Date.now()) });
-    } catch (error) {
-      if (Date.now() + waitedMs > deadline) throw error;
-      await pause(waitedMs);
-    } finally {
-      await session?.close();
-    }
-  }
 }
 
 /** More were seen to be slower on 2 cores; each takes a core of the server. */

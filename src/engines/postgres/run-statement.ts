@@ -1,10 +1,10 @@
 import type { QueryConfig } from 'pg';
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { Parameter } from '../../contracts/pipeline.ts';
+import { cleanUp } from './clean-up.ts';
 import { loadFailure } from './failures.ts';
 import { applicationName, type AttemptName, stagingTable } from './identifiers.ts';
 import { type Claim, claimLoad, ensureLedger, type LoadRow, markPublished } from './ledger.ts';
-import { cleanUp } from './load.ts';
 import { abortable, type PostgresDeps, Session } from './session.ts';
 
 /** One statement, and the attempt that runs it. */
@@ -89,7 +89,7 @@ export async function runStatement(deps: PostgresDeps, request: StatementRequest
     const published = known || !commitSent ? 'no' : 'unknown';
     if (signal.aborted && published === 'no')
       throw new SpillwayError('LoadInterrupted', `The ${what} was cancelled; nothing of it happened.`, { cause: signal.reason }); // prettier-ignore
-    throw loadFailure(error, { table: what, phase: 'running', published });
+    throw loadFailure(error, { table: what, phase: 'running', published, what: `the ${what}` });
   } finally {
     await session?.close();
   }

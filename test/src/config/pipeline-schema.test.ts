@@ -1,3 +1,4 @@
+// Long, as every rule of every verb has its line: what is given, and the one message that names key, rule, value and fix.
 import { describe, expect, test } from '@jest/globals';
 import { SpillwayError } from '../../../src/contracts/errors.ts';
 import type { PlanRequest } from '../../../src/contracts/plan.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Checkpoint, StepSpec } from '../../../src/contracts/pipeline.ts';
-import { checkpointsOf } from '../../../src/handoff/fingerprint.ts';
+import { checkpointsOf } from '../../../src/handoff/checkpoint-fingerprint.ts';
 
 const steps = (checkpoint: Checkpoint | undefined = true, params: number[] = [1]): StepSpec[] => [
   { step: 'lines', verb: 'trino.query', sql: 'select ?', params },
