@@ -308,6 +308,7 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
   }
 }
 
+const list = (item: arrow.DataType): arrow.DataType => new arrow.List(new arrow.Field('item', item, true));
 const decimals = (values: bigint[], scale: number) =>
   rawColumn(new arrow.Decimal(scale, 38, 128), values, (value: bigint) => words(value, 4), Uint32Array, 4);
 
@@ -384,11 +385,32 @@ test.each<[string, string, () => arrow.RecordBatch, Partial<LoadRequest>, RegExp
     /key names "nope", which is no column/,
   ],
   [
-    'a column has a nested type',
+    'a column has a type that nothing holds',
     `select 1`,
-    () => batchOf({ l: builtColumn(new arrow.List(new arrow.Field('item', new arrow.Int32())), [[1]]) }),
+    () => batchOf({ l: rawColumn(new arrow.Decimal(-2, 5), [1n], (value: bigint) => words(value, 4), Uint32Array, 4) }),
     {},
-    /column "l": no PostgreSQL type is known/,
+    /column "l": no PostgreSQL type is known for decimal128\(5, -2\)/,
+  ],
+  [
+    'an element of a list is out of range',
+    `create table mart.t (l smallint[])`,
+    () => batchOf({ l: builtColumn(list(new arrow.Int32()), [[1], null, [], [2, 40_000]]) }),
+    {},
+    /^Row 4, column "l" does not fit smallint\[\]: element 2: 40000 is outside -32768 to 32767/,
+  ],
+  [
+    'a nested text holds a zero byte',
+    `select 1`,
+    () => batchOf({ l: builtColumn(list(list(new arrow.Utf8())), [[['\\u0000']], [['a\0']]]) }),
+    {},
+    /^Row 2, column "l" does not fit jsonb: it holds a zero byte/,
+  ],
+  [
+    'lists go into a column that is none',
+    `create table mart.t (l integer)`,
+    () => batchOf({ l: builtColumn(list(new arrow.Int32()), [[1]]) }),
+    {},
+    /column "l": list<int32> cannot be loaded into integer/,
   ],
   [
     'a name is too long',

@@ -40,11 +40,10 @@ function binaries(): string {
 }
 
 /**
- * Starts a PostgreSQL of its own on a free port, its data in a temporary folder. `settings` are command line settings.
- * Whoever starts it calls `remove`.
+ * Starts a PostgreSQL of its own on a free port, its data in a temporary folder. `settings` are command line settings, `bin` the folder of its
+ * programs. Whoever starts it calls `remove`.
  */
-export async function startPostgres(settings: Record<string, string> = {}): Promise<PostgresServer> {
-  const bin = binaries();
+export async function startPostgres(settings: Record<string, string> = {}, bin = binaries()): Promise<PostgresServer> {
   const identity = process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
   const root = await mkdtemp(join(tmpdir(), 'spillway-pg-'));
   if ('uid' in identity) await chown(root, NOBODY, NOBODY);

@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from '@jest/globals';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { resolveHardware } from '../../src/config/resolve-hardware.ts';
@@ -11,6 +11,7 @@ import { postgresBinaries } from '../../src/provision/postgres-binaries.ts';
 import { bringUpServer } from '../../src/provision/server-part.ts';
 import { serverUser } from '../../src/provision/server-user.ts';
 import { takeDown } from '../../src/provision/take-down.ts';
+import { postgresFromNpm } from './postgres-from-npm.ts';
 import { cacheDir } from './provision-home.ts';
 
 const quiet = (): void => undefined;
@@ -22,23 +23,20 @@ afterAll(async () => {
   }
 }, 60_000);
 
-test.each<[string, string | undefined]>([
-  ['the one of this host', undefined],
-  ['18, from npm', '/nowhere'],
+test.each([
+  ['the one of this host', () => postgresBinaries(cacheDir, process.env, quiet)],
+  ['18, from npm', postgresFromNpm],
 ])(
   'PostgreSQL (%s) starts with the rendered settings of a profile and has them in force',
-  async (_title, installed) => {
+  async (title, find) => {
     const home = mkdtempSync(join(tmpdir(), 'spillway-postgres-'));
     homes.push(home);
     const places = homePlaces(home, cacheDir);
     makePlaces(places);
     const facts = { ramBytes: 24 * GiB, physicalCores: 2, freeDiskBytes: 500 * GiB };
     const { hardware } = resolveHardware('epyc-768', 64, facts);
-    // Without those on PATH and in Debian's folder the one from npm is taken.
-    const path = (process.env['PATH'] ?? '').split(':').filter((folder) => !existsSync(join(folder, 'postgres')));
-    const env = installed === undefined ? process.env : { ...process.env, PATH: path.join(':') };
-    const binaries = await postgresBinaries(cacheDir, env, quiet, installed);
-    if (installed !== undefined) expect(binaries.major).toBe(18);
+    const binaries = await find();
+    if (title.startsWith('18')) expect(binaries.major).toBe(18);
     const plan = postgresPlan(places, { binaries, hardware, user: serverUser(), env: process.env });
     const server = await bringUpServer(places, plan, quiet, new Set());
     const url = `postgres://spillway@127.0.0.1:${server.ports['sql']}/spillway`;

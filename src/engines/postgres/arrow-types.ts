@@ -1,6 +1,6 @@
 import type { Field, FixedSizeBinary, Int } from 'apache-arrow';
 import { DataType, DateUnit, Precision, TimeUnit } from 'apache-arrow';
-import { numericTypmod, Oid } from './types.ts';
+import { arrayOf, numericTypmod, Oid } from './types.ts';
 
 /** A column of the rows to load. `logicalType` is the producer's own type where the carrier lost it. */
 export interface SourceColumn {
@@ -44,8 +44,18 @@ export function isZoned(column: SourceColumn): boolean {
   );
 }
 
-export const isText = (type: DataType): boolean => DataType.isUtf8(type) || DataType.isLargeUtf8(type);
-export const isBytes = (type: DataType): boolean => DataType.isBinary(type) || DataType.isLargeBinary(type);
+export const isText = (type: DataType): boolean =>
+  DataType.isUtf8(type) || DataType.isLargeUtf8(type) || DataType.isUtf8View(type);
+export const isBytes = (type: DataType): boolean =>
+  DataType.isBinary(type) || DataType.isLargeBinary(type) || DataType.isBinaryView(type);
+export const isView = (type: DataType): boolean => DataType.isUtf8View(type) || DataType.isBinaryView(type);
+/** Lists of any length, of 64 bit offsets, or of one length. */
+export const isList = (type: DataType): boolean =>
+  DataType.isList(type) || DataType.isLargeList(type) || DataType.isFixedSizeList(type);
+const isNested = (type: DataType): boolean =>
+  isList(type) || DataType.isStruct(type) || DataType.isMap(type) || DataType.isUnion(type);
+/** Type of a list's elements. */
+export const elementType = (type: DataType): DataType => (type.children[0] as Field).type as DataType;
 
 /** Type of a new column: its object id, modifier and SQL name. */
 export interface DerivedType {
@@ -65,7 +75,7 @@ function integerType({ isSigned, bitWidth }: Int): DerivedType {
   return { typeOid: Oid.NUMERIC, typmod: numericTypmod(20, 0), typeName: 'numeric(20,0)' };
 }
 
-/** PostgreSQL type that holds every value of a column; undefined for nested and other types that no kernel encodes. */
+/** PostgreSQL type that holds every value of a column: lists of scalars are arrays, other nested values jsonb. Undefined for a type that no kernel encodes. */
 export function deriveType(column: SourceColumn): DerivedType | undefined {
   const { type } = column;
   const logical = column.logicalType?.toLowerCase();
@@ -80,7 +90,7 @@ export function deriveType(column: SourceColumn): DerivedType | undefined {
   if (DataType.isInt(type)) return integerType(type);
   if (DataType.isFloat(type)) {
     if (type.precision === Precision.DOUBLE) return plain(Oid.FLOAT8, 'double precision');
-    return type.precision === Precision.SINGLE ? plain(Oid.FLOAT4, 'real') : undefined;
+    return plain(Oid.FLOAT4, 'real');
   }
   if (DataType.isDecimal(type)) {
     const { precision, scale } = type;
@@ -96,12 +106,21 @@ export function deriveType(column: SourceColumn): DerivedType | undefined {
   if (DataType.isFixedSizeBinary(type)) return plain(Oid.BYTEA, 'bytea');
   if (DataType.isDate(type)) return plain(Oid.DATE, 'date');
   if (DataType.isTime(type)) return plain(Oid.TIME, 'time without time zone');
+  if (DataType.isDuration(type) || DataType.isInterval(type)) return plain(Oid.INTERVAL, 'interval');
+  if (isList(type) && !isNested(elementType(type))) return arrayType(elementType(type));
+  if (isNested(type)) return plain(Oid.JSONB, 'jsonb');
   if (DataType.isTimestamp(type)) {
     return isZoned(column)
       ? plain(Oid.TIMESTAMPTZ, 'timestamp with time zone')
       : plain(Oid.TIMESTAMP, 'timestamp without time zone');
   }
   return undefined;
+}
+
+function arrayType(of: DataType): DerivedType | undefined {
+  const element = deriveType({ name: 'element', nullable: true, type: of });
+  const typeOid = element && arrayOf(element.typeOid);
+  return typeOid === undefined ? undefined : { typeOid, typmod: element!.typmod, typeName: `${element!.typeName}[]` };
 }
 
 /** Columns of a schema, with the logical types that its carrier lost. */

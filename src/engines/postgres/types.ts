@@ -15,10 +15,38 @@ export const Oid = {
   TIME: 1083,
   TIMESTAMP: 1114,
   TIMESTAMPTZ: 1184,
+  INTERVAL: 1186,
   NUMERIC: 1700,
   UUID: 2950,
   JSONB: 3802,
 } as const;
+
+/** Object id of an array type → that of its elements. */
+export const ELEMENT_OF: ReadonlyMap<number, number> = new Map([
+  [199, Oid.JSON],
+  [1000, Oid.BOOL],
+  [1001, Oid.BYTEA],
+  [1005, Oid.INT2],
+  [1007, Oid.INT4],
+  [1009, Oid.TEXT],
+  [1014, Oid.BPCHAR],
+  [1015, Oid.VARCHAR],
+  [1016, Oid.INT8],
+  [1021, Oid.FLOAT4],
+  [1022, Oid.FLOAT8],
+  [1115, Oid.TIMESTAMP],
+  [1182, Oid.DATE],
+  [1183, Oid.TIME],
+  [1185, Oid.TIMESTAMPTZ],
+  [1187, Oid.INTERVAL],
+  [1231, Oid.NUMERIC],
+  [2951, Oid.UUID],
+  [3807, Oid.JSONB],
+]);
+
+/** Object id of the array type of elements. */
+export const arrayOf = (elementOid: number): number | undefined =>
+  [...ELEMENT_OF].find(([, element]) => element === elementOid)?.[0];
 
 /** A column of the target as the server's catalogue has it (`pg_attribute`), domains resolved to what they stand on. */
 export interface TargetColumn {

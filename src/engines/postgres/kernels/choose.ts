@@ -2,11 +2,13 @@
 import type { Decimal, Float, Int, Time, Timestamp } from 'apache-arrow';
 import { DataType, DateUnit, Precision, TimeUnit } from 'apache-arrow';
 import type { SourceColumn } from '../arrow-types.ts';
-import { arrowTypeName, isBytes, isText, isZoned } from '../arrow-types.ts';
+import { arrowTypeName, elementType, isBytes, isList, isText, isView, isZoned } from '../arrow-types.ts';
 import type { TargetColumn } from '../types.ts';
-import { numericShape, Oid } from '../types.ts';
+import { ELEMENT_OF, numericShape, Oid } from '../types.ts';
+import { Arrays } from './arrays.ts';
 import { Days, Micros, MillisToDays, Nanos, ScaledTime, ScaledTimestamp } from './datetime.ts';
 import { FixedBytes, UuidText } from './fixed-bytes.ts';
+import { HalfFloats } from './half-float.ts';
 import {
   Bools,
   NumbersToFloat8,
@@ -17,15 +19,19 @@ import {
   Words2,
   Words2Narrow,
 } from './integer.ts';
+import { Durations, Intervals } from './interval.ts';
+import { jsonWriter } from './json-text.ts';
 import type { Kernel } from './kernel.ts';
 import { MAX_FIXED_WIDTH } from './kernel.ts';
+import { NestedJson } from './nested.ts';
 import { Nulls } from './nulls.ts';
 import { Numeric } from './numeric.ts';
 import { DictionaryBytes, VariableBytes } from './variable.ts';
+import { ViewBytes } from './views.ts';
 
 /** How values are converted where there is a choice. */
 export interface EncodeOptions {
-  /** Timestamps finer than a microsecond: rounded down, or an error naming the row. @defaultValue 'floor' */
+  /** Timestamps and intervals finer than a microsecond: rounded down, or an error naming the row. @defaultValue 'floor' */
   nanoseconds?: 'floor' | 'refuse';
 }
 
@@ -64,7 +70,10 @@ function integerKernel(type: Int, target: TargetColumn): Kernel | undefined {
 
 function floatKernel(type: Float, target: TargetColumn): Kernel | undefined {
   if (type.precision === Precision.DOUBLE) return target.typeOid === Oid.FLOAT8 ? new Words2() : undefined;
-  if (type.precision !== Precision.SINGLE) return undefined;
+  if (type.precision === Precision.HALF) {
+    if (target.typeOid === Oid.FLOAT4) return new HalfFloats(4);
+    return target.typeOid === Oid.FLOAT8 ? new HalfFloats(8) : undefined;
+  }
   if (target.typeOid === Oid.FLOAT4) return new Words1();
   return target.typeOid === Oid.FLOAT8 ? new NumbersToFloat8() : undefined;
 }
@@ -84,8 +93,10 @@ function timeKernel(type: Time): Kernel {
 function bytesKernel(type: DataType, target: TargetColumn): Kernel | undefined {
   const dictionary = DataType.isDictionary(type);
   const values = dictionary ? (type.dictionary as DataType) : type;
-  const make = (text: boolean, jsonb = false): Kernel =>
-    dictionary ? new DictionaryBytes({ text, jsonb }) : new VariableBytes({ text, jsonb });
+  // Entries of a dictionary are read where they lie.
+  if (dictionary && isView(values)) return undefined;
+  const Bytes = dictionary ? DictionaryBytes : isView(values) ? ViewBytes : VariableBytes;
+  const make = (text: boolean, jsonb = false): Kernel => new Bytes({ text, jsonb });
   if (isText(values)) {
     if (TEXT_LIKE.has(target.typeOid) || target.isEnum) return make(true);
     if (target.typeOid === Oid.JSONB) return make(true, true);
@@ -101,7 +112,22 @@ function decimalChoice(type: Decimal, target: TargetColumn): Kernel | string | u
   if (shape && type.scale > shape.scale) {
     return `it has ${type.scale} decimal places and the column keeps ${shape.scale}, so values would be rounded`;
   }
-  return new Numeric({ words: (type.bitWidth / 32) as 4 | 8, unsigned: false }, type.scale, shape);
+  return new Numeric({ words: (type.bitWidth / 32) as 1 | 2 | 4 | 8, unsigned: false }, type.scale, shape);
+}
+
+function arrayChoice(type: DataType, target: TargetColumn, options: EncodeOptions): Kernel | string | undefined {
+  const typeOid = ELEMENT_OF.get(target.typeOid);
+  if (typeOid === undefined) return 'its elements are of a type that arrays are not written of';
+  const element = { ...target, typeOid, typeName: target.typeName.replace(/\[\]$/, ''), notNull: false };
+  const picked = pick({ name: target.name, nullable: true, type: elementType(type) }, element, options);
+  return typeof picked === 'object' ? new Arrays(picked, typeOid) : picked;
+}
+
+function nestedChoice(type: DataType, target: TargetColumn): Kernel | undefined {
+  const text = target.typeOid === Oid.JSON || target.typeOid === Oid.TEXT;
+  if (!text && target.typeOid !== Oid.JSONB) return undefined;
+  const writer = jsonWriter(type);
+  return writer && new NestedJson(writer, !text);
 }
 
 function pick(column: SourceColumn, target: TargetColumn, options: EncodeOptions): Kernel | string | undefined {
@@ -123,6 +149,10 @@ function pick(column: SourceColumn, target: TargetColumn, options: EncodeOptions
       ? `the values ${zoned ? 'have a time zone and the column has none' : 'have no time zone and the column has one'}`
       : undefined;
   }
+  if (DataType.isDuration(type)) return typeOid === Oid.INTERVAL ? new Durations(type.unit, options.nanoseconds === 'refuse') : undefined; // prettier-ignore
+  if (DataType.isInterval(type)) return typeOid === Oid.INTERVAL ? new Intervals(type.unit, options.nanoseconds === 'refuse') : undefined; // prettier-ignore
+  if (isList(type) && (ELEMENT_OF.has(typeOid) || target.typeName.endsWith('[]'))) return arrayChoice(type, target, options);
+  if (isList(type) || DataType.isStruct(type) || DataType.isMap(type) || DataType.isUnion(type)) return nestedChoice(type, target); // prettier-ignore
   if (DataType.isTime(type)) return typeOid === Oid.TIME ? timeKernel(type) : undefined;
   if (DataType.isFixedSizeBinary(type)) {
     const { byteWidth } = type;

@@ -10,8 +10,11 @@ export class CellError extends Error {
   }
 }
 
+/** Which rows of a column hold a value. */
+export type Validity = Pick<Data, 'length' | 'offset' | 'nullCount' | 'nullBitmap'>;
+
 /** Whether a row of a column holds a value. Bitmaps of slices are not sliced: they start at `data.offset`. */
-export function isValid(data: Data, row: number): boolean {
+export function isValid(data: Validity, row: number): boolean {
   const bitmap = data.nullBitmap as Uint8Array | null | undefined;
   if (!bitmap || bitmap.length === 0 || data.nullCount === 0) return true;
   const bit = data.offset + row;

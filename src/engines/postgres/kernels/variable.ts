@@ -1,9 +1,40 @@
 import type { Data, Dictionary, Vector } from 'apache-arrow';
-import type { VariableKernel } from './kernel.ts';
+import type { Validity, VariableKernel } from './kernel.ts';
 import { CellError, isValid } from './kernel.ts';
 
-/** Up to here a loop copies faster than `set(subarray)`, which makes an object. */
-const LOOP_BYTES = 96;
+/** Up to here a loop over words copies faster than `set(subarray)`, which makes an object. */
+const LOOP_BYTES = 192;
+
+/** Bytes to copy from, also to be read as words. */
+interface Source {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+
+const sourceOf = (bytes: Uint8Array): Source => ({
+  bytes,
+  view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+});
+
+/**
+ * Copies `length` bytes word by word, the last word over the one before where they are no multiple of four: half the time of
+ * byte by byte at 5 to 40 bytes. Words of 64 bit go through BigInt and are slower than bytes.
+ */
+function copyBytes(source: Source, from: number, length: number, out: Uint8Array, view: DataView, at: number): void {
+  if (length >= LOOP_BYTES) {
+    out.set(source.bytes.subarray(from, from + length), at);
+    return;
+  }
+  if (length < 4) {
+    for (let k = 0; k < length; k++) out[at + k] = source.bytes[from + k]!;
+    return;
+  }
+  const last = length - 4;
+  for (let k = 0; k < last; k += 4) view.setInt32(at + k, source.view.getInt32(from + k));
+  view.setInt32(at + last, source.view.getInt32(from + last));
+}
+
+const ZERO_BYTE = 'it holds a zero byte, which text cannot';
 
 /** How bytes become a value of the target. */
 export interface BytesFormat {
@@ -14,7 +45,7 @@ export interface BytesFormat {
 }
 
 /** Offsets of a 64 bit string column as 32 bit ones. */
-function narrowOffsets(offsets: BigInt64Array, count: number, into: Int32Array): Int32Array {
+export function narrowOffsets(offsets: BigInt64Array, count: number, into: Int32Array): Int32Array {
   const narrow = into.length > count ? into : new Int32Array(count + 1);
   const words = new Int32Array(offsets.buffer, offsets.byteOffset, offsets.length * 2);
   for (let i = 0; i <= count; i++) {
@@ -29,8 +60,8 @@ function narrowOffsets(offsets: BigInt64Array, count: number, into: Int32Array):
 export class VariableBytes implements VariableKernel {
   readonly kind = 'variable';
   private readonly format: BytesFormat;
-  private data!: Data;
-  private bytes!: Uint8Array;
+  private data!: Validity;
+  private source!: Source;
   private offsets!: Int32Array;
   private narrow: Int32Array = new Int32Array(0);
 
@@ -39,23 +70,28 @@ export class VariableBytes implements VariableKernel {
   }
 
   bind(data: Data): void {
-    this.data = data;
-    this.bytes = data.values as Uint8Array;
     const offsets = data.valueOffsets as Int32Array | BigInt64Array;
-    if (offsets instanceof Int32Array) this.offsets = offsets;
-    else this.offsets = this.narrow = narrowOffsets(offsets, data.length, this.narrow);
+    if (!(offsets instanceof Int32Array)) this.narrow = narrowOffsets(offsets, data.length, this.narrow);
+    this.take(data, data.values as Uint8Array, offsets instanceof Int32Array ? offsets : this.narrow);
+  }
+
+  /** Takes bytes that lie elsewhere than in the column; `data` says how many rows there are, and which are null. */
+  take(data: Validity, bytes: Uint8Array, offsets: Int32Array): void {
+    this.data = data;
+    this.source = sourceOf(bytes);
+    this.offsets = offsets;
     if (this.format.text && data.length > 0) this.refuseZeroBytes(data.length);
   }
 
   private refuseZeroBytes(count: number): void {
-    const { offsets, bytes } = this;
+    const { offsets } = this;
+    const { bytes } = this.source;
     const used = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, offsets[count]!));
-    if (used.indexOf(0, offsets[0]) < 0) return;
-    for (let row = 0; row < count; row++) {
-      const at = used.indexOf(0, offsets[row]);
-      if (at < 0) return;
-      if (at < offsets[row + 1]! && isValid(this.data, row))
-        throw new CellError(row, 'it holds a zero byte, which text cannot');
+    let at = used.indexOf(0, offsets[0]);
+    for (let row = 0; row < count && at >= 0; row++) {
+      if (at >= offsets[row + 1]!) continue;
+      if (isValid(this.data, row)) throw new CellError(row, ZERO_BYTE);
+      at = used.indexOf(0, offsets[row + 1]);
     }
   }
 
@@ -75,7 +111,7 @@ export class VariableBytes implements VariableKernel {
   }
 
   write(view: DataView, out: Uint8Array, cursors: Int32Array, count: number, shift: number, row: number): void {
-    const { bytes, offsets, data } = this;
+    const { source, offsets, data } = this;
     const { jsonb } = this.format;
     const bitmap = data.nullCount === 0 ? undefined : data.nullBitmap;
     for (let i = 0, bit = data.offset + row; i < count; i++, row++, bit++) {
@@ -85,9 +121,8 @@ export class VariableBytes implements VariableKernel {
         cursors[i] = p + 4;
         continue;
       }
-      let from = offsets[row]!;
-      const to = offsets[row + 1]!;
-      const length = to - from;
+      const from = offsets[row]!;
+      const length = offsets[row + 1]! - from;
       if (jsonb) {
         view.setInt32(p, length + 1);
         out[p + 4] = 1;
@@ -96,16 +131,16 @@ export class VariableBytes implements VariableKernel {
         view.setInt32(p, length);
         p += 4;
       }
-      if (length < LOOP_BYTES) {
-        while (from < to) out[p++] = bytes[from++]!;
-        cursors[i] = p;
-      } else {
-        out.set(bytes.subarray(from, to), p);
-        cursors[i] = p + length;
-      }
+      copyBytes(source, from, length, out, view, p);
+      cursors[i] = p + length;
     }
   }
 }
+
+/** Length of an entry that is null. */
+const NULL_ENTRY = -1;
+/** Length of a text with a zero byte: whichever row points at it is refused. */
+const ZERO_ENTRY = -2;
 
 /** Dictionary-coded strings: each entry is found by its index; the dictionary itself is looked through once. */
 export class DictionaryBytes implements VariableKernel {
@@ -114,9 +149,9 @@ export class DictionaryBytes implements VariableKernel {
   private data!: Data<Dictionary>;
   private indices!: ArrayLike<number>;
   private dictionary: Vector | undefined;
-  private bytes = new Uint8Array(0);
+  private source = sourceOf(new Uint8Array(0));
   private starts = new Int32Array(0);
-  /** -1: the entry itself is null. */
+  /** {@link NULL_ENTRY} and {@link ZERO_ENTRY} say what an entry without a length is. */
   private lengths = new Int32Array(0);
 
   constructor(format: BytesFormat) {
@@ -134,7 +169,7 @@ export class DictionaryBytes implements VariableKernel {
 
   private takeDictionary(dictionary: Vector): void {
     const total = dictionary.data.reduce((sum, part) => sum + (part.values as Uint8Array).length, 0);
-    this.bytes = new Uint8Array(total);
+    const all = new Uint8Array(total);
     this.starts = new Int32Array(dictionary.length);
     this.lengths = new Int32Array(dictionary.length);
     let entry = 0;
@@ -142,21 +177,25 @@ export class DictionaryBytes implements VariableKernel {
     for (const part of dictionary.data as Data[]) {
       const bytes = part.values as Uint8Array;
       const offsets = part.valueOffsets as Int32Array | BigInt64Array;
-      this.bytes.set(bytes, base);
+      all.set(bytes, base);
       for (let row = 0; row < part.length; row++, entry++) {
         const from = Number(offsets[row]!);
+        const to = Number(offsets[row + 1]!);
+        const unfit = this.format.text && bytes.subarray(from, to).includes(0);
         this.starts[entry] = base + from;
-        this.lengths[entry] = isValid(part, row) ? Number(offsets[row + 1]!) - from : -1;
+        this.lengths[entry] = !isValid(part, row) ? NULL_ENTRY : unfit ? ZERO_ENTRY : to - from;
       }
       base += bytes.length;
     }
+    this.source = sourceOf(all);
     this.dictionary = dictionary;
   }
 
-  /** Length of a row's value, -1 for null. */
+  /** Length of a row's value, {@link NULL_ENTRY} for null. */
   private lengthOf(row: number): number {
-    if (!isValid(this.data, row)) return -1;
+    if (!isValid(this.data, row)) return NULL_ENTRY;
     const length = this.lengths[this.indices[row]!];
+    if (length === ZERO_ENTRY) throw new CellError(row, ZERO_BYTE);
     if (length === undefined)
       throw new CellError(row, `it points at entry ${this.indices[row]!}, which its dictionary lacks`);
     return length;
@@ -171,8 +210,8 @@ export class DictionaryBytes implements VariableKernel {
   }
 
   write(view: DataView, out: Uint8Array, cursors: Int32Array, count: number, shift: number, row: number): void {
-    const { bytes, starts, indices } = this;
-    const { jsonb, text } = this.format;
+    const { source, starts, indices } = this;
+    const { jsonb } = this.format;
     for (let i = 0; i < count; i++, row++) {
       let p = cursors[i]! + shift;
       const length = this.lengthOf(row);
@@ -184,13 +223,8 @@ export class DictionaryBytes implements VariableKernel {
       view.setInt32(p, jsonb ? length + 1 : length);
       p += 4;
       if (jsonb) out[p++] = 1;
-      let from = starts[indices[row]!]!;
-      for (const to = from + length; from < to; from++) {
-        const byte = bytes[from]!;
-        if (byte === 0 && text) throw new CellError(row, 'it holds a zero byte, which text cannot');
-        out[p++] = byte;
-      }
-      cursors[i] = p;
+      copyBytes(source, starts[indices[row]!]!, length, out, view, p);
+      cursors[i] = p + length;
     }
   }
 }

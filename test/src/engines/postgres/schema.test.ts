@@ -1,9 +1,13 @@
 import { expect, test } from '@jest/globals';
-import { DateDay, Decimal, Int32, Int64, List, Field, Timestamp, TimeUnit, Uint64, Utf8 } from 'apache-arrow';
+import * as arrow from 'apache-arrow';
 import type { DataType } from 'apache-arrow';
+import { DateDay, Decimal, Field, Int32, Int64, Timestamp, TimeUnit, Uint64, Utf8 } from 'apache-arrow';
 import { deriveType } from '../../../../src/engines/postgres/arrow-types.ts';
 import type { TableQuestion } from '../../../../src/engines/postgres/schema.ts';
 import { copySql, createTableSql, planTable } from '../../../../src/engines/postgres/schema.ts';
+
+const list = (item: DataType): DataType => new arrow.List(new Field('item', item, true));
+const pair = new arrow.Struct([new Field('key', new Utf8(), false), new Field('value', new Int32(), true)]);
 
 const column = (name: string, type: DataType, logicalType?: string) => ({
   name,
@@ -32,6 +36,19 @@ test.each<[DataType, string | undefined, string]>([
   [new Timestamp(TimeUnit.MILLISECOND, 'UTC'), undefined, 'timestamp with time zone'],
   [new Timestamp(TimeUnit.MILLISECOND), 'timestamp(3) with time zone', 'timestamp with time zone'],
   [new Timestamp(TimeUnit.MILLISECOND), undefined, 'timestamp without time zone'],
+  [new arrow.Float16(), undefined, 'real'],
+  [new arrow.Utf8View(), undefined, 'text'],
+  [new arrow.BinaryView(), undefined, 'bytea'],
+  [new arrow.DurationNanosecond(), undefined, 'interval'],
+  [new arrow.IntervalMonthDayNano(), undefined, 'interval'],
+  [list(new Int64()), undefined, 'bigint[]'],
+  [list(new Decimal(2, 10, 128)), undefined, 'numeric(10,2)[]'],
+  [new arrow.LargeList(new Field('item', new Utf8(), true)), undefined, 'text[]'],
+  [new arrow.FixedSizeList(3, new Field('item', new arrow.Float64(), true)), undefined, 'double precision[]'],
+  [list(list(new Int32())), undefined, 'jsonb'],
+  [pair, undefined, 'jsonb'],
+  [new arrow.Map_(new Field('entries', pair, false) as never), undefined, 'jsonb'],
+  [new arrow.DenseUnion([0], [new Field('n', new Int32(), true)]), undefined, 'jsonb'],
 ])('a new column of %s (%s) is %s', (type, logicalType, typeName) => {
   expect(deriveType(column('c', type, logicalType))).toMatchObject({ typeName });
 });
@@ -52,9 +69,9 @@ test.each<[string, Partial<TableQuestion>, RegExp]>([
     /two columns are named "a"/,
   ],
   [
-    'a nested type',
-    { source: [column('a', new List(new Field('i', new Int32())))] },
-    /no PostgreSQL type is known for list/,
+    'a type that nothing holds',
+    { source: [column('a', new Decimal(-2, 5, 128))] },
+    /no PostgreSQL type is known for decimal128\(5, -2\)/,
   ],
   ['a key that is no column', { key: ['ID'] }, /key names "ID", which is no column of the rows \(id, Name\)/],
   ['an index without columns', { indexes: [{ columns: [] }] }, /indexes\[0\] names no column/],
