@@ -309,6 +309,50 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
 }
 
 const list = (item: arrow.DataType): arrow.DataType => new arrow.List(new arrow.Field('item', item, true));
+test('over two connections two indexes are built at one time, with the maintenance memory of one', async () => {
+  const seen = { together: 0 };
+  const memory = new Set<string>();
+  let building = true;
+  const watch = (async () => {
+    while (building) {
+      const { rows } = await client.query<{ n: number }>(
+        `select count(*)::int as n from pg_stat_activity where query like 'create %index%' and state = 'active' and backend_type = 'client backend' and pid <> pg_backend_pid()`,
+      );
+      seen.together = Math.max(seen.together, rows[0]!.n);
+    }
+  })();
+  const connect = async (): Promise<Client> => {
+    const made = await server.connect();
+    const query = made.query.bind(made) as (...given: unknown[]) => unknown;
+    made.query = ((...given: unknown[]) => {
+      const answer = query(...given);
+      if (String(given[0]).includes('maintenance_work_mem'))
+        void (answer as Promise<{ rows: { set_config: string }[] }>).then(({ rows }) =>
+          memory.add(rows[0]!.set_config),
+        );
+      return answer;
+    }) as never;
+    return made;
+  };
+  await loadTable(
+    { connect },
+    {
+      ...{ run, step: 'publish', token: 1, into: 'mart.t', strategy: 'parallel', key: ['id'] },
+      indexes: [{ columns: ['name'] }, { columns: ['name', 'id'] }],
+      source: new StagedSource(...Array.from({ length: 6 }, (_, part) => idBatch(part * 50_000, 50_000))).open,
+      signal: new AbortController().signal,
+    },
+  );
+  building = false;
+  await watch;
+  expect(seen.together).toBe(2);
+  expect([...memory]).toEqual(['64MB']);
+  const { rows } = await client.query(
+    `select count(*)::int as n from pg_index where indrelid = 'mart.t'::regclass and indisvalid`,
+  );
+  expect(rows).toEqual([{ n: 3 }]);
+});
+
 const decimals = (values: bigint[], scale: number) =>
   rawColumn(new arrow.Decimal(scale, 38, 128), values, (value: bigint) => words(value, 4), Uint32Array, 4);
 

@@ -14,20 +14,6 @@ const LOCK_TRY_MS = 500;
 const LOCK_NOT_AVAILABLE = '55P03';
 const SWAP_WAIT_MS = 120_000;
 
-/** Builds the key and the indexes on the staging table, under names of the attempt. */
-export async function buildIndexes(session: Session, plan: LoadPlan): Promise<void> {
-  const staging = quoteTable(plan.staging);
-  for (const [index, { columns, unique, primary }] of plan.indexes.entries()) {
-    const name = quoteIdentifier(stagingIndex(plan.attempt, index));
-    const list = columns.map(quoteIdentifier).join(', ');
-    await session.run(
-      primary
-        ? `alter table ${staging} add constraint ${name} primary key (${list})`
-        : `create ${unique ? 'unique ' : ''}index ${name} on ${staging} (${list})`,
-    );
-  }
-}
-
 /** Locks the table that is replaced, stepping back whenever somebody else holds it. Answers its oid, undefined: none exists. */
 async function lockTarget(session: Session, plan: LoadPlan, signal: AbortSignal): Promise<string | undefined> {
   const deadline = Date.now() + (plan.swapWaitMs ?? SWAP_WAIT_MS);

@@ -27,6 +27,11 @@ select pg_catalog.pg_backend_pid() as pid,
        pg_catalog.current_setting('synchronous_commit') as synchronous_commit,
        (select count(*) from done) as settings`;
 
+/** A share of `maintenance_work_mem` until the session ends, at least 64 MB where all of it is as much. $1 = how many share it. */
+export const SHARE_MAINTENANCE_MEMORY = `
+select set_config('maintenance_work_mem', least(kb, greatest(65536, kb / $1::int))::text || 'kB', false)
+from (select pg_size_bytes(current_setting('maintenance_work_mem')) / 1024 as kb) whole`;
+
 /** Taken while the ledger is created, and while a target's schema is. */
 export const LOCK_CREATION = `select pg_advisory_xact_lock(hashtextextended('spillway:create', 0))`;
 export const SCHEMA_EXISTS = `select exists (select from pg_namespace where nspname = $1) as there`;

@@ -7,7 +7,8 @@ import { quoteTable, showTable } from './identifiers.ts';
 import { markPublished } from './ledger.ts';
 import type { LoadPlan } from './load-plan.ts';
 import { LoadPhase } from './load-plan.ts';
-import { buildIndexes, swap } from './publish.ts';
+import { buildIndexes, buildIndexesOver } from './indexes.ts';
+import { swap } from './publish.ts';
 import { pump } from './pump.ts';
 import { copySql, createTableSql } from './schema.ts';
 import type { Session } from './session.ts';
@@ -36,9 +37,14 @@ export interface LoadCounts {
 }
 
 /** Copies all rows; every count must agree, since a source that stops at a row's end loads short without an error. */
-export async function copyRows(job: LoadJob, into: string, freeze: boolean): Promise<LoadCounts> {
+export async function copyRows(
+  job: LoadJob,
+  into: string,
+  freeze: boolean,
+  sessions: readonly Session[] = [job.session],
+): Promise<LoadCounts> {
   const { plan, source, encoder, signal } = job;
-  const copy = await startCopies(job, copySql(into, plan.table, freeze));
+  const copy = await startCopies(job, sessions, copySql(into, plan.table, freeze));
   try {
     const { encoded, counted } = await pump(source.batches(), encoder, copy, {
       signal,
@@ -58,16 +64,21 @@ export async function copyRows(job: LoadJob, into: string, freeze: boolean): Pro
   }
 }
 
-/** As many COPYs as the plan has connections; fewer where the server has no more. */
-async function startCopies(job: LoadJob, sql: string): Promise<CopySink> {
-  if (job.plan.connections === 1) return startCopy(job.session.client, sql);
+/** As many sessions as the plan has connections; fewer where the server has no more. */
+async function openSessions(job: LoadJob): Promise<Session[]> {
   const sessions = [job.session];
   while (sessions.length < job.plan.connections) {
     const session = await job.assist();
     if (!session) break;
-    await session.run('set synchronous_commit = off');
     sessions.push(session);
   }
+  // Only while loading; what makes the rows visible commits synchronously, and with itself all before it.
+  for (const session of sessions) await session.run(`set synchronous_commit = off`);
+  return sessions;
+}
+
+async function startCopies(job: LoadJob, sessions: readonly Session[], sql: string): Promise<CopySink> {
+  if (sessions.length === 1) return startCopy(job.session.client, sql);
   const copies: CopyIn[] = [];
   try {
     for (const { client } of sessions) copies.push(await startCopy(client, sql));
@@ -123,15 +134,14 @@ export async function loadStaged(job: LoadJob): Promise<LoadCounts> {
   const { session, plan } = job;
   const staging = quoteTable(plan.staging);
   const unlogged = plan.choice.strategy === 'unlogged';
-  // Only while loading; what makes the rows durable and visible commits synchronously.
-  await session.run(`set synchronous_commit = off`);
+  const sessions = await openSessions(job);
   await session.run(createTableSql(staging, plan.table, unlogged ? 'unlogged' : 'staged'));
-  const counts = await copyRows(job, staging, false);
+  const counts = await copyRows(job, staging, false, sessions);
   await session.run(`set synchronous_commit = ${session.durableCommit}`);
 
   const index = async (): Promise<void> => {
     job.report(LoadPhase.INDEXING, counts.rows, counts.bytes);
-    await session.transaction(() => buildIndexes(session, plan));
+    await buildIndexesOver(sessions, plan);
   };
   if (unlogged) {
     if (plan.indexOrder === 'before-logged') await index();
