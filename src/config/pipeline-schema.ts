@@ -203,9 +203,11 @@ function problemsOfPath(step: string, path: string): string[] {
 
 /** What belongs together in a load. */
 function problemsOfLoad(load: PostgresLoadStep): string[] {
-  const { step, write = 'replace', key, strategy = 'auto', indexOrder, connections } = load;
+  const { step, write = 'replace', key, strategy = 'auto', indexOrder, connections, evolve = [] } = load;
   const problems: string[] = [];
   if (write === 'replace') {
+    if (evolve.includes('add'))
+      problems.push(`${step}.evolve add is for tables that rows are added to, and write is replace, which makes every column of the rows. Remove it.`); // prettier-ignore
     if (strategy === 'freeze' && connections !== undefined && connections > 1)
       problems.push(`${step}.connections must be 1 with strategy freeze, which is one transaction of one connection, got ${connections}. Use strategy parallel, or remove connections.`); // prettier-ignore
     return problems;

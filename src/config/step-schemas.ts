@@ -139,6 +139,7 @@ const postgresLoad = z.strictObject({
   into: z.string('must be schema.table').regex(/^[^.]+\.[^.]+$/, 'must be schema.table'),
   key: columns.optional(),
   write: oneOf('replace', 'append', 'merge').optional(),
+  evolve: z.array(oneOf('add', 'widen'), "must be a list of 'add' and 'widen'").optional(),
   strategy: oneOf('auto', 'freeze', 'unlogged', 'parallel').optional(),
   connections: z.int(CONNECTIONS).min(1, CONNECTIONS).max(16, CONNECTIONS).optional(),
   indexes: z.array(index, 'must be a list of { columns, unique }').optional(),

@@ -126,6 +126,10 @@ export type LoadStrategy = (typeof LoadStrategy)[keyof typeof LoadStrategy];
 export const LoadWrite = { REPLACE: 'replace', APPEND: 'append', MERGE: 'merge' } as const;
 export type LoadWrite = (typeof LoadWrite)[keyof typeof LoadWrite];
 
+/** `add` adds columns that a table lacks; `widen` gives its columns types that hold more. */
+export const LoadEvolution = { ADD: 'add', WIDEN: 'widen' } as const;
+export type LoadEvolution = (typeof LoadEvolution)[keyof typeof LoadEvolution];
+
 /** An index built before the table is published. */
 export interface IndexSpec {
   columns: string[];
@@ -144,6 +148,8 @@ export interface PostgresLoadStep extends StepOptions {
   key?: string[];
   /** `replace` swaps the whole table; `append` adds the rows to it; `merge` updates rows whose `key` is there and adds the others. Each in one transaction. @defaultValue 'replace' */
   write?: LoadWrite;
+  /** What may change in the table that is there, in the transaction that publishes: `add` adds columns that it lacks, `widen` gives a column a type that holds more, as bigint for integer, or text for varchar(40). `replace` makes new columns anyway. @defaultValue nothing */
+  evolve?: LoadEvolution[];
   /** Of `replace`: `freeze` writes each row once, in one transaction; `parallel` copies over several connections; `unlogged` keeps a staging table out of WAL and publications until it is done. @defaultValue auto: freeze, `parallel` where several connections are asked for, `unlogged` where a publication sends all tables */
   strategy?: LoadStrategy;
   /** Of `parallel` and `unlogged`: connections that copy at one time, up to 16. Rows are then in another order in the table. @defaultValue 2 for `parallel`, else 1 */

@@ -193,7 +193,7 @@ describe.each(['append', 'merge'] as const)('%s that fails adds nothing', (write
 });
 
 test.each<[string, string, Partial<LoadRequest>, RegExp]>([
-  ['a column that the table lacks', 'create table mart.t (id bigint)', { write: 'append' }, /column "name" is not in the table \(id\)\. Leave it out in the query, or add it: alter table mart\.t add column "name" text\./],
+  ['a column that the table lacks', 'create table mart.t (id bigint)', { write: 'append' }, /column "name" is not in the table \(id\)\. Leave it out in the query, let the load add it \(evolve: add\), or add it: alter table mart\.t add column "name" text\./],
   ['a column that must have a value', 'create table mart.t (id bigint, name text, day date not null)', { write: 'append' }, /column "day" of the table must have a value, has no default, and is not in the rows/],
   ['a column that is computed', 'create table mart.t (id bigint, name text generated always as (\'x\') stored)', { write: 'append' }, /column "name" is computed by PostgreSQL/],
   ['a key without an index', 'create table mart.t (id bigint, name text)', { write: 'merge', key: ['id'] }, /no unique index on its key: create unique index on mart\.t \("id"\)/],
@@ -220,4 +220,100 @@ test('what a role may not do is named with the grant', async () => {
   await expect(asReader({ write: 'merge', key: ['id'] })).rejects.toMatchObject({ message: expect.stringContaining('The role reader may not select and update in mart.t: grant select, update on mart.t to reader.') }); // prettier-ignore
   expect(await asReader({ write: 'append', token: 2 })).toMatchObject({ rows: 1 });
   await client.query('drop owned by reader; drop role reader');
+});
+
+describe('a table that changes with its rows', () => {
+  const NARROW = 'create table mart.t (id integer primary key, note text)';
+
+  test.each(['append', 'merge'] as const)(
+    '%s adds columns that it lacks and widens those that are too narrow',
+    async (write) => {
+      await client.query(`${NARROW}; insert into mart.t values (1, 'kept')`);
+      const far = 2 ** 40;
+      const outcome = await load(new StagedSource(idBatch(far, 2)), { write, key: ['id'], evolve: ['add', 'widen'] });
+      expect(outcome).toMatchObject({ rows: 2, strategy: write });
+      expect(outcome.warnings).toEqual(['column "id" was integer and is bigint', 'column "name" text was added']);
+      expect(await rows('select id::float8, note, name from mart.t order by id')).toEqual([
+        { id: 1, note: 'kept', name: null },
+        { id: far, note: null, name: `row ${far}` },
+        { id: far + 1, note: null, name: `row ${far + 1}` },
+      ]);
+      // Nothing to change any more: rows go in as always.
+      expect((await load(new StagedSource(idBatch(5, 1)), { write, key: ['id'], evolve: ['add', 'widen'], step: 'next' })).warnings).toEqual([]); // prettier-ignore
+    },
+  );
+
+  test('without being asked it stays as it is, and the load is refused before the first byte', async () => {
+    await client.query(NARROW);
+    await expect(load(new StagedSource(idBatch(0, 1)), { write: 'append', evolve: ['widen'] })).rejects.toMatchObject({
+      code: 'LoadRefused',
+      message: expect.stringContaining('column "name" is not in the table (id, note). Leave it out in the query, let the load add it (evolve: add)'), // prettier-ignore
+    });
+    await expect(load(new StagedSource(idBatch(2 ** 40, 1)), { write: 'append', evolve: ['add'] })).rejects.toThrow(/1099511627776 is outside/); // prettier-ignore
+    expect(await rows(`select attname::text from pg_attribute where attrelid = 'mart.t'::regclass and attnum > 0`)).toHaveLength(2); // prettier-ignore
+  });
+
+  test('a replaced table keeps its types, or gets wider ones where that is asked', async () => {
+    const types = `select format_type(atttypid, atttypmod) as type from pg_attribute where attrelid = 'mart.t'::regclass and attnum > 0 order by attnum`;
+    await client.query('create table mart.t (id integer, name varchar(5))');
+    await load(new StagedSource(idBatch(0, 2)));
+    expect(await rows(types)).toEqual([{ type: 'integer' }, { type: 'character varying(5)' }]);
+    const { warnings } = await load(new StagedSource(idBatch(2 ** 40, 1)), { evolve: ['widen'], step: 'next' });
+    expect(warnings).toEqual(['column "id" was integer and is bigint', 'column "name" was character varying(5) and is text']); // prettier-ignore
+    expect(await rows(types)).toEqual([{ type: 'bigint' }, { type: 'text' }]);
+  });
+
+  test('a failure after it was altered leaves it as it was', async () => {
+    await client.query(`${NARROW}; insert into mart.t values (3, 'kept')`);
+    await expect(load(new StagedSource(idBatch(0, 5)), { write: 'append', evolve: ['add'] })).rejects.toMatchObject({
+      code: 'LoadRefused',
+      message: expect.stringMatching(/Key \(id\)=\(3\) already exists/),
+    });
+    expect(await rows('select * from mart.t')).toEqual([{ id: 3, note: 'kept' }]);
+  });
+
+  test('readers are waited for, and a view of what is widened refuses it', async () => {
+    await client.query(NARROW);
+    const reader = await server.connect();
+    await reader.query('begin; select count(*) from mart.t');
+    const asked = { write: 'append', evolve: ['add', 'widen'] } as const;
+    await expect(
+      load(new StagedSource(idBatch(0, 1)), { ...asked, limits: { swapWaitMs: 600 } }),
+    ).rejects.toMatchObject({
+      code: 'LoadInterrupted',
+      message: expect.stringMatching(/other sessions kept it locked/),
+    });
+    await reader.end();
+    await client.query('create view mart.v as select id from mart.t');
+    await expect(load(new StagedSource(idBatch(0, 1)), { ...asked, token: 2 })).rejects.toMatchObject({
+      code: 'LoadRefused',
+      message: expect.stringMatching(/cannot alter type of a column used by a view/),
+    });
+    expect(await load(new StagedSource(idBatch(0, 1)), { ...asked, evolve: ['add'], token: 3 })).toMatchObject({
+      rows: 1,
+    });
+  });
+
+  test('a table of somebody else is not altered', async () => {
+    await client.query(`${NARROW}; drop role if exists loader; create role loader login; grant usage on schema mart to loader; grant insert, select on mart.t to loader;
+      grant usage on schema spillway to loader; grant all on all tables in schema spillway to loader; grant temporary on database postgres to loader`);
+    const as = async (): Promise<Client> => {
+      const made = await server.connect();
+      await made.query('set role loader');
+      return made;
+    };
+    await expect(
+      loadTable(
+        { connect: as },
+        {
+          ...{ run, step: 'publish', token: 1, into: 'mart.t', source: new StagedSource(idBatch(0, 1)).open },
+          ...{ write: 'append', evolve: ['add'], signal: new AbortController().signal },
+        },
+      ),
+    ).rejects.toMatchObject({
+      code: 'LoadRefused',
+      message: expect.stringMatching(/belongs to spillway: make the role/),
+    });
+    await client.query('drop owned by loader; drop role loader');
+  });
 });

@@ -24,7 +24,7 @@ export function isConnectionLoss(error: unknown): boolean {
 }
 
 /** Classes and codes whose cause may be gone at the next attempt. */
-const PASSING = [/^08/, /^40/, /^53/, /^55/, /^57/, /^58/, /^XX/, /^25P0[34]$/, /^42P0[67]$/];
+const PASSING = [/^08/, /^40/, /^53/, /^55/, /^57/, /^58/, /^XX/, /^25P0[34]$/, /^42P0[67]$/, /^42701$/];
 
 /** Column that a COPY error points at: `COPY stg, line 3, column price: "…"`. */
 const copyColumn = (where: string | undefined): string | undefined =>

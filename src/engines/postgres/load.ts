@@ -1,6 +1,6 @@
 // Longer than most files: the order of one load, from claim to clean-up, is best read in one place.
 import { SpillwayError } from '../../contracts/errors.ts';
-import type { IndexSpec, LoadStrategy, LoadWrite } from '../../contracts/pipeline.ts';
+import type { IndexSpec, LoadEvolution, LoadStrategy, LoadWrite } from '../../contracts/pipeline.ts';
 import type { ArrowSource } from './arrow-source.ts';
 import { sourceColumns } from './arrow-types.ts';
 import { cleanUp } from './clean-up.ts';
@@ -46,6 +46,8 @@ export interface LoadRequest {
   /** @defaultValue 'auto' */
   strategy?: LoadStrategy;
   indexes?: readonly IndexSpec[];
+  /** What may change in the table that is there. @defaultValue nothing */
+  evolve?: readonly LoadEvolution[];
   /** For `unlogged`. @defaultValue 'after-logged' */
   indexOrder?: 'before-logged' | 'after-logged';
   /** Connections that copy at one time, 1 to 16; more than one for `unlogged` and `parallel`. @defaultValue 2 for `parallel`, else 1 */
@@ -138,6 +140,7 @@ async function planLoad(
     existing: existing?.columns,
     key,
     indexes,
+    widen: request.evolve?.includes('widen') ?? false,
   });
   const [facts] = await session.query<{ wal_level: string; version: number; publishes_all: string[] }>(SERVER_FACTS);
   const server: ServerFacts = {
@@ -200,10 +203,10 @@ function planInto(
   if (indexes.length > 0)
     throw new SpillwayError('LoadRefused', `The rows cannot be loaded into ${table}: indexes are built when a table is made, and it is there. Remove indexes, and create them in the table.`); // prettier-ignore
   const columns = sourceColumns(source.schema.fields, request.logicalTypes);
+  const plan = planInsert(table, columns, into, request.key ?? [], write, request.evolve);
   return {
-    ...{ attempt: request, claim, target, staging: stagingName(claim.staging) },
-    table: planInsert(table, columns, into, request.key ?? [], write),
-    ...{ indexes: [], indexOrder: 'after-logged', connections: 1, write, intoExisting: true, warnings: [] },
+    ...{ attempt: request, claim, target, staging: stagingName(claim.staging), table: plan, warnings: plan.warnings },
+    ...{ indexes: [], indexOrder: 'after-logged', connections: 1, write, intoExisting: true },
     choice: { strategy: write, because: INTO[write] },
     expectedRows: request.expectedRows,
     ...(request.limits?.swapWaitMs === undefined ? {} : { swapWaitMs: request.limits.swapWaitMs }),

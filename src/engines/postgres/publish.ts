@@ -1,47 +1,23 @@
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { AttemptName, TableName } from './identifiers.ts';
 import { indexName, LEDGER_SCHEMA, quoteIdentifier, quoteTable, showTable, stagingIndex } from './identifiers.ts';
-import { isServerError } from './failures.ts';
 import type { LoadPlan } from './load-plan.ts';
 import type { Session } from './session.ts';
-import { pause } from './session.ts';
 import { LOCK_CREATION, SCHEMA_EXISTS } from './sql.ts';
 import { inspectTarget } from './target.ts';
+import { withTargetAlone } from './target-lock.ts';
 import { DEFAULT_RIGHTS, INHERIT_RIGHTS, NAMES_IN_SCHEMA } from './target-sql.ts';
 
-/** A waiting ACCESS EXCLUSIVE lock holds up every new reader behind it: ask briefly, step back, ask again. */
-const LOCK_TRY_MS = 500;
-const LOCK_NOT_AVAILABLE = '55P03';
-const SWAP_WAIT_MS = 120_000;
-
-/** Locks the table that is replaced, stepping back whenever somebody else holds it. Answers its oid, undefined: none exists. */
-async function lockTarget(session: Session, plan: LoadPlan, signal: AbortSignal): Promise<string | undefined> {
-  const deadline = Date.now() + (plan.swapWaitMs ?? SWAP_WAIT_MS);
-  for (let round = 1; ; round += 1) {
-    await session.run('savepoint swap');
-    try {
-      await session.run(`set local lock_timeout = '${LOCK_TRY_MS}ms'`);
-      const existing = await inspectTarget(session, plan.target, [], []);
-      if (!existing) return undefined;
-      await session.run(`lock table ${quoteTable(plan.target)} in access exclusive mode`);
-      // Looked at again under the lock: a view or a trigger may have come since the plan was made.
-      const locked = await inspectTarget(session, plan.target, [], []);
-      if (locked?.oid === existing.oid) return locked.oid;
-      await session.run('rollback to savepoint swap');
-    } catch (error) {
-      if (!isServerError(error) || error.code !== LOCK_NOT_AVAILABLE) throw error;
-      await session.run('rollback to savepoint swap');
-      if (Date.now() > deadline) {
-        throw new SpillwayError(
-          'LoadInterrupted',
-          `${showTable(plan.target)} could not be swapped: other sessions kept it locked. Nothing was published; look for long transactions that read it.`,
-          { cause: error },
-        );
-      }
-    }
-    await pause(Math.min(200 * round, 2000) * (0.5 + Math.random()), signal);
-  }
-}
+/** Locks the table that is replaced. Answers its oid, undefined: none exists. */
+const lockTarget = (session: Session, plan: LoadPlan, signal: AbortSignal): Promise<string | undefined> =>
+  withTargetAlone(session, plan, signal, async () => {
+    const existing = await inspectTarget(session, plan.target, [], []);
+    if (!existing) return { done: undefined };
+    await session.run(`lock table ${quoteTable(plan.target)} in access exclusive mode`);
+    // Looked at again under the lock: a view or a trigger may have come since the plan was made.
+    const locked = await inspectTarget(session, plan.target, [], []);
+    return locked?.oid === existing.oid ? { done: locked.oid } : undefined;
+  });
 
 const runAll = async (session: Session, statements: readonly { statement: string }[]): Promise<void> => {
   for (const { statement } of statements) await session.run(statement);

@@ -1,7 +1,9 @@
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { IndexSpec } from '../../contracts/pipeline.ts';
 import type { SourceColumn } from './arrow-types.ts';
+import type { DerivedType } from './arrow-types.ts';
 import { arrowTypeName, deriveType } from './arrow-types.ts';
+import { widerType } from './evolve.ts';
 import { quoteIdentifier } from './identifiers.ts';
 import type { TargetColumn } from './types.ts';
 
@@ -16,6 +18,8 @@ export interface TablePlan {
   readonly key: readonly string[];
   readonly indexes: readonly IndexSpec[];
   readonly warnings: readonly string[];
+  /** What is altered in the table that is there before rows go into it: clauses of ALTER TABLE. */
+  readonly alterations: readonly string[];
 }
 
 export interface TableQuestion {
@@ -25,14 +29,16 @@ export interface TableQuestion {
   readonly existing: readonly PlannedColumn[] | undefined;
   readonly key: readonly string[];
   readonly indexes: readonly IndexSpec[];
+  /** Whether columns that exist may get a type that holds more. @defaultValue false */
+  readonly widen?: boolean;
 }
 
 /**
- * Plans the columns of the new table: those that exist keep their type, default and NOT NULL, new ones get the type that
+ * Plans the columns of the new table: those that exist keep their type (or get a wider one, where that is asked), default and NOT NULL, new ones get the type that
  * holds every value of theirs, columns of the key are NOT NULL.
  * @throws SpillwayError `LoadRefused` that lists every problem
  */
-export function planTable({ table, source, existing, key, indexes }: TableQuestion): TablePlan {
+export function planTable({ table, source, existing, key, indexes, widen = false }: TableQuestion): TablePlan {
   const problems: string[] = [];
   const warnings: string[] = [];
   const names = new Set<string>();
@@ -49,8 +55,12 @@ export function planTable({ table, source, existing, key, indexes }: TableQuesti
     }
     const notNull = key.includes(column.name);
     const kept = existing?.find(({ name }) => name === column.name);
-    if (kept) return { ...kept, notNull: kept.notNull || notNull };
     const derived = deriveType(column);
+    if (kept) {
+      const wider = widen && derived ? widerType(kept, derived) : undefined;
+      if (wider) warnings.push(widened(kept, wider));
+      return { ...kept, ...wider, notNull: kept.notNull || notNull };
+    }
     if (!derived) {
       problems.push(
         `column "${column.name}": no PostgreSQL type is known for ${arrowTypeName(column.type)}. Cast it in the query, for example to a string or JSON text.`,
@@ -78,8 +88,12 @@ export function planTable({ table, source, existing, key, indexes }: TableQuesti
       details: { problems },
     });
   }
-  return { columns: columns.filter((column) => column !== undefined), key, indexes, warnings };
+  return { columns: columns.filter((column) => column !== undefined), key, indexes, warnings, alterations: [] };
 }
+
+/** Says that a column got another type. */
+export const widened = (column: TargetColumn, { typeName }: DerivedType): string =>
+  `column "${column.name}" was ${column.typeName} and is ${typeName}`;
 
 /** `logged` within one transaction, `staged` (logged too) and `unlogged` committed while they are filled. */
 type StagingKind = 'logged' | 'staged' | 'unlogged' | 'temporary';

@@ -33,6 +33,7 @@ from chain where typtype <> 'd' order by attnum`;
 export const INSERT_FACTS = `
 select c.oid::int8::text as oid, c.relkind, current_user::text as me,
        coalesce(has_table_privilege(c.oid, 'INSERT'), false) as may_insert,
+       coalesce(pg_has_role(c.relowner, 'USAGE'), false) as may_alter, pg_get_userbyid(c.relowner) as owner,
        coalesce(has_table_privilege(c.oid, 'UPDATE') and has_table_privilege(c.oid, 'SELECT'), false) as may_update
 from (select 1) one left join pg_class c on c.oid = to_regclass($1)`;
 

@@ -283,6 +283,12 @@ describe('each problem names key, rule, value and fix', () => {
       '- publish.strategy says how a table is replaced, and write is append, got unlogged. Remove it.',
       '- publish.indexOrder says how a table is replaced, and write is append, got before-logged. Remove it.',
     ]);
+    expect(write({ write: 'append', evolve: ['add', 'widen'] })).toEqual([]);
+    expect(write({ evolve: ['widen'] })).toEqual([]);
+    expect(write({ evolve: ['add'] })).toEqual(['daily: publish.evolve add is for tables that rows are added to, and write is replace, which makes every column of the rows. Remove it.']); // prettier-ignore
+    expect(write({ write: 'append', evolve: ['drop'] })).toEqual([
+      'daily: publish.evolve.0 must be one of add, widen, got "drop". Change it.',
+    ]);
     expect(write({ write: 'upsert' })).toEqual([
       'daily: publish.write must be one of replace, append, merge, got "upsert". Change it, or remove the key for the default.',
     ]);

@@ -151,7 +151,8 @@ function pick(column: SourceColumn, target: TargetColumn, options: EncodeOptions
   }
   if (DataType.isDuration(type)) return typeOid === Oid.INTERVAL ? new Durations(type.unit, options.nanoseconds === 'refuse') : undefined; // prettier-ignore
   if (DataType.isInterval(type)) return typeOid === Oid.INTERVAL ? new Intervals(type.unit, options.nanoseconds === 'refuse') : undefined; // prettier-ignore
-  if (isList(type) && (ELEMENT_OF.has(typeOid) || target.typeName.endsWith('[]'))) return arrayChoice(type, target, options);
+  if (isList(type) && (ELEMENT_OF.has(typeOid) || target.typeName.endsWith('[]')))
+    return arrayChoice(type, target, options);
   if (isList(type) || DataType.isStruct(type) || DataType.isMap(type) || DataType.isUnion(type)) return nestedChoice(type, target); // prettier-ignore
   if (DataType.isTime(type)) return typeOid === Oid.TIME ? timeKernel(type) : undefined;
   if (DataType.isFixedSizeBinary(type)) {
