@@ -13,11 +13,15 @@ const layer = (displayName, testMatch) => ({
   modulePathIgnorePatterns: ['<rootDir>/dist/'],
 });
 
-/** One project per layer: unit needs no server, workflows a Temporal server, integration every part. */
+/**
+ * One project per layer: unit needs no server, workflows a Temporal server; parts are tested one by one, each with servers of its own, integration with those that
+ * all its files share.
+ */
 export default {
   projects: [
     layer('unit', ['<rootDir>/test/{src,workflows,activities,bench,docs,reference}/**/*.test.ts']),
     layer('workflows', ['<rootDir>/test/temporal/**/*.test.ts']),
+    layer('parts', ['<rootDir>/test/parts/**/*.test.ts']),
     layer('integration', ['<rootDir>/test/integration/**/*.test.ts']),
     layer('chaos', ['<rootDir>/test/chaos/**/*.test.ts']),
   ],

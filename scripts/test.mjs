@@ -6,7 +6,7 @@ import { homedir, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { bootstrap, root } from './bootstrap.mjs';
 
-const LAYERS = ['format', 'lint', 'types', 'unit', 'workflows', 'integration', 'chaos'];
+const LAYERS = ['format', 'lint', 'types', 'unit', 'workflows', 'parts', 'integration', 'chaos'];
 const home = join(process.env.SPILLWAY_HOME ?? join(homedir(), '.cache', 'spillway'));
 const testHome = join(home, 'test');
 const bin = (name) => join(root, 'node_modules', ...name);
@@ -24,10 +24,12 @@ function count(name, passed, failed, skipped = 0) {
   if (failed > 0) failures.push(name);
 }
 
-/** Runs a program to its end with our terminal; answers its exit code. */
-const run = (args, env = process.env) =>
+/** Runs a program to its end, with our terminal unless `say` takes what it writes; answers its exit code. */
+const run = (args, say) =>
   new Promise((resolve) => {
-    const child = spawn(process.execPath, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] });
+    const io = say ? 'pipe' : 'inherit';
+    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', io, io] });
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (text) => say(text));
     child.once('close', (code) => resolve(code ?? 1));
   });
 
@@ -37,17 +39,21 @@ async function check(name, args) {
   count(name, code === 0 ? 1 : 0, code === 0 ? 0 : 1);
 }
 
-async function jest(layer, extra = []) {
-  console.error(`\n── ${layer}`);
+async function jest(layer, extra = [], say = undefined) {
+  const heard = say ?? ((text) => process.stderr.write(text));
+  heard(`\n── ${layer}\n`);
   const sinceMs = Date.now();
   const report = join(results, `${layer}.json`);
-  const code = await run([
-    '--experimental-vm-modules',
-    '--no-warnings',
-    bin(['jest', 'bin', 'jest.js']),
-    ...['--selectProjects', layer, '--json', '--outputFile', report, '--passWithNoTests=false'],
-    ...extra,
-  ]);
+  const code = await run(
+    [
+      '--experimental-vm-modules',
+      '--no-warnings',
+      bin(['jest', 'bin', 'jest.js']),
+      ...['--selectProjects', layer, '--json', '--outputFile', report, '--passWithNoTests=false'],
+      ...extra,
+    ],
+    say,
+  );
   try {
     const told = JSON.parse(readFileSync(report, 'utf8'));
     const broken = told.testResults.filter(
@@ -58,11 +64,28 @@ async function jest(layer, extra = []) {
       .map((file) => ({ name: relative(root, file.name), seconds: Math.round((file.endTime - file.startTime) / 1000) }))
       .sort((a, b) => b.seconds - a.seconds)
       .slice(0, 8);
-    console.error(`${layer} took ${seconds(sinceMs)} s; ${slowest.map((file) => `${file.name} ${file.seconds} s`).join(', ')}`); // prettier-ignore
+    heard(
+      `${layer} took ${seconds(sinceMs)} s; ${slowest.map((file) => `${file.name} ${file.seconds} s`).join(', ')}\n`,
+    );
     if (code !== 0 && told.numFailedTests + broken === 0) count(layer, 0, 1);
   } catch {
     count(layer, 0, 1); // jest died before it could tell
   }
+}
+
+/** Layers one after the other, each test file by itself. */
+async function inTurn(names, say = undefined) {
+  for (const name of names) if (layers.includes(name)) await jest(name, ['--runInBand'], say);
+}
+
+/**
+ * Two lines of layers side by side: most of a test's time is waiting for servers, and no layer of one line touches what one of the other does. What the
+ * second writes is kept until the first is through.
+ */
+async function sideBySide(first, second) {
+  const kept = [];
+  await Promise.all([inTurn(first), inTurn(second, (text) => kept.push(text))]);
+  for (const text of kept) process.stderr.write(text);
 }
 
 /** Brings up all parts in the tests' home while the quick layers run; the others find them running. */
@@ -113,7 +136,7 @@ const layers = asked.length > 0 ? LAYERS.filter((layer) => asked.includes(layer)
 await bootstrap();
 const results = mkdtempSync(join(tmpdir(), 'spillway-test-results-'));
 try {
-  const fetching = ['integration', 'workflows', 'chaos'].some((layer) => layers.includes(layer))
+  const fetching = ['integration', 'parts', 'workflows', 'chaos'].some((layer) => layers.includes(layer))
     ? bringUpParts()
     : undefined;
   fetching?.catch(() => undefined); // told below
@@ -125,9 +148,7 @@ try {
   await fetching?.catch((error) =>
     console.error(`the parts did not come up; the tests that need them will say so: ${error.message}`),
   );
-  if (layers.includes('workflows')) await jest('workflows', ['--runInBand']);
-  if (layers.includes('integration')) await jest('integration', ['--runInBand']);
-  if (layers.includes('chaos')) await jest('chaos', ['--runInBand']);
+  await sideBySide(['integration', 'chaos'], ['workflows', 'parts']);
 } finally {
   rmSync(results, { recursive: true, force: true });
   await run([join(root, 'bin', 'spillway.js'), 'down', '--home', testHome]);

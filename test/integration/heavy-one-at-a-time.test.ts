@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { execa } from 'execa';
-import type { InspectedContainer } from './container-host.ts';
+import type { InspectedContainer } from '../parts/container-host.ts';
 import { SMALL_SQL, slowJob, smallJob } from './stack-jobs.ts';
 import { eventually } from './stack-waiting.ts';
 import { runningContainer } from './stack-containers.ts';

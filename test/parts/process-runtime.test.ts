@@ -23,8 +23,8 @@ import { readProcessId } from '../../src/host/process-id.ts';
 import { bringUp } from '../../src/provision/bring-up.ts';
 import { takeDown } from '../../src/provision/take-down.ts';
 import { whenSaid } from './container-host.ts';
-import { cacheDir, hostHardware } from './provision-home.ts';
-import { eventually } from './stack-waiting.ts';
+import { cacheDir, hostHardware } from '../integration/provision-home.ts';
+import { eventually } from '../integration/stack-waiting.ts';
 
 jest.setTimeout(180_000);
 

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type PostgresBinaries, postgresBinaries, reachableBinaries } from '../../src/provision/postgres-binaries.ts';
 import { serverUser } from '../../src/provision/server-user.ts';
-import { cacheDir } from './provision-home.ts';
+import { cacheDir } from '../integration/provision-home.ts';
 
 /** PostgreSQL 18 from npm, also where the host has one of its own: without those on PATH and in Debian's folder it is taken. */
 export function postgresFromNpm(): Promise<PostgresBinaries> {

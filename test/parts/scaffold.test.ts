@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { readParts } from '../../src/config/parts-file.ts';
 import { connectPostgres } from '../../src/engines/postgres/connection.ts';
 import { takeDown } from '../../src/provision/take-down.ts';
-import { cacheDir } from './provision-home.ts';
-import { root } from './stack.ts';
-import { eventually } from './stack-waiting.ts';
+import { cacheDir } from '../integration/provision-home.ts';
+import { root } from '../integration/stack.ts';
+import { eventually } from '../integration/stack-waiting.ts';
 
 /** A project as `spillway init` writes it, with the tarball installed, as somebody has it five minutes after they heard of Spillway. */
 let folder: string;

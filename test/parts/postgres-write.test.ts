@@ -5,7 +5,7 @@ import { type LoadRequest, loadTable } from '../../src/engines/postgres/load.ts'
 import { gate, idBatch, StagedSource, textBatch } from './postgres-arrow.ts';
 import type { PostgresServer } from './postgres-server.ts';
 import { startPostgres } from './postgres-server.ts';
-import { eventually } from './stack-waiting.ts';
+import { eventually } from '../integration/stack-waiting.ts';
 
 jest.setTimeout(60_000);
 

@@ -7,7 +7,7 @@ import {
   type StatementRequest,
 } from '../../src/engines/postgres/run-statement.ts';
 import { type PostgresServer, startPostgres } from './postgres-server.ts';
-import { eventually } from './stack-waiting.ts';
+import { eventually } from '../integration/stack-waiting.ts';
 
 /** A statement happens once per run and step, whatever dies. */
 jest.setTimeout(60_000);

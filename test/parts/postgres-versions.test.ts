@@ -12,7 +12,7 @@ import { bringUpServer } from '../../src/provision/server-part.ts';
 import { serverUser } from '../../src/provision/server-user.ts';
 import { takeDown } from '../../src/provision/take-down.ts';
 import { postgresFromNpm } from './postgres-from-npm.ts';
-import { cacheDir } from './provision-home.ts';
+import { cacheDir } from '../integration/provision-home.ts';
 
 const quiet = (): void => undefined;
 const homes: string[] = [];

@@ -1,6 +1,6 @@
 // A program for a test: brings up Temporal and PostgreSQL in the home that is its argument; the test kills it meanwhile.
 import { bringUp } from '../../src/provision/bring-up.ts';
-import { cacheDir, hostHardware } from './provision-home.ts';
+import { cacheDir, hostHardware } from '../integration/provision-home.ts';
 
 const [, , home = ''] = process.argv;
 await bringUp({

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { findJava } from '../../src/provision/java.ts';
 import { freePort } from '../../src/provision/ports.ts';
 import { trinoServer } from '../../src/provision/trino-server.ts';
-import { cacheDir } from './provision-home.ts';
+import { cacheDir } from '../integration/provision-home.ts';
 
 /** A real Trino 476 of a test: one node, catalogs `tpch`, `memory` and `lake`, resource groups `heavy` and `control`. */
 export interface TrinoServer {

@@ -8,7 +8,7 @@ import { bringUp } from '../../src/provision/bring-up.ts';
 import { findJava } from '../../src/provision/java.ts';
 import { takeDown } from '../../src/provision/take-down.ts';
 import { goProgram } from '../../src/provision/temporal-cli.ts';
-import { cacheDir, hostHardware } from './provision-home.ts';
+import { cacheDir, hostHardware } from '../integration/provision-home.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'spillway-faults-'));
 const said: string[] = [];

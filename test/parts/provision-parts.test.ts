@@ -31,7 +31,7 @@ import { serverUser } from '../../src/provision/server-user.ts';
 import { SEARCH_ATTRIBUTES } from '../../src/provision/pins.ts';
 import { takeDown } from '../../src/provision/take-down.ts';
 import { probeTrino } from '../../src/provision/trino-probe.ts';
-import { cacheDir, hostHardware } from './provision-home.ts';
+import { cacheDir, hostHardware } from '../integration/provision-home.ts';
 
 // A folder that only its owner may enter, as a home below /root is.
 const closed = mkdtempSync(join(tmpdir(), 'spillway-provision-'));
