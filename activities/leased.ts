@@ -11,6 +11,8 @@ const HEARTBEAT_EVERY_MS = 2_000;
 export interface Attempt {
   /** Higher than any earlier attempt's of this step. */
   token: number;
+  /** Whether no other follows when this one fails. */
+  isLast: boolean;
   signal: AbortSignal;
   /** Shown as heartbeat details in the Temporal UI. */
   progress(details: Record<string, unknown>): void;
@@ -49,7 +51,8 @@ export async function leased(
   let left: Omit<StepFailureDetails, 'token'> | undefined;
   try {
     token = await begin(deps, request);
-    const attempt: Attempt = { token, signal, progress: (now) => (details = now), ended: (as) => (left = as) };
+    const isLast = context.info.attempt >= (context.info.retryPolicy?.maximumAttempts ?? 1);
+    const attempt: Attempt = { token, isLast, signal, progress: (now) => (details = now), ended: (as) => (left = as) };
     const worked = await body(attempt);
     return { token, ...worked };
   } catch (error) {

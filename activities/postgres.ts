@@ -78,6 +78,7 @@ async function postgresLoad(
     ...(spec.connections === undefined ? {} : { connections: spec.connections }),
     ...(spec.indexes ? { indexes: spec.indexes } : {}),
     ...(spec.indexOrder ? { indexOrder: spec.indexOrder } : {}),
+    triedAgain: !attempt.isLast,
     source: (signal) => rows.open(signal),
     logicalTypes: logicalTypes(ref),
     expectedRows: ref.rows,

@@ -112,7 +112,7 @@ test('a light step that leaks is ended at what it was lent; the heavy container 
   };
   const light = await stack.startJob(leak);
   await eventually(async () => transformProcesses()[0], { what: 'the transform' });
-  const heavy = await stack.startJob(slowJob(stack, 'beside', 40_000));
+  const heavy = await stack.startJob(slowJob(stack, 'beside', 25_000));
   const container = await runningContainer(stack, 'paired');
   writeFileSync(marker, '');
   await expect(stack.result(light)).rejects.toMatchObject({ cause: { message: expect.stringMatching(/^leak: .*memory/) } }); // prettier-ignore

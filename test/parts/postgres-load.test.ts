@@ -40,7 +40,8 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   expect((await listLeftovers({ connect: server.connect })).loads).toEqual([]);
-  expect(await tables('spillway')).toEqual([expect.objectContaining({ name: 'loads' })]);
+  expect((await tables('spillway')).map(({ name }) => name)).toEqual(['chunks', 'loads']);
+  expect((await client.query('select * from spillway.chunks')).rows).toEqual([]);
   const { rows } = await client.query(
     `select application_name, state from pg_stat_activity where application_name like 'spillway/%'`,
   );

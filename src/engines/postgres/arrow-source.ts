@@ -4,14 +4,17 @@ import { SpillwayError } from '../../contracts/errors.ts';
 import type { HandoffPart } from '../../contracts/handoff.ts';
 import type { ByteSource } from './ipc-bytes.ts';
 import { openFifoBytes, openFileBytes } from './ipc-bytes.ts';
+import { rowRanges, type RowRanges } from './arrow-ranges.ts';
 import type { ColumnBatch, IpcReader } from './ipc-reader.ts';
-import { openIpc } from './ipc-reader.ts';
+import { openIpc, readAhead } from './ipc-reader.ts';
 
 /** Rows of a dataset as Arrow columns, in order, once. */
 export interface ArrowSource {
   readonly schema: Schema;
   /** The batches; each is valid until the next is asked for. To be iterated once. */
   batches(): AsyncIterable<ColumnBatch>;
+  /** Cuts the rows into ranges of about `rangeBytes`, to be read instead of {@link batches}; undefined for rows that can be read once, from their start. */
+  ranges?(rangeBytes: number): Promise<RowRanges | undefined>;
   /** Lets go of files, also while a read waits. Closing twice is fine. */
   close(): Promise<void>;
 }
@@ -40,19 +43,6 @@ async function openOne(bytes: ByteSource, signal: AbortSignal | undefined): Prom
     throw signal?.aborted && signal.reason instanceof Error ? signal.reason : error;
   } finally {
     signal?.removeEventListener('abort', giveUp);
-  }
-}
-
-/** Asks for batch n+1 before batch n is given out, so that reading and encoding overlap. */
-async function* readAhead(reader: IpcReader): AsyncGenerator<ColumnBatch> {
-  let ahead = reader.next();
-  for (;;) {
-    const batch = await ahead;
-    if (!batch) return;
-    ahead = reader.next();
-    // Awaited by the next turn, or never when the reader of the batches gives up: then close() ends the read.
-    ahead.catch(() => undefined);
-    yield batch;
   }
 }
 
@@ -100,6 +90,7 @@ export async function openArrowSource(input: ArrowInput, signal?: AbortSignal): 
   return {
     schema,
     batches,
+    ...('fifo' in input ? {} : { ranges: (rangeBytes: number) => rowRanges(input, rangeBytes) }),
     close: async () => {
       closed = true;
       await current.bytes.close();

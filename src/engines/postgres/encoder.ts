@@ -68,6 +68,8 @@ interface EncodedColumn {
 export class CopyEncoder {
   /** Rows encoded so far. */
   rows = 0;
+  /** Rows of the dataset before the first one that is encoded here, for messages. */
+  private readonly rowsBefore: number;
   private readonly columns: EncodedColumn[];
   private sizes = new Int32Array(0);
   private readonly cursors = new Int32Array(MAX_CHUNK_ROWS);
@@ -80,7 +82,13 @@ export class CopyEncoder {
    * Binds kernels for the target's columns, in order.
    * @throws SpillwayError `LoadRefused` that lists every column whose type does not fit, before any byte is made
    */
-  constructor(source: readonly SourceColumn[], target: readonly TargetColumn[], options: EncodeOptions = {}) {
+  constructor(
+    source: readonly SourceColumn[],
+    target: readonly TargetColumn[],
+    options: EncodeOptions = {},
+    rowsBefore = 0,
+  ) {
+    this.rowsBefore = rowsBefore;
     const problems: string[] = [];
     this.columns = [];
     for (const [index, column] of source.entries()) {
@@ -200,7 +208,7 @@ export class CopyEncoder {
   /** `this.rows - this.next` rows came before the current batch. */
   private named(column: EncodedColumn, error: unknown): unknown {
     if (!(error instanceof CellError)) return error;
-    const row = this.rows - this.next + error.row + 1;
+    const row = this.rowsBefore + this.rows - this.next + error.row + 1;
     return new SpillwayError(
       'LoadRefused',
       `Row ${row}, column "${column.target.name}" does not fit ${column.target.typeName}: ${error.message}. Nothing was published; correct the value or cast the column in the query.`,
@@ -213,7 +221,7 @@ export class CopyEncoder {
     while (row < data.length && isValid(data, row)) row++;
     // A column of type null has no bitmap.
     if (row === data.length) row = 0;
-    const number = this.rows + row + 1;
+    const number = this.rowsBefore + this.rows + row + 1;
     throw new SpillwayError(
       'LoadRefused',
       `Row ${number}, column "${target.name}" is NULL, and the column must not be. Nothing was published; filter such rows in the query, or take the column out of the key.`,

@@ -23,6 +23,31 @@ export interface IpcReader {
   next(): Promise<ColumnBatch | undefined>;
 }
 
+/** A file, whose batches are found by its footer. */
+export interface IpcFileReader extends IpcReader {
+  /** Bytes of each batch. */
+  readonly batchBytes: readonly number[];
+  /** Rows of a batch, from its head alone. */
+  rowsOf(batch: number): Promise<number>;
+  /** Has `next` go on with this batch. */
+  seek(batch: number): void;
+}
+
+export const isIpcFile = (reader: IpcReader): reader is IpcFileReader => 'seek' in reader;
+
+/** Asks for batch n+1 before batch n is given out, so that reading and encoding overlap. `count` batches, or all that are left. */
+export async function* readAhead(reader: IpcReader, count = Infinity): AsyncGenerator<ColumnBatch> {
+  let ahead = count > 0 ? reader.next() : undefined;
+  for (let given = 1; ahead; given += 1) {
+    const batch = await ahead;
+    if (!batch) return;
+    ahead = given < count ? reader.next() : undefined;
+    // Awaited by the next turn, or never when the reader of the batches gives up: then close() ends the read.
+    ahead?.catch(() => undefined);
+    yield batch;
+  }
+}
+
 const CONTINUATION = 0xffffffff;
 const MAGIC = 'ARROW1';
 const MAGIC_PADDED = 8;
@@ -174,7 +199,7 @@ async function openStream(reader: MessageReader): Promise<IpcReader> {
 }
 
 /** The footer of a file is written last: where it is whole, so is the file. Dictionaries may stand anywhere in it. */
-async function openFile(reader: MessageReader, size: number): Promise<IpcReader> {
+async function openFile(reader: MessageReader, size: number): Promise<IpcFileReader> {
   const { source } = reader;
   const tail = new Uint8Array(10);
   if (size < MAGIC_PADDED + tail.length) throw broken(source, 'is cut off');
@@ -192,6 +217,11 @@ async function openFile(reader: MessageReader, size: number): Promise<IpcReader>
   let index = 0;
   return {
     schema: reader.schema,
+    batchBytes: Array.from(footer.recordBatches(), ({ bodyLength }) => bodyLength),
+    async rowsOf(batch) {
+      return ((await reader.messageAt(footer.getRecordBatch(batch)!)).header() as RecordBatch).length;
+    },
+    seek: (batch) => void (index = batch),
     async next() {
       const block = footer.getRecordBatch(index);
       if (!block) return undefined;

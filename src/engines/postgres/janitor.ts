@@ -36,14 +36,14 @@ async function withSession<T>(deps: PostgresDeps, act: (session: Session) => Pro
   }
 }
 
-async function remove(session: Session, row: LoadRow): Promise<RemovedLoad> {
-  const after = await endAttempt(session, row);
+async function remove(session: Session, row: LoadRow, keep = false): Promise<RemovedLoad> {
+  const after = await endAttempt(session, row, { keep });
   const { run, step, token, target, staging, backend_pid: backend } = row;
   return { run, step, token, target, staging, backend, state: after?.state ?? 'ended' };
 }
 
 /**
- * Ends every unfinished load of a run: its backend is terminated, its staging dropped. Published loads stay.
+ * Ends every unfinished load of a run: its backend is terminated, its staging dropped, also what was kept for another attempt. Published loads stay.
  * @throws SpillwayError `TargetUnreachable`
  */
 export function removeRun(deps: PostgresDeps, { run }: { run: string }): Promise<RemovedLoad[]> {
@@ -52,7 +52,7 @@ export function removeRun(deps: PostgresDeps, { run }: { run: string }): Promise
     async (session) => {
       const removed: RemovedLoad[] = [];
       for (const row of await session.query<LoadRow>(READ_RUN, [run])) {
-        if (row.state === 'loading') removed.push(await remove(session, row));
+        if (row.state === 'loading' || row.staging !== null) removed.push(await remove(session, row));
       }
       return removed;
     },
@@ -60,7 +60,7 @@ export function removeRun(deps: PostgresDeps, { run }: { run: string }): Promise
   );
 }
 
-/** Ends the attempts of a step whose token is lower than `belowToken`; a later one is left alone. */
+/** Ends the attempts of a step whose token is lower than `belowToken`; a later one is left alone, and chunks that it may go on from stay. */
 export function removeAttempts(
   deps: PostgresDeps,
   { run, step, belowToken }: { run: string; step: string; belowToken: number },
@@ -69,7 +69,7 @@ export function removeAttempts(
     deps,
     async (session) => {
       const row = await readLoad(session, { run, step });
-      return row?.state === 'loading' && row.token < belowToken ? [await remove(session, row)] : [];
+      return row?.state === 'loading' && row.token < belowToken ? [await remove(session, row, true)] : [];
     },
     [],
   );

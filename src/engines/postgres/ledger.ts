@@ -1,7 +1,7 @@
 import type { QueryResultRow } from 'pg';
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { AttemptName } from './identifiers.ts';
-import { LEDGER_SCHEMA, quoteTable } from './identifiers.ts';
+import { LEDGER_SCHEMA, quoteIdentifier, quoteTable } from './identifiers.ts';
 import type { Session } from './session.ts';
 import { pause } from './session.ts';
 import {
@@ -9,13 +9,16 @@ import {
   CLAIM_NEW,
   CLAIM_OLD,
   CREATE_LEDGER,
+  FORGET_CHUNKS,
+  LEDGER_COMPLETE,
   LEDGER_EXISTS,
   LOCK_CREATION,
   MARK_ENDED,
+  MARK_KEPT,
   MARK_PUBLISHED,
+  READ_CHUNKS,
   READ_LOAD,
   READ_LOAD_LOCKED,
-  SCHEMA_EXISTS,
   TERMINATE_BACKENDS,
 } from './sql.ts';
 
@@ -27,6 +30,8 @@ export interface LoadRow extends QueryResultRow {
   state: 'loading' | 'published' | 'ended';
   target: string;
   staging: string | null;
+  /** What the staging table is filled from, where a later attempt may go on filling it. */
+  source: string | null;
   application: string;
   backend_pid: number | null;
   backend_start: string | null;
@@ -47,7 +52,8 @@ export async function ensureLedger(session: Session): Promise<void> {
   await session.transaction(async () => {
     await session.query(LOCK_CREATION);
     // Looked at again, in the catalogue itself: `if not exists` trusts a cache that may be older than the lock.
-    await session.query(SCHEMA_EXISTS, [LEDGER_SCHEMA]);
+    const [made] = await session.query<{ there: boolean }>(LEDGER_COMPLETE, [LEDGER_SCHEMA]);
+    if (made!.there) return;
     for (const statement of CREATE_LEDGER) await session.run(statement);
   });
 }
@@ -65,6 +71,8 @@ export interface EndOptions {
   signal?: AbortSignal;
   /** Longest wait for the backend's end. @defaultValue 10 s */
   waitMs?: number;
+  /** Chunks that are in the staging table stay there for the next attempt. @defaultValue false */
+  keep?: boolean;
 }
 
 /**
@@ -88,10 +96,24 @@ export async function endBackend(session: Session, row: LoadRow, options: EndOpt
   return sent.length > 0;
 }
 
-/** Drops a staging table by its name in the ledger. */
-export async function dropStaging(session: Session, staging: string): Promise<void> {
-  await session.run(`drop table if exists ${quoteTable({ schema: LEDGER_SCHEMA, table: staging })}`);
+/** Drops a load's staging table, by its name in the ledger, and forgets which chunks were in it. */
+export async function dropStaging(session: Session, { run, step }: LoadKey, staging: string): Promise<void> {
+  await session.run(`drop table if exists ${inLedger(staging)}`);
+  await session.run(FORGET_CHUNKS, [run, step]);
 }
+
+type LoadKey = Omit<AttemptName, 'token'>;
+const inLedger = (table: string): string => quoteTable({ schema: LEDGER_SCHEMA, table });
+
+/** A chunk that is in the staging table. */
+export interface LoadedChunk extends QueryResultRow {
+  chunk: number;
+  rows: number;
+  bytes: number;
+}
+
+export const readChunks = (session: Session, { run, step }: LoadKey): Promise<LoadedChunk[]> =>
+  session.query<LoadedChunk>(READ_CHUNKS, [run, step]);
 
 /** What an attempt writes down before it makes anything. */
 export interface Claim extends AttemptName {
@@ -108,7 +130,7 @@ function superseded(claim: Claim, token: number): SpillwayError {
 }
 
 /**
- * Registers an attempt. Ends the backend of an earlier one, drops its staging, and only then takes its place.
+ * Registers an attempt. Ends the backend of an earlier one, drops its staging, or takes it over where that is filled chunk by chunk, and only then takes its place.
  * Answers the row of a load that is published already, or undefined: the load is this attempt's.
  * @throws SpillwayError `LeaseLost` when the ledger holds a higher token
  */
@@ -136,8 +158,8 @@ export async function claimLoad(session: Session, claim: Claim, signal?: AbortSi
       if (!now || now.state === 'published' || now.token !== before.token || now.backend_pid !== before.backend_pid) {
         return false;
       }
-      if (now.staging !== null) await dropStaging(session, now.staging);
-      return (await session.run(CLAIM_OLD, values)) === 1;
+      const source = await takeStaging(session, now, claim);
+      return (await session.run(CLAIM_OLD, [...values, source])) === 1;
     });
     if (taken) return undefined;
   }
@@ -145,6 +167,15 @@ export async function claimLoad(session: Session, claim: Claim, signal?: AbortSi
     'LoadInterrupted',
     `Other attempts at ${claim.target} keep taking its place; nothing was published.`,
   );
+}
+
+/** Gives the staging of an earlier attempt our name, or drops it. Answers what it is filled from. */
+async function takeStaging(session: Session, before: LoadRow, claim: Claim): Promise<string | null> {
+  const { staging, source } = before;
+  if (staging === null || staging === claim.staging) return source;
+  if (source === null) await dropStaging(session, claim, staging);
+  else await session.run(`alter table if exists ${inLedger(staging)} rename to ${quoteIdentifier(claim.staging)}`);
+  return source;
 }
 
 /** What a published load leaves in the ledger. */
@@ -176,10 +207,11 @@ export async function markPublished(session: Session, claim: Claim, figures: Loa
     const now = await readLoad(session, claim);
     throw superseded(claim, now?.token ?? claim.token);
   }
+  await session.run(FORGET_CHUNKS, [claim.run, claim.step]);
 }
 
 /**
- * Cleans up after an attempt that failed or was cancelled: its backend ended, its staging dropped, its row marked `ended`.
+ * Cleans up after an attempt that failed or was cancelled: its backend ended, its staging dropped (or kept, as `options` say), its row marked `ended`.
  * Answers the row as it is then: a load whose COMMIT had gone through is `published` after all.
  */
 export async function endAttempt(
@@ -187,14 +219,21 @@ export async function endAttempt(
   name: AttemptName,
   options: EndOptions = {},
 ): Promise<LoadRow | undefined> {
+  const isOver = ({ token, state, staging }: LoadRow): boolean =>
+    token !== name.token || state === 'published' || (state === 'ended' && (staging === null || options.keep === true));
   const row = await readLoad(session, name);
-  if (!row || row.token !== name.token || row.state !== 'loading') return row;
+  if (!row || isOver(row)) return row;
   await endBackend(session, row, options);
   return session.transaction(async () => {
     const [now] = await session.query<LoadRow>(READ_LOAD_LOCKED, [name.run, name.step]);
-    if (!now || now.token !== name.token || now.state !== 'loading') return now;
-    if (now.staging !== null) await dropStaging(session, now.staging);
-    await session.run(MARK_ENDED, [name.run, name.step, name.token]);
+    if (!now || isOver(now)) return now;
+    const key = [name.run, name.step, name.token];
+    if (options.keep && now.source !== null && (await readChunks(session, name)).length > 0) {
+      await session.run(MARK_KEPT, key);
+      return { ...now, state: 'ended' };
+    }
+    if (now.staging !== null) await dropStaging(session, name, now.staging);
+    await session.run(MARK_ENDED, key);
     return { ...now, state: 'ended', staging: null };
   });
 }

@@ -26,6 +26,8 @@ export interface LoadPlan {
   readonly indexOrder: 'before-logged' | 'after-logged';
   /** Connections that copy at one time. */
   readonly connections: number;
+  /** Arrow bytes of what is written in one transaction, where the staging table is filled chunk by chunk. */
+  readonly chunkBytes: number;
   readonly expectedRows: number | undefined;
   readonly warnings: readonly string[];
   /** Longest wait for readers of the old table. @defaultValue 2 minutes */

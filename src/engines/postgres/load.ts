@@ -4,6 +4,7 @@ import type { IndexSpec, LoadEvolution, LoadStrategy, LoadWrite } from '../../co
 import type { ArrowSource } from './arrow-source.ts';
 import { sourceColumns } from './arrow-types.ts';
 import { cleanUp } from './clean-up.ts';
+import { CHUNK_BYTES } from './copy-ranges.ts';
 import { CopyEncoder } from './encoder.ts';
 import { isServerError, loadFailure } from './failures.ts';
 import type { AttemptName, TableName } from './identifiers.ts';
@@ -61,6 +62,8 @@ export interface LoadRequest {
   /** Only explains the choice of the strategy. */
   expectedBytes?: number;
   encode?: EncodeOptions;
+  /** Whether another attempt follows when this one fails: chunks that are in the staging table then stay for it. @defaultValue false */
+  triedAgain?: boolean;
   signal: AbortSignal;
   /** Called at each change of phase, while rows go out, and every second in between: SET LOGGED shows no progress of its own. */
   onProgress?(progress: LoadProgress): void;
@@ -72,6 +75,8 @@ export interface LoadRequest {
     swapWaitMs?: number;
     /** Longest time the server may take no data. @defaultValue 60 s */
     stallMs?: number;
+    /** Arrow bytes of a chunk of `parallel`. @defaultValue 16 MiB */
+    chunkBytes?: number;
     /** Longest time to reach the server again for cleaning up. @defaultValue 15 s */
     cleanUpMs?: number;
   };
@@ -178,6 +183,7 @@ async function planLoad(
     indexes: planned,
     choice,
     indexOrder: request.indexOrder ?? 'after-logged',
+    chunkBytes: request.limits?.chunkBytes ?? CHUNK_BYTES,
     expectedRows: request.expectedRows,
     warnings: [...table.warnings, ...lost],
     ...(request.limits?.swapWaitMs === undefined ? {} : { swapWaitMs: request.limits.swapWaitMs }),
@@ -206,7 +212,7 @@ function planInto(
   const plan = planInsert(table, columns, into, request.key ?? [], write, request.evolve);
   return {
     ...{ attempt: request, claim, target, staging: stagingName(claim.staging), table: plan, warnings: plan.warnings },
-    ...{ indexes: [], indexOrder: 'after-logged', connections: 1, write, intoExisting: true },
+    ...{ indexes: [], indexOrder: 'after-logged', connections: 1, chunkBytes: CHUNK_BYTES, write, intoExisting: true },
     choice: { strategy: write, because: INTO[write] },
     expectedRows: request.expectedRows,
     ...(request.limits?.swapWaitMs === undefined ? {} : { swapWaitMs: request.limits.swapWaitMs }),
@@ -227,6 +233,10 @@ async function assistantOf(deps: PostgresDeps, application: string, signal: Abor
     throw error;
   }
 }
+
+/** Whether the next attempt may get through with what this one failed of. */
+const mayPass = (error: unknown, target: TableName, phase: string): boolean =>
+  loadFailure(error, { table: showTable(target), phase, published: 'no' }).retry === 'retry';
 
 /** Ends the backends of a load from a connection of its own. */
 async function terminateBackend(deps: PostgresDeps, attempt: AttemptName): Promise<void> {
@@ -291,11 +301,10 @@ export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promi
     source = await request.source(signal);
     signal.throwIfAborted();
     const plan = await planLoad(session, request, claim, target, source);
-    const encoder = new CopyEncoder(
-      sourceColumns(source.schema.fields, request.logicalTypes),
-      plan.table.columns,
-      request.encode,
-    );
+    const columns = sourceColumns(source.schema.fields, request.logicalTypes);
+    const encoder = (rowsBefore: number): CopyEncoder =>
+      new CopyEncoder(columns, plan.table.columns, request.encode, rowsBefore);
+    encoder(0); // refuses columns that do not fit, before anything is made
     report(LoadPhase.COPYING, 0, 0);
     const load = plan.intoExisting ? loadInto : plan.choice.strategy === 'freeze' ? loadFrozen : loadStaged;
     const counts = await load({
@@ -322,7 +331,8 @@ export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promi
     let known = !claimed;
     if (claimed) {
       try {
-        row = await cleanUp(deps, attempt, request.limits?.cleanUpMs ?? 15_000);
+        const goesOn = request.triedAgain === true && !signal.aborted && mayPass(error, target, progress.phase);
+        row = await cleanUp(deps, attempt, request.limits?.cleanUpMs ?? 15_000, goesOn);
         known = true;
       } catch {
         // The next attempt, or the janitor, finds the ledger's row and cleans up.

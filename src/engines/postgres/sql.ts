@@ -35,7 +35,10 @@ from (select pg_size_bytes(current_setting('maintenance_work_mem')) / 1024 as kb
 /** Taken while the ledger is created, and while a target's schema is. */
 export const LOCK_CREATION = `select pg_advisory_xact_lock(hashtextextended('spillway:create', 0))`;
 export const SCHEMA_EXISTS = `select exists (select from pg_namespace where nspname = $1) as there`;
-export const LEDGER_EXISTS = `select to_regclass('spillway.loads') is not null as there`;
+/** By what was added to it last: a ledger of an earlier version is completed. */
+export const LEDGER_EXISTS = `select to_regclass('spillway.chunks') is not null as there`;
+export const LEDGER_COMPLETE = `
+select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = 'chunks') as there`;
 export const CREATE_LEDGER = [
   `create schema if not exists spillway`,
   `create table if not exists spillway.loads (
@@ -57,10 +60,20 @@ export const CREATE_LEDGER = [
     published_at timestamptz,
     primary key (run, step)
   )`,
+  `alter table spillway.loads add column if not exists source text`,
+  `create table if not exists spillway.chunks (
+    run text not null,
+    step text not null,
+    chunk integer not null,
+    rows bigint not null,
+    bytes bigint not null,
+    primary key (run, step, chunk)
+  )`,
+  `comment on table spillway.chunks is 'Chunks of a load that are in its staging table, each written in the transaction that says so here; gone when the load is published or given up.'`,
   `comment on table spillway.loads is 'Load ledger of Spillway: one row per run and step; a load is published in the transaction that says so here.'`,
 ];
 
-const LOAD_COLUMNS = `run, step, token::float8 as token, state, target, staging, application, backend_pid, backend_start::text as backend_start,
+const LOAD_COLUMNS = `run, step, token::float8 as token, state, target, staging, source, application, backend_pid, backend_start::text as backend_start,
   strategy, because, rows::float8 as rows, bytes::float8 as bytes, warnings`;
 export const READ_LOAD = `select ${LOAD_COLUMNS} from spillway.loads where run = $1 and step = $2`;
 export const READ_LOAD_LOCKED = `${READ_LOAD} for update`;
@@ -72,16 +85,35 @@ values ($1, $2, $3, 'loading', $4, $5, $6, $7, $8::timestamptz) on conflict (run
 /** A lower token is refused here, whatever the caller believed. */
 export const CLAIM_OLD = `
 update spillway.loads set token = $3, state = 'loading', target = $4, staging = $5, application = $6, backend_pid = $7,
-  backend_start = $8::timestamptz, strategy = null, because = null, rows = null, bytes = null, warnings = '{}', started_at = clock_timestamp()
+  backend_start = $8::timestamptz, source = $9, strategy = null, because = null, rows = null, bytes = null, warnings = '{}', started_at = clock_timestamp()
 where run = $1 and step = $2 and token <= $3 and state <> 'published'`;
 /** The fence: matches only while this attempt, on this backend, is the one that may publish. */
 export const MARK_PUBLISHED = `
-update spillway.loads set state = 'published', staging = null, strategy = $4, because = $5, rows = $6, bytes = $7, warnings = $8,
+update spillway.loads set state = 'published', staging = null, source = null, strategy = $4, because = $5, rows = $6, bytes = $7, warnings = $8,
   published_at = clock_timestamp()
 where run = $1 and step = $2 and token = $3 and state = 'loading' and backend_pid = pg_backend_pid()`;
 export const MARK_ENDED = `
-update spillway.loads set state = 'ended', staging = null, backend_pid = null, backend_start = null
+update spillway.loads set state = 'ended', staging = null, source = null, backend_pid = null, backend_start = null
+where run = $1 and step = $2 and token = $3 and state <> 'published'`;
+/** Its staging stays for the next attempt. */
+export const MARK_KEPT = `
+update spillway.loads set state = 'ended', backend_pid = null, backend_start = null
 where run = $1 and step = $2 and token = $3 and state = 'loading'`;
+
+/** What the staging table is filled from, chunk by chunk. */
+export const SET_SOURCE = `update spillway.loads set source = $4 where run = $1 and step = $2 and token = $3 and state = 'loading'`;
+/** The fence: matches only while this attempt is the one that loads. */
+export const RECORD_CHUNK = `
+insert into spillway.chunks (run, step, chunk, rows, bytes)
+select $1, $2, $4, $5, $6 from spillway.loads where run = $1 and step = $2 and token = $3 and state = 'loading'`;
+export const READ_CHUNKS = `select chunk, rows::float8 as rows, bytes::float8 as bytes from spillway.chunks where run = $1 and step = $2`;
+export const FORGET_CHUNKS = `delete from spillway.chunks where run = $1 and step = $2`;
+/** $1 = quoted table name. */
+export const TABLE_EXISTS = `select to_regclass($1) is not null as there`;
+/** Statements that take all indexes from a table. $1 = quoted table name. */
+export const UNINDEX = `
+select coalesce(format('alter table %s drop constraint %I', $1::text, c.conname), format('drop index %s', i.indexrelid::regclass)) as statement
+from pg_index i left join pg_constraint c on c.conindid = i.indexrelid and c.contype in ('p', 'u') where i.indrelid = to_regclass($1)`;
 
 /** Backends of an attempt, the recorded one and those that copy beside it: the name holds run, step and token, and pids come again. */
 const OF_ATTEMPT = `application_name = $1 and pid <> pg_backend_pid()`;

@@ -1,10 +1,11 @@
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { ArrowSource } from './arrow-source.ts';
 import { CopyFan } from './copy-fan.ts';
+import { copyRanges } from './copy-ranges.ts';
 import { type CopyIn, type CopySink, startCopy } from './copy-in.ts';
 import { makeChunk, type CopyEncoder } from './encoder.ts';
 import { quoteTable, showTable } from './identifiers.ts';
-import { markPublished } from './ledger.ts';
+import { dropStaging, markPublished } from './ledger.ts';
 import type { LoadPlan } from './load-plan.ts';
 import { LoadPhase } from './load-plan.ts';
 import { buildIndexes, buildIndexesOver } from './indexes.ts';
@@ -18,7 +19,8 @@ export interface LoadJob {
   session: Session;
   plan: LoadPlan;
   source: ArrowSource;
-  encoder: CopyEncoder;
+  /** Makes an encoder, for rows before which the dataset has so many. */
+  encoder(rowsBefore: number): CopyEncoder;
   signal: AbortSignal;
   stallMs: number | undefined;
   /** Tells the phase, and rows and bytes while copying. */
@@ -43,8 +45,9 @@ export async function copyRows(
   freeze: boolean,
   sessions: readonly Session[] = [job.session],
 ): Promise<LoadCounts> {
-  const { plan, source, encoder, signal } = job;
-  const copy = await startCopies(job, sessions, copySql(into, plan.table, freeze));
+  const { plan, source, signal } = job;
+  const encoder = job.encoder(0);
+  const copy = await startCopies(encoder, job, sessions, copySql(into, plan.table, freeze));
   try {
     const { encoded, counted } = await pump(source.batches(), encoder, copy, {
       signal,
@@ -77,12 +80,17 @@ async function openSessions(job: LoadJob): Promise<Session[]> {
   return sessions;
 }
 
-async function startCopies(job: LoadJob, sessions: readonly Session[], sql: string): Promise<CopySink> {
+async function startCopies(
+  encoder: CopyEncoder,
+  job: LoadJob,
+  sessions: readonly Session[],
+  sql: string,
+): Promise<CopySink> {
   if (sessions.length === 1) return startCopy(job.session.client, sql);
   const copies: CopyIn[] = [];
   try {
     for (const { client } of sessions) copies.push(await startCopy(client, sql));
-    if (job.encoder.header(makeChunk()) === 0) throw new Error('the encoder has begun a COPY before');
+    if (encoder.header(makeChunk()) === 0) throw new Error('the encoder has begun a COPY before');
     return new CopyFan(copies);
   } catch (error) {
     await Promise.all(copies.map((copy) => copy.abort('the load was given up', () => job.terminate())));
@@ -115,6 +123,7 @@ export async function loadFrozen(job: LoadJob): Promise<LoadCounts> {
   const { session, plan } = job;
   const staging = quoteTable(plan.staging);
   return session.transaction(async () => {
+    await dropStaging(session, plan.claim, plan.staging.table); // one that an earlier attempt had cut
     await session.run(createTableSql(staging, plan.table, 'logged'));
     const counts = await copyRows(job, staging, true);
     job.report(LoadPhase.INDEXING, counts.rows, counts.bytes);
@@ -135,8 +144,7 @@ export async function loadStaged(job: LoadJob): Promise<LoadCounts> {
   const staging = quoteTable(plan.staging);
   const unlogged = plan.choice.strategy === 'unlogged';
   const sessions = await openSessions(job);
-  await session.run(createTableSql(staging, plan.table, unlogged ? 'unlogged' : 'staged'));
-  const counts = await copyRows(job, staging, false, sessions);
+  const counts = await fillStaging(job, sessions);
   await session.run(`set synchronous_commit = ${session.durableCommit}`);
 
   const index = async (): Promise<void> => {
@@ -159,6 +167,18 @@ export async function loadStaged(job: LoadJob): Promise<LoadCounts> {
     await publish(job, counts);
   });
   return counts;
+}
+
+/** Chunk by chunk where the rows can be cut and the table is in WAL; a crash empties UNLOGGED ones, whatever the ledger says is in them. */
+async function fillStaging(job: LoadJob, sessions: readonly Session[]): Promise<LoadCounts> {
+  const { session, plan, source } = job;
+  const staging = quoteTable(plan.staging);
+  const unlogged = plan.choice.strategy === 'unlogged';
+  const cut = unlogged ? undefined : await source.ranges?.(plan.chunkBytes);
+  if (cut) return copyRanges(job, cut, sessions);
+  await dropStaging(session, plan.claim, plan.staging.table); // one that an earlier attempt had cut
+  await session.run(createTableSql(staging, plan.table, unlogged ? 'unlogged' : 'staged'));
+  return copyRows(job, staging, false, sessions);
 }
 
 /** A crash of the server empties an UNLOGGED table and leaves no other sign. */

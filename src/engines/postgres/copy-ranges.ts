@@ -1,0 +1,135 @@
+import { SpillwayError } from '../../contracts/errors.ts';
+import { MiB } from '../../policy/sizes.ts';
+import type { RowRange, RowRanges } from './arrow-ranges.ts';
+import { startCopy } from './copy-in.ts';
+import { quoteTable, showTable } from './identifiers.ts';
+import { dropStaging, type LoadedChunk, readChunks, readLoad } from './ledger.ts';
+import { LoadPhase } from './load-plan.ts';
+import { pump } from './pump.ts';
+import { copySql, createTableSql } from './schema.ts';
+import type { Session } from './session.ts';
+import { RECORD_CHUNK, SET_SOURCE, TABLE_EXISTS, UNINDEX } from './sql.ts';
+import type { LoadCounts, LoadJob } from './strategies.ts';
+
+/** Arrow bytes of a chunk: what a second attempt copies again at most, for each connection. */
+export const CHUNK_BYTES = 16 * MiB;
+
+/**
+ * Makes the staging table, or goes on with the one that an earlier attempt has left, where that was filled from the same files, cut alike, for the same
+ * columns. Answers the chunks that are in it.
+ */
+async function openStaging(job: LoadJob, identity: string): Promise<LoadedChunk[]> {
+  const { session, plan } = job;
+  const { run, step, token } = plan.claim;
+  const create = createTableSql(quoteTable(plan.staging), plan.table, 'staged');
+  // The name of the staging table has the token in it.
+  const source = `${identity} ${createTableSql('staging', plan.table, 'staged')}`;
+  return session.transaction(async () => {
+    const before = await readLoad(session, plan.claim);
+    const [{ there } = { there: false }] = await session.query<{ there: boolean }>(TABLE_EXISTS, [quoteTable(plan.staging)]); // prettier-ignore
+    if (there && before?.source === source) {
+      // Those of the earlier attempt have its names, and may be of any kind.
+      for (const { statement } of await session.query<{ statement: string }>(UNINDEX, [quoteTable(plan.staging)]))
+        await session.run(statement);
+      return readChunks(session, plan.claim);
+    }
+    await dropStaging(session, plan.claim, plan.staging.table);
+    await session.run(create);
+    await session.run(SET_SOURCE, [run, step, token, source]);
+    return [];
+  });
+}
+
+/**
+ * Fills a committed staging table from ranges of files, over all sessions: each chunk is one transaction, with the row in the ledger that says it is there.
+ * Chunks that an earlier attempt has written are not read again.
+ */
+export async function copyRanges(job: LoadJob, cut: RowRanges, sessions: readonly Session[]): Promise<LoadCounts> {
+  const { plan, signal } = job;
+  const total = cut.ranges.reduce((sum, { rows }) => sum + rows, 0);
+  if (plan.expectedRows !== undefined && plan.expectedRows !== total) {
+    throw new SpillwayError(
+      'LoadInterrupted',
+      `Rows do not add up for ${showTable(plan.target)}: ${plan.expectedRows} expected, ${total} in the files. Nothing was published.`,
+    );
+  }
+  const there = await openStaging(job, cut.identity);
+  const done = new Map(there.map((chunk) => [chunk.chunk, chunk]));
+  const due = cut.ranges.map((range, chunk) => ({ range, chunk })).filter(({ chunk }) => !done.has(chunk));
+  const stop = new AbortController();
+  const moving = new Map<Session, LoadCounts>();
+  const counts = (): LoadCounts =>
+    [...done.values(), ...moving.values()].reduce(
+      (sum, { rows, bytes }) => ({ rows: sum.rows + rows, bytes: sum.bytes + bytes }),
+      { rows: 0, bytes: 0 },
+    );
+  const fill = async (session: Session): Promise<void> => {
+    const reader = cut.open();
+    try {
+      for (let next = due.shift(); next && !stop.signal.aborted; next = due.shift()) {
+        const { range, chunk } = next;
+        const onProgress = (rows: number, bytes: number): void => {
+          moving.set(session, { rows, bytes });
+          const all = counts();
+          job.report(LoadPhase.COPYING, all.rows, all.bytes);
+        };
+        const copied = await copyChunk(
+          job,
+          session,
+          { range, chunk, batches: reader.read(range) },
+          {
+            signal: AbortSignal.any([signal, stop.signal]),
+            onProgress,
+          },
+        );
+        moving.delete(session);
+        done.set(chunk, { chunk, ...copied });
+      }
+    } catch (error) {
+      stop.abort(error);
+      throw error;
+    } finally {
+      await reader.close();
+    }
+  };
+  const filled = await Promise.allSettled(sessions.map(fill));
+  // The first that failed stopped the others.
+  if (stop.signal.aborted) throw stop.signal.reason;
+  const failed = filled.find((one) => one.status === 'rejected');
+  if (failed) throw failed.reason;
+  return counts();
+}
+
+interface Chunk {
+  chunk: number;
+  range: RowRange;
+  batches: ReturnType<ReturnType<RowRanges['open']>['read']>;
+}
+
+async function copyChunk(
+  job: LoadJob,
+  session: Session,
+  { chunk, range, batches }: Chunk,
+  options: { signal: AbortSignal; onProgress(rows: number, bytes: number): void },
+): Promise<LoadCounts> {
+  const { plan, stallMs } = job;
+  const { run, step, token } = plan.claim;
+  return session.transaction(async () => {
+    const copy = await startCopy(session.client, copySql(quoteTable(plan.staging), plan.table, false));
+    try {
+      const { encoded, counted } = await pump(batches, job.encoder(range.firstRow), copy, {
+        ...options,
+        ...(stallMs === undefined ? {} : { stallMs }),
+      });
+      if (counted !== encoded || encoded !== range.rows)
+        throw new SpillwayError('LoadInterrupted', `Rows do not add up for ${showTable(plan.target)}: ${range.rows} expected in chunk ${chunk}, ${encoded} read, ${counted} copied. Nothing was published.`); // prettier-ignore
+    } catch (error) {
+      await copy.abort('the load was given up', () => job.terminate());
+      throw error;
+    }
+    const counts = { rows: range.rows, bytes: copy.bytes };
+    if ((await session.run(RECORD_CHUNK, [run, step, token, chunk, counts.rows, counts.bytes])) !== 1)
+      throw new SpillwayError('LeaseLost', `Attempt ${token} at loading ${showTable(plan.target)} is over: another has taken its place.`); // prettier-ignore
+    return counts;
+  });
+}
