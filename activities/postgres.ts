@@ -73,6 +73,7 @@ async function postgresLoad(
     into: spec.into,
     ...(spec.key ? { key: spec.key } : {}),
     ...(spec.write ? { write: spec.write } : {}),
+    ...(spec.partition ? { partition: spec.partition } : {}),
     ...(spec.evolve ? { evolve: spec.evolve } : {}),
     ...(spec.strategy ? { strategy: spec.strategy } : {}),
     ...(spec.connections === undefined ? {} : { connections: spec.connections }),

@@ -203,9 +203,11 @@ function problemsOfPath(step: string, path: string): string[] {
 
 /** What belongs together in a load. */
 function problemsOfLoad(load: PostgresLoadStep): string[] {
-  const { step, write = 'replace', key, strategy = 'auto', indexOrder, connections, evolve = [] } = load;
+  const { step, write = 'replace', key, strategy = 'auto', indexOrder, connections, evolve = [], partition } = load;
   const problems: string[] = [];
   if (write === 'replace') {
+    if (partition !== undefined && (key !== undefined || load.indexes !== undefined || evolve.length > 0))
+      problems.push(`${step}.partition takes columns, keys and indexes from its table, got ${['key', 'indexes', 'evolve'].filter((name) => name in load).join(', ')} beside it. Remove that, and make it in ${load.into}.`); // prettier-ignore
     if (evolve.includes('add'))
       problems.push(`${step}.evolve add is for tables that rows are added to, and write is replace, which makes every column of the rows. Remove it.`); // prettier-ignore
     if (strategy === 'freeze' && connections !== undefined && connections > 1)
@@ -219,6 +221,7 @@ function problemsOfLoad(load: PostgresLoadStep): string[] {
   if (strategy !== 'auto') problems.push(onlyReplace('strategy', strategy));
   if (indexOrder !== undefined) problems.push(onlyReplace('indexOrder', indexOrder));
   if (connections !== undefined) problems.push(onlyReplace('connections', connections));
+  if (partition !== undefined) problems.push(onlyReplace('partition', show(partition)));
   return problems;
 }
 

@@ -131,6 +131,14 @@ const write = { ...options, from: dataset, directory, path: pathBelow };
 const writeParquet = z.strictObject({ ...write, verb: z.literal('write.parquet') });
 const writeArrow = z.strictObject({ ...write, verb: z.literal('write.arrow') });
 
+const PARTITION = 'must be { in: [values] }, or { from, to } with a value each, or a list of values';
+const partitionValue = z.union([z.string(), z.number(), z.boolean(), z.null()], PARTITION);
+const partitionEdge = z.union([partitionValue, z.array(partitionValue).min(1)], PARTITION);
+const partition = z.union(
+  [z.strictObject({ in: z.array(partitionValue).min(1) }), z.strictObject({ from: partitionEdge, to: partitionEdge })],
+  PARTITION,
+);
+
 const CONNECTIONS = 'must be a whole number from 1 to 16';
 const postgresLoad = z.strictObject({
   ...options,
@@ -139,6 +147,7 @@ const postgresLoad = z.strictObject({
   into: z.string('must be schema.table').regex(/^[^.]+\.[^.]+$/, 'must be schema.table'),
   key: columns.optional(),
   write: oneOf('replace', 'append', 'merge').optional(),
+  partition: partition.optional(),
   evolve: z.array(oneOf('add', 'widen'), "must be a list of 'add' and 'widen'").optional(),
   strategy: oneOf('auto', 'freeze', 'unlogged', 'parallel').optional(),
   connections: z.int(CONNECTIONS).min(1, CONNECTIONS).max(16, CONNECTIONS).optional(),

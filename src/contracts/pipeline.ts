@@ -130,6 +130,12 @@ export type LoadWrite = (typeof LoadWrite)[keyof typeof LoadWrite];
 export const LoadEvolution = { ADD: 'add', WIDEN: 'widen' } as const;
 export type LoadEvolution = (typeof LoadEvolution)[keyof typeof LoadEvolution];
 
+/** A value that a partition is bounded by; the server reads it as its column's type. */
+export type PartitionValue = string | number | boolean | null;
+/** Bounds of a partition: values of a list, or a range whose end does not belong to it; a list of values where several columns partition. */
+export type PartitionBound =
+  { in: PartitionValue[] } | { from: PartitionValue | PartitionValue[]; to: PartitionValue | PartitionValue[] };
+
 /** An index built before the table is published. */
 export interface IndexSpec {
   columns: string[];
@@ -148,6 +154,8 @@ export interface PostgresLoadStep extends StepOptions {
   key?: string[];
   /** `replace` swaps the whole table; `append` adds the rows to it; `merge` updates rows whose `key` is there and adds the others. Each in one transaction. @defaultValue 'replace' */
   write?: LoadWrite;
+  /** Of `replace`: the rows are one partition of `into`, which is a partitioned table: `{ in: [values] }`, or `{ from, to }`. The one that has these bounds is replaced, the others stay, and so do views and grants. @defaultValue the whole table */
+  partition?: PartitionBound;
   /** What may change in the table that is there, in the transaction that publishes: `add` adds columns that it lacks, `widen` gives a column a type that holds more, as bigint for integer, or text for varchar(40). `replace` makes new columns anyway. @defaultValue nothing */
   evolve?: LoadEvolution[];
   /** Of `replace`: `freeze` writes each row once, in one transaction; `parallel` copies over several connections; `unlogged` keeps a staging table out of WAL and publications until it is done. @defaultValue auto: freeze, `parallel` where several connections are asked for, `unlogged` where a publication sends all tables */

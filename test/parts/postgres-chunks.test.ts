@@ -189,7 +189,7 @@ test('an attempt that hangs is ended by the next one, which goes on from its chu
     if (copy < 6) return;
     const gone = new Promise<never>((_, reject) => made.once('end', () => reject(new Error('the connection is gone'))));
     gone.catch(() => undefined);
-    made.query = (() => gone);
+    made.query = () => gone;
     hang();
   });
   const stuck = load({ triedAgain: true }, first.connect);

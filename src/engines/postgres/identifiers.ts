@@ -85,6 +85,17 @@ export function stagingTable({ run, step, token }: AttemptName): string {
   return `stg_${slug(run, 8)}_${slug(step, 20)}_${digest(run, step).slice(0, 10)}_${token}`;
 }
 
+/** Name of the constraint that a staging table's rows are held against, until it is attached. */
+export const stagingCheck = ({ run, step, token }: AttemptName): string =>
+  `stg_${digest(run, step).slice(0, 10)}_${token}_bound`;
+
+/** Name of a new partition; `taken` are names that exist in the schema. */
+export function partitionName(table: string, suffix: string, taken: ReadonlySet<string>): string {
+  const plain = `${table}_${suffix}`;
+  if (Buffer.byteLength(plain) <= MAX_IDENTIFIER_BYTES && !taken.has(plain)) return plain;
+  return `${slug(table, 40)}_${digest(table, suffix).slice(0, 20)}`;
+}
+
 /** Name of the nth index of a staging table until it is published. */
 export const stagingIndex = ({ run, step, token }: AttemptName, index: number): string =>
   `stg_${digest(run, step).slice(0, 10)}_${token}_i${index}`;

@@ -8,6 +8,24 @@ export interface PlannedIndex {
   readonly columns: readonly string[];
   readonly unique: boolean;
   readonly primary: boolean;
+  /** It belongs to a unique constraint. @defaultValue false */
+  readonly constraint?: boolean;
+  /** Method, columns and options, as `pg_get_indexdef` writes them behind USING. @defaultValue its columns */
+  readonly using?: string;
+}
+
+/** A load that is one partition of its target. */
+export interface PartitionPlan {
+  /** `for values …`, as it was asked. */
+  readonly boundSql: string;
+  /** The bound as the server writes it. */
+  readonly bound: string;
+  /** Name of the constraint that rows are held against while they are loaded. */
+  readonly check: string;
+  /** What the name of a new partition ends with. */
+  readonly suffix: string;
+  /** Whom the partition belongs to. */
+  readonly owner: string;
 }
 
 /** A load, decided: what the strategies carry out. */
@@ -20,6 +38,8 @@ export interface LoadPlan {
   readonly indexes: readonly PlannedIndex[];
   /** How a table that is there takes the rows; a new one is always made by a strategy of `replace`. */
   readonly write: LoadWrite;
+  /** Set where the rows are a partition of the target. */
+  readonly partition?: PartitionPlan;
   /** Whether rows go into the table that is there. */
   readonly intoExisting: boolean;
   readonly choice: { readonly strategy: string; readonly because: string };

@@ -1,10 +1,9 @@
 // Longer than most files: the order of one load, from claim to clean-up, is best read in one place.
 import { SpillwayError } from '../../contracts/errors.ts';
-import type { IndexSpec, LoadEvolution, LoadStrategy, LoadWrite } from '../../contracts/pipeline.ts';
+import type { IndexSpec, LoadEvolution, LoadStrategy, LoadWrite, PartitionBound } from '../../contracts/pipeline.ts';
 import type { ArrowSource } from './arrow-source.ts';
 import { sourceColumns } from './arrow-types.ts';
 import { cleanUp } from './clean-up.ts';
-import { CHUNK_BYTES } from './copy-ranges.ts';
 import { CopyEncoder } from './encoder.ts';
 import { isServerError, loadFailure } from './failures.ts';
 import type { AttemptName, TableName } from './identifiers.ts';
@@ -12,20 +11,13 @@ import { applicationName, parseTableName, showTable, stagingTable } from './iden
 import type { EncodeOptions } from './kernels/choose.ts';
 import type { Claim, LoadRow } from './ledger.ts';
 import { claimLoad, endBackend, ensureLedger, readLoad } from './ledger.ts';
-import type { LoadPlan, PlannedIndex } from './load-plan.ts';
 import { LoadPhase } from './load-plan.ts';
-import { stagingName } from './publish.ts';
-import { planTable } from './schema.ts';
+import { planLoad } from './plan-load.ts';
 import type { PostgresDeps } from './session.ts';
 import { abortable, cancelled, pause, Session } from './session.ts';
 import { TRY_LOCK_TARGET, WHO_HOLDS_TARGET } from './sql.ts';
 import { loadInto } from './load-into.ts';
 import { loadFrozen, loadStaged } from './strategies.ts';
-import type { ServerFacts } from './strategy.ts';
-import { chooseStrategy } from './strategy.ts';
-import { type InsertTarget, inspectInsertTarget, planInsert } from './insert-target.ts';
-import { inspectTarget } from './target.ts';
-import { SERVER_FACTS } from './target-sql.ts';
 
 export interface LoadProgress {
   phase: LoadPhase;
@@ -47,6 +39,8 @@ export interface LoadRequest {
   /** @defaultValue 'auto' */
   strategy?: LoadStrategy;
   indexes?: readonly IndexSpec[];
+  /** Of `replace`: the rows are this partition of `into`. @defaultValue the whole table */
+  partition?: PartitionBound;
   /** What may change in the table that is there. @defaultValue nothing */
   evolve?: readonly LoadEvolution[];
   /** For `unlogged`. @defaultValue 'after-logged' */
@@ -124,103 +118,6 @@ async function lockTarget(session: Session, table: string, waitMs: number, signa
   }
 }
 
-async function planLoad(
-  session: Session,
-  request: LoadRequest,
-  claim: Claim,
-  target: TableName,
-  source: ArrowSource,
-): Promise<LoadPlan> {
-  const write = request.write ?? 'replace';
-  if (write !== 'replace') {
-    const into = await inspectInsertTarget(session, target, write);
-    if (into) return planInto(request, claim, target, source, into, write);
-  }
-  const key = request.key ?? [];
-  const indexes = request.indexes ?? [];
-  const existing = await inspectTarget(session, target, key, indexes);
-  const table = planTable({
-    table: showTable(target),
-    source: sourceColumns(source.schema.fields, request.logicalTypes),
-    existing: existing?.columns,
-    key,
-    indexes,
-    widen: request.evolve?.includes('widen') ?? false,
-  });
-  const [facts] = await session.query<{ wal_level: string; version: number; publishes_all: string[] }>(SERVER_FACTS);
-  const server: ServerFacts = {
-    walLevel: facts!.wal_level,
-    version: facts!.version,
-    publishesAll: facts!.publishes_all,
-  };
-  const choice = chooseStrategy({
-    asked: request.strategy ?? 'auto',
-    connections: request.connections,
-    expectedRows: request.expectedRows,
-    expectedBytes: request.expectedBytes,
-    server,
-  });
-  const lost = (existing?.lostIndexes ?? []).map(
-    (name) => `index ${name} of the replaced table was not asked for and is gone`,
-  );
-  const planned: PlannedIndex[] = indexes.map(({ columns, unique }) => ({
-    columns,
-    unique: unique ?? false,
-    primary: false,
-  }));
-  if (key.length > 0) planned.unshift({ columns: key, unique: true, primary: true });
-  return {
-    attempt: request,
-    claim,
-    target,
-    staging: stagingName(claim.staging),
-    table,
-    ...{ write, intoExisting: false },
-    connections:
-      choice.strategy === 'freeze'
-        ? 1
-        : (request.connections ?? (choice.strategy === 'parallel' ? PARALLEL_CONNECTIONS : 1)),
-    indexes: planned,
-    choice,
-    indexOrder: request.indexOrder ?? 'after-logged',
-    chunkBytes: request.limits?.chunkBytes ?? CHUNK_BYTES,
-    expectedRows: request.expectedRows,
-    warnings: [...table.warnings, ...lost],
-    ...(request.limits?.swapWaitMs === undefined ? {} : { swapWaitMs: request.limits.swapWaitMs }),
-  };
-}
-
-const INTO: Record<Exclude<LoadWrite, 'replace'>, string> = {
-  append: 'rows are copied into the table that is there, in the transaction that publishes them',
-  merge: 'rows whose key is there update theirs, the others are added, in the transaction that publishes them',
-};
-
-/** A load into a table that is there. */
-function planInto(
-  request: LoadRequest,
-  claim: Claim,
-  target: TableName,
-  source: ArrowSource,
-  into: InsertTarget,
-  write: keyof typeof INTO,
-): LoadPlan {
-  const table = showTable(target);
-  const indexes = request.indexes ?? [];
-  if (indexes.length > 0)
-    throw new SpillwayError('LoadRefused', `The rows cannot be loaded into ${table}: indexes are built when a table is made, and it is there. Remove indexes, and create them in the table.`); // prettier-ignore
-  const columns = sourceColumns(source.schema.fields, request.logicalTypes);
-  const plan = planInsert(table, columns, into, request.key ?? [], write, request.evolve);
-  return {
-    ...{ attempt: request, claim, target, staging: stagingName(claim.staging), table: plan, warnings: plan.warnings },
-    ...{ indexes: [], indexOrder: 'after-logged', connections: 1, chunkBytes: CHUNK_BYTES, write, intoExisting: true },
-    choice: { strategy: write, because: INTO[write] },
-    expectedRows: request.expectedRows,
-    ...(request.limits?.swapWaitMs === undefined ? {} : { swapWaitMs: request.limits.swapWaitMs }),
-  };
-}
-
-/** More were seen to be slower on 2 cores; each takes a core of the server. */
-const PARALLEL_CONNECTIONS = 2;
 const TOO_MANY_CONNECTIONS = '53300';
 
 /** A connection beside the first; undefined where the server takes no more. */

@@ -19,7 +19,7 @@ const lockTarget = (session: Session, plan: LoadPlan, signal: AbortSignal): Prom
     return locked?.oid === existing.oid ? { done: locked.oid } : undefined;
   });
 
-const runAll = async (session: Session, statements: readonly { statement: string }[]): Promise<void> => {
+export const runAll = async (session: Session, statements: readonly { statement: string }[]): Promise<void> => {
   for (const { statement } of statements) await session.run(statement);
 };
 
@@ -59,7 +59,13 @@ async function createSchema(session: Session, schema: string): Promise<void> {
   if (!there) await session.run(`create schema ${quoteIdentifier(schema)}`);
 }
 
-async function renameIndexes(session: Session, attempt: AttemptName, target: TableName, plan: LoadPlan): Promise<void> {
+/** Names the indexes of a table that has come out of staging as the server would. */
+export async function renameIndexes(
+  session: Session,
+  attempt: AttemptName,
+  target: TableName,
+  plan: LoadPlan,
+): Promise<void> {
   const taken = new Set(
     (await session.query<{ name: string }>(NAMES_IN_SCHEMA, [target.schema])).map(({ name }) => name),
   );

@@ -20,6 +20,8 @@ export interface TablePlan {
   readonly warnings: readonly string[];
   /** What is altered in the table that is there before rows go into it: clauses of ALTER TABLE. */
   readonly alterations: readonly string[];
+  /** What stands between the parentheses of CREATE TABLE instead of the columns. */
+  readonly body?: string;
 }
 
 export interface TableQuestion {
@@ -113,7 +115,7 @@ export function createTableSql(staging: string, plan: TablePlan, kind: StagingKi
   // Autovacuum would read a table that is still being filled; publishing resets this.
   const untouched = ' with (autovacuum_enabled = off)';
   const options = { logged: '', staged: untouched, unlogged: untouched, temporary: ' on commit drop' }[kind];
-  return `create ${kind === 'unlogged' || kind === 'temporary' ? `${kind} ` : ''}table ${staging} (${columns.join(', ')})${options}`;
+  return `create ${kind === 'unlogged' || kind === 'temporary' ? `${kind} ` : ''}table ${staging} (${plan.body ?? columns.join(', ')})${options}`;
 }
 
 /** Statement that fills it. */

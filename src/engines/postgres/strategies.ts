@@ -1,5 +1,6 @@
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { ArrowSource } from './arrow-source.ts';
+import { attach } from './attach.ts';
 import { CopyFan } from './copy-fan.ts';
 import { copyRanges } from './copy-ranges.ts';
 import { type CopyIn, type CopySink, startCopy } from './copy-in.ts';
@@ -101,7 +102,7 @@ async function startCopies(
 async function publish(job: LoadJob, counts: LoadCounts): Promise<void> {
   const { session, plan, signal } = job;
   await markDone(job, counts);
-  await swap(session, plan, signal);
+  await (plan.partition ? attach(session, plan, plan.partition, signal) : swap(session, plan, signal));
   job.committing();
 }
 

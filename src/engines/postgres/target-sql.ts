@@ -66,6 +66,26 @@ select i.indexrelid::regclass::text as name, i.indisunique as is_unique, i.indis
              join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum order by k.place) as columns
 from pg_index i where i.indrelid = $1::oid order by 1`;
 
+/** How a table is partitioned. $1 = oid. */
+export const PARTITION_FACTS = `
+select partstrat as strategy, partexprs is not null as expressions, pg_get_partkeydef(partrelid) as definition,
+       array(select a.attname::text from unnest(partattrs::int2[]) with ordinality k(attnum, place)
+             join pg_attribute a on a.attrelid = partrelid and a.attnum = k.attnum order by k.place) as columns
+from pg_partitioned_table where partrelid = $1::oid`;
+
+/** Indexes that each partition of a table has. $1 = oid. */
+export const PARENT_INDEXES = `
+select i.indisunique as is_unique, c.contype, pg_get_indexdef(i.indexrelid) as definition,
+       array(select a.attname::text from unnest(i.indkey::int2[]) with ordinality k(attnum, place)
+             join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum where k.place <= i.indnkeyatts order by k.place) as columns
+from pg_index i left join pg_constraint c on c.conindid = i.indexrelid and c.conrelid = i.indrelid and c.contype in ('p', 'u')
+where i.indrelid = $1::oid order by i.indexrelid`;
+
+/** Partitions of a table, with their bounds. $1 = quoted table name. */
+export const PARTITIONS = `
+select c.oid::int8::text as oid, n.nspname::text as schema, c.relname::text as name, c.relkind, pg_get_expr(c.relpartbound, c.oid) as bound
+from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_namespace n on n.oid = c.relnamespace where i.inhparent = to_regclass($1)`;
+
 /** Statements that give a new table the rights, owner and comments of an old one. $1 = old oid, $2 = new table, quoted; $3 = its columns. */
 export const INHERIT_RIGHTS = `
 select format('grant %s on %s to %s%s', acl.privilege_type, $2::text,

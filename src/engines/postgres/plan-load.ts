@@ -1,0 +1,173 @@
+import { SpillwayError } from '../../contracts/errors.ts';
+import type { LoadWrite, PartitionBound } from '../../contracts/pipeline.ts';
+import type { ArrowSource } from './arrow-source.ts';
+import { sourceColumns } from './arrow-types.ts';
+import { CHUNK_BYTES } from './copy-ranges.ts';
+import { quoteIdentifier, quoteTable, showTable, stagingCheck, type TableName } from './identifiers.ts';
+import { type InsertTarget, inspectInsertTarget, planInsert } from './insert-target.ts';
+import type { Claim } from './ledger.ts';
+import type { LoadRequest } from './load.ts';
+import type { LoadPlan, PartitionPlan, PlannedIndex } from './load-plan.ts';
+import { boundCheck, boundName, boundSql } from './partition.ts';
+import { inspectPartitioned } from './partition-target.ts';
+import { stagingName } from './publish.ts';
+import { planTable, type TablePlan } from './schema.ts';
+import type { Session } from './session.ts';
+import { chooseStrategy, type ServerFacts } from './strategy.ts';
+import { inspectTarget } from './target.ts';
+import { SERVER_FACTS } from './target-sql.ts';
+
+/** More were seen to be slower on 2 cores; each takes a core of the server. */
+const PARALLEL_CONNECTIONS = 2;
+
+/**
+ * Decides how a load is carried out, from what is asked, the rows' columns and the target as it is.
+ * @throws SpillwayError `LoadRefused` before anything is made, with every problem
+ */
+export async function planLoad(
+  session: Session,
+  request: LoadRequest,
+  claim: Claim,
+  target: TableName,
+  source: ArrowSource,
+): Promise<LoadPlan> {
+  const write = request.write ?? 'replace';
+  if (write !== 'replace') {
+    const into = await inspectInsertTarget(session, target, write);
+    if (into) return planInto(request, claim, target, source, into, write);
+  }
+  const made = request.partition
+    ? await planPartition(session, request, request.partition, target, source)
+    : await planReplace(session, request, target, source);
+  const [facts] = await session.query<{ wal_level: string; version: number; publishes_all: string[] }>(SERVER_FACTS);
+  const server: ServerFacts = {
+    walLevel: facts!.wal_level,
+    version: facts!.version,
+    publishesAll: facts!.publishes_all,
+  };
+  const choice = chooseStrategy({
+    asked: request.strategy ?? 'auto',
+    connections: request.connections,
+    expectedRows: request.expectedRows,
+    expectedBytes: request.expectedBytes,
+    server,
+  });
+  return {
+    ...common(request, claim, target),
+    ...made,
+    ...{ write, intoExisting: false },
+    connections:
+      choice.strategy === 'freeze'
+        ? 1
+        : (request.connections ?? (choice.strategy === 'parallel' ? PARALLEL_CONNECTIONS : 1)),
+    choice: made.partition
+      ? { ...choice, because: `${choice.because}; it is the partition ${made.partition.bound} of the table` }
+      : choice,
+  };
+}
+
+const common = (request: LoadRequest, claim: Claim, target: TableName) => ({
+  ...{ attempt: request, claim, target, staging: stagingName(claim.staging), expectedRows: request.expectedRows },
+  indexOrder: request.indexOrder ?? 'after-logged',
+  chunkBytes: request.limits?.chunkBytes ?? CHUNK_BYTES,
+  ...(request.limits?.swapWaitMs === undefined ? {} : { swapWaitMs: request.limits.swapWaitMs }),
+});
+
+/** What is made in place of the target, or of a part of it. */
+interface Made {
+  table: TablePlan;
+  indexes: readonly PlannedIndex[];
+  warnings: readonly string[];
+  partition?: PartitionPlan;
+}
+
+/** A table in place of the one that is there. */
+async function planReplace(
+  session: Session,
+  request: LoadRequest,
+  target: TableName,
+  source: ArrowSource,
+): Promise<Made> {
+  // prettier-ignore
+  const { key = [], indexes = [] } = request;
+  const existing = await inspectTarget(session, target, key, indexes);
+  const table = planTable({
+    table: showTable(target),
+    source: sourceColumns(source.schema.fields, request.logicalTypes),
+    existing: existing?.columns,
+    key,
+    indexes,
+    widen: request.evolve?.includes('widen') ?? false,
+  });
+  const lost = (existing?.lostIndexes ?? []).map(
+    (name) => `index ${name} of the replaced table was not asked for and is gone`,
+  );
+  const planned: PlannedIndex[] = indexes.map(({ columns, unique }) => ({
+    columns,
+    unique: unique ?? false,
+    primary: false,
+  }));
+  if (key.length > 0) planned.unshift({ columns: key, unique: true, primary: true });
+  return { table, indexes: planned, warnings: [...table.warnings, ...lost] };
+}
+
+/** Generated columns and defaults are those of the whole table; identities are not for partitions. */
+const LIKE = 'including defaults including constraints including generated including storage';
+
+/** A partition of a table that is there: its columns, indexes and constraints are the table's. */
+async function planPartition(
+  session: Session,
+  request: LoadRequest,
+  bound: PartitionBound,
+  target: TableName,
+  source: ArrowSource,
+): Promise<Made> {
+  const table = showTable(target);
+  const { key = [], indexes = [] } = request;
+  if (key.length > 0 || indexes.length > 0)
+    throw new SpillwayError('LoadRefused', `A partition of ${table} has the keys and indexes of the table. Remove key and indexes, and create them in ${table}.`); // prettier-ignore
+  const parent = await inspectPartitioned(session, target, bound);
+  const columns = sourceColumns(source.schema.fields, request.logicalTypes);
+  const planned = planInsert(table, columns, { columns: parent.columns, uniques: [] }, [], 'append');
+  const check = stagingCheck(request);
+  const body = `like ${quoteTable(target)} ${LIKE}, constraint ${quoteIdentifier(check)} check (${boundCheck(parent.key, bound)})`;
+  return {
+    table: { ...planned, body },
+    indexes: parent.indexes,
+    warnings: planned.warnings,
+    partition: {
+      boundSql: boundSql(bound),
+      bound: parent.bound,
+      check,
+      suffix: boundName(bound),
+      owner: parent.owner,
+    },
+  };
+}
+
+const INTO: Record<Exclude<LoadWrite, 'replace'>, string> = {
+  append: 'rows are copied into the table that is there, in the transaction that publishes them',
+  merge: 'rows whose key is there update theirs, the others are added, in the transaction that publishes them',
+};
+
+/** A load into a table that is there. */
+function planInto(
+  request: LoadRequest,
+  claim: Claim,
+  target: TableName,
+  source: ArrowSource,
+  into: InsertTarget,
+  write: keyof typeof INTO,
+): LoadPlan {
+  const table = showTable(target);
+  const indexes = request.indexes ?? [];
+  if (indexes.length > 0)
+    throw new SpillwayError('LoadRefused', `The rows cannot be loaded into ${table}: indexes are built when a table is made, and it is there. Remove indexes, and create them in the table.`); // prettier-ignore
+  const columns = sourceColumns(source.schema.fields, request.logicalTypes);
+  const plan = planInsert(table, columns, into, request.key ?? [], write, request.evolve);
+  return {
+    ...common(request, claim, target),
+    ...{ table: plan, warnings: plan.warnings, indexes: [], connections: 1, write, intoExisting: true },
+    choice: { strategy: write, because: INTO[write] },
+  };
+}
