@@ -288,7 +288,7 @@ describe('each problem names key, rule, value and fix', () => {
     expect(write({ partition: { in: ['de', null] } })).toEqual([]);
     expect(write({ partition: { from: '2026-11-01', to: ['2026-12-01'] } })).toEqual([]);
     expect(write({ partition: { from: 1 } })).toEqual(['daily: publish.partition must be { in: [values] }, or { from, to } with a value each, or a list of values, got {"from":1}. Change it, or remove the key for the default.']); // prettier-ignore
-    expect(write({ partition: { in: [1] }, key: ['day'] })).toEqual(['daily: publish.partition takes columns, keys and indexes from its table, got key beside it. Remove that, and make it in mart.revenue.']); // prettier-ignore
+    expect(write({ partition: { in: [1] }, key: ['day'] })).toEqual(['daily: publish.partition takes columns, keys and indexes from its table, got key beside it. Remove that, and make it in mart.daily.']); // prettier-ignore
     expect(write({ write: 'append', partition: { in: [1] } })).toEqual(['daily: publish.partition says how a table is replaced, and write is append, got {"in":[1]}. Remove it.']); // prettier-ignore
     expect(write({ evolve: ['add'] })).toEqual(['daily: publish.evolve add is for tables that rows are added to, and write is replace, which makes every column of the rows. Remove it.']); // prettier-ignore
     expect(write({ write: 'append', evolve: ['drop'] })).toEqual([
