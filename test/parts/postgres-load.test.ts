@@ -279,8 +279,11 @@ describe('rows from outside the process', () => {
     const fifo = join(folder, 'rows.fifo');
     await promisify(execFile)('mkfifo', [fifo]);
     const abort = new AbortController();
-    setTimeout(() => abort.abort(), 200);
-    await expect(load(new StagedSource(), { ...open({ fifo }), signal: abort.signal })).rejects.toMatchObject({
+    const onProgress = ({ phase }: LoadProgress): unknown =>
+      phase === 'opening the rows' && setTimeout(() => abort.abort(), 50);
+    await expect(
+      load(new StagedSource(), { ...open({ fifo }), signal: abort.signal, onProgress }),
+    ).rejects.toMatchObject({
       code: 'LoadInterrupted',
       message: expect.stringMatching(/cancelled while opening the rows; nothing was published/),
     });
