@@ -29,7 +29,7 @@ import type { LoadOrder, LoadReport } from './load-once.ts';
 const SCHEMA = 'bench_postgres';
 const TABLE = `${SCHEMA}.loaded`;
 
-/** Loads of one Arrow file into a fresh PostgreSQL table: ours, the server's own COPY from a file, psql, pgpq and ADBC, in turn. */
+/** Loads of one file into a fresh PostgreSQL table: ours, the server's own COPY from a file, psql, pgpq, ADBC and dlt, in turn. */
 export const postgresBench = inBenchHome(measure);
 
 /** One way to load; answers seconds without the start of its process, and its peak of memory. */
@@ -38,6 +38,8 @@ type Way = (data: Data) => Promise<LoadReport>;
 interface Data {
   name: string;
   file: string;
+  /** The same rows, where they are there as Parquet too. */
+  parquet?: string;
   rows: number;
   bytes: number;
   /** What the table holds as binary COPY and as CSV, in files that the server may read. */
@@ -76,27 +78,55 @@ async function measure(
   const sets: Data[] = [];
   for (const name of ['lineitem', 'narrow'])
     sets.push(await prepare(client, ways['freeze']!, name, join(directory, `${name}.arrow`), shared));
+  sets[0]!.parquet = join(directory, 'lineitem.parquet');
 
   const figures: Figure[] = [];
-  for (const data of sets) {
-    const seen = Object.fromEntries(Object.keys(ways).map((way) => [way, [] as LoadReport[]]));
-    if (!quick) {
-      say(`${data.name}: warming up`);
-      for (const way of ['ceiling', 'freeze'] as const) await once(client, ways[way]!, data);
-    }
+  const inTurn = async (data: Data, of: readonly string[], title: string): Promise<Record<string, LoadReport[]>> => {
+    const seen = Object.fromEntries(of.map((way) => [way, [] as LoadReport[]]));
     for (let round = 0; round < rounds; round += 1) {
-      for (const [way, load] of Object.entries(ways)) {
+      for (const way of of) {
         signal.throwIfAborted();
-        seen[way]!.push(await once(client, load, data));
+        seen[way]!.push(await once(client, ways[way]!, data));
       }
       say(
-        `${data.name}, round ${round + 1} of ${rounds}: ${Object.entries(seen)
+        `${title}, round ${round + 1} of ${rounds}: ${Object.entries(seen)
           .map(([way, all]) => `${way} ${all.at(-1)!.seconds.toFixed(2)} s`)
           .join(', ')}`,
       );
     }
-    figures.push(...figuresOf(data, seen));
+    return seen;
+  };
+  for (const data of sets) {
+    if (!quick) {
+      say(`${data.name}: warming up`);
+      for (const way of ['ceiling', 'freeze'] as const) await once(client, ways[way]!, data);
+    }
+    const all = Object.keys(ways).filter((way) => way !== 'parquet' || data.parquet !== undefined);
+    figures.push(...figuresOf(data, await inTurn(data, all, data.name)));
   }
+  const [wide] = sets as [Data];
+  await client.query(`alter system set max_wal_size = '256MB'`);
+  await client.query('select pg_reload_conf()');
+  const small = await inTurn(wide, ['ceiling', 'freeze', 'parallel'], `${wide.name}, max_wal_size 256 MB`);
+  await client.query('alter system reset max_wal_size');
+  await client.query('select pg_reload_conf()');
+  const name = `${wide.name}, ${wide.rows} rows, max_wal_size 256 MB`;
+  figures.push(besideCeiling(small, 'freeze', name, 1.12), besideCeiling(small, 'parallel', `${name}, two connections`, 0.85)); // prettier-ignore
+  const flat: LoadReport[] = [];
+  for (const scale of quick ? ['0.002', '0.02'] : ['0.167', '3.34']) {
+    const file = join(await makeData(python, scale, cacheDir, say), 'narrow.arrow');
+    flat.push(
+      await once(client, ways['freeze']!, { ...wide, name: 'narrow', file, rows: 0, bytes: statSync(file).size }),
+    );
+    say(`narrow, ${flat.at(-1)!.rows} rows: ${(flat.at(-1)!.peakRssBytes / MiB).toFixed(0)} MiB`);
+  }
+  figures.push(
+    figureOf({
+      ...{ name: `peak RSS, narrow, ${flat[1]!.rows} rows`, unit: 'MiB', ours: [flat[1]!.peakRssBytes / MiB] },
+      ...{ against: `${flat[0]!.rows} rows`, theirs: [flat[0]!.peakRssBytes / MiB] },
+      goal: { of: 'ratio', atMost: 1.1 },
+    }),
+  );
   const encoded = await Promise.all(sets.slice(0, 1).map((data) => encodeAlone(data.file, rounds)));
   figures.push(
     figureOf({
@@ -125,10 +155,10 @@ async function once(client: Client, load: Way, data: Data): Promise<LoadReport> 
 /** Makes the data once, into the cache. */
 async function makeData(python: string, scale: string, cache: string, say: (line: string) => void): Promise<string> {
   const directory = join(cache, `bench-lineitem-${scale}`);
-  if (existsSync(join(directory, 'narrow.arrow'))) return directory;
+  if (existsSync(join(directory, 'lineitem.parquet'))) return directory;
   say(`making TPC-H lineitem of scale ${scale}`);
   const making = `${directory}.making`;
-  rmSync(making, { recursive: true, force: true });
+  for (const left of [making, directory]) rmSync(left, { recursive: true, force: true });
   mkdirSync(making, { recursive: true });
   await execa(python, [benchFile('postgres', 'others.py'), 'data', scale, making]);
   renameSync(making, directory);
@@ -169,7 +199,8 @@ function waysOf(of: {
   let serial = 0;
   const ours =
     (more: Pick<LoadOrder, 'strategy'> & Partial<LoadOrder>): Way =>
-    async ({ file, rows, bytes }) => {
+    async ({ file: arrow, parquet, rows, bytes }) => {
+      const file = more.decodeWith === undefined ? arrow : parquet!;
       const order = join(shared, `order-${(serial += 1)}.json`);
       const said: LoadOrder = {
         url,
@@ -225,10 +256,12 @@ function waysOf(of: {
     parallel: ours({ strategy: 'parallel', connections: 2 }),
     unlogged: ours({ strategy: 'unlogged' }),
     'unlogged over two': ours({ strategy: 'unlogged', connections: 2 }),
+    parquet: ours({ strategy: 'freeze', decodeWith: python }),
     'psql binary': psql('binary', ({ binary }) => binary),
     'psql csv': psql('csv', ({ csv }) => csv),
     pgpq: other('pgpq'),
     adbc: other('adbc'),
+    dlt: other('dlt'),
   };
 }
 
@@ -244,24 +277,38 @@ async function encodeAlone(file: string, rounds: number): Promise<number[]> {
   return seen;
 }
 
-function figuresOf({ name, rows }: Data, seen: Record<string, LoadReport[]>): Figure[] {
-  const seconds = (way: string): number[] => seen[way]!.map((one) => one.seconds);
+const secondsOf = (seen: Record<string, LoadReport[]>, way: string): number[] => seen[way]!.map((one) => one.seconds);
+
+const besideCeiling = (seen: Record<string, LoadReport[]>, way: string, called: string, atMost: number): Figure =>
+  figureOf({
+    ...{ name: called, unit: 's', ours: secondsOf(seen, way), goal: { of: 'ratio', atMost } },
+    ...{ against: 'COPY of the server from a binary file, frozen', theirs: secondsOf(seen, 'ceiling') },
+  });
+
+function figuresOf({ name, rows, parquet }: Data, seen: Record<string, LoadReport[]>): Figure[] {
+  const seconds = (way: string): number[] => secondsOf(seen, way);
   const rss = (way: string): number[] => seen[way]!.map((one) => one.peakRssBytes / MiB);
   const title = `${name}, ${rows} rows`;
   const beside = (way: string, against: string): Figure =>
     figureOf({ name: title, unit: 's', ours: seconds('freeze'), against, theirs: seconds(way) });
-  const besideCeiling = (way: string, called: string, atMost: number): Figure =>
-    figureOf({
-      ...{ name: called, unit: 's', ours: seconds(way), goal: { of: 'ratio', atMost } },
-      ...{ against: 'COPY of the server from a binary file, frozen', theirs: seconds('ceiling') },
-    });
   return [
-    besideCeiling('freeze', title, 1.12),
-    besideCeiling('parallel', `${title}, two connections`, 0.85),
+    besideCeiling(seen, 'freeze', title, 1.12),
+    besideCeiling(seen, 'parallel', `${title}, two connections`, 0.85),
+    ...(parquet === undefined
+      ? []
+      : [
+          besideCeiling(seen, 'parquet', `${title}, from Parquet`, 1.2),
+          figureOf({
+            ...{ name: `${title}, from Parquet, memory of the decoder`, unit: 'MiB' },
+            ours: seen['parquet']!.map((one) => one.decoderBytes! / MiB),
+            goal: { of: 'ours', atMost: 286 },
+          }),
+        ]),
     beside('psql binary', 'psql \\copy, binary'),
     beside('psql csv', 'psql \\copy, CSV'),
     beside('pgpq', 'pgpq + psycopg'),
     beside('adbc', 'ADBC'),
+    beside('dlt', 'dlt'),
     figureOf({
       name: `${title}, unlogged`,
       unit: 's',

@@ -1,11 +1,19 @@
 // A process of its own for each load, so that its peak of memory is the load's: `node load-once.js ORDER`, where ORDER is a JSON file.
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { performance } from 'node:perf_hooks';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { LoadStrategy } from '../../src/contracts/pipeline.ts';
 import { openArrowSource } from '../../src/engines/postgres/arrow-source.ts';
 import { connectPostgres } from '../../src/engines/postgres/connection.ts';
 import { loadTable } from '../../src/engines/postgres/load.ts';
+import { type DatafusionJob, PROTOCOL } from '../../src/engines/datafusion/job.ts';
+import { MiB } from '../../src/policy/sizes.ts';
+import { packageRoot } from '../../src/provision/package-root.ts';
 
 /** What a process is told to load. */
 export interface LoadOrder {
@@ -20,6 +28,8 @@ export interface LoadOrder {
   connections?: number;
   key?: string[];
   indexOrder?: 'before-logged' | 'after-logged';
+  /** Python that decodes the file, which is Parquet then, as the container of the product does. */
+  decodeWith?: string;
 }
 
 /** What it says of it, as one line of JSON. */
@@ -28,11 +38,35 @@ export interface LoadReport {
   /** Without the start of the process. */
   seconds: number;
   peakRssBytes: number;
+  /** Anonymous memory of the process that decodes. */
+  decoderBytes?: number;
 }
 
 const order = JSON.parse(readFileSync(process.argv[2]!, 'utf8')) as LoadOrder;
 const { file, rows, bytes } = order;
 const began = performance.now();
+let decoderBytes = 0;
+
+/** Starts the runner on a Parquet file; answers the FIFO that it writes rows to. */
+function decode(python: string): { fifo: string; ended: Promise<unknown> } {
+  const folder = mkdtempSync(join(tmpdir(), 'spillway-bench-decode-'));
+  const fifo = join(folder, 'rows.fifo');
+  execFileSync('mkfifo', [fifo]);
+  const job: DatafusionJob = {
+    ...{ protocol: PROTOCOL, sql: 'select * from rows', linkDir: folder, output: { kind: 'fifo', path: fifo } },
+    tables: [{ name: 'rows', parts: [{ kind: 'parquet', path: file }], columns: [] }],
+    engine: { partitions: 1, poolBytes: 200 * MiB, spillDir: folder, scratchBytes: 200 * MiB, hashJoin: true },
+  };
+  writeFileSync(join(folder, 'job.json'), JSON.stringify(job));
+  const runner = join(packageRoot(), 'containers', 'datafusion', 'runner.py');
+  const child = spawn(python, [runner, join(folder, 'job.json')], { stdio: ['ignore', 'pipe', 'inherit'] });
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    const event = JSON.parse(line) as { ev: string; peak_rss_anon?: number };
+    if (event.ev === 'done') decoderBytes = event.peak_rss_anon!;
+  });
+  return { fifo, ended: once(child, 'close').then(() => rmSync(folder, { recursive: true })) };
+}
+const decoding = order.decodeWith === undefined ? undefined : decode(order.decodeWith);
 const loaded = await loadTable(
   { connect: () => connectPostgres(order.url, order.password) },
   {
@@ -40,13 +74,15 @@ const loaded = await loadTable(
     ...(order.connections && { connections: order.connections }),
     ...(order.key && { key: order.key }),
     ...(order.indexOrder && { indexOrder: order.indexOrder }),
-    source: (signal) => openArrowSource([{ kind: 'arrow', uri: pathToFileURL(file).href, rows, bytes }], signal),
+    source: (signal) =>
+      openArrowSource(decoding ?? [{ kind: 'arrow', uri: pathToFileURL(file).href, rows, bytes }], signal),
     ...{ expectedRows: rows, expectedBytes: bytes, signal: new AbortController().signal },
   },
 );
+const seconds = (performance.now() - began) / 1000;
+await decoding?.ended;
 const report: LoadReport = {
-  rows: loaded.rows,
-  seconds: (performance.now() - began) / 1000,
+  ...{ rows: loaded.rows, seconds, ...(decoding && { decoderBytes }) },
   peakRssBytes: process.resourceUsage().maxRSS * 1024,
 };
 process.stdout.write(`${JSON.stringify(report)}\n`);

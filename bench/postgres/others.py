@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
 """Loads an Arrow IPC file into a fresh PostgreSQL table as others do it, or makes the data of the bench.
 
-`data SCALE DIR`: TPC-H lineitem as DIR/lineitem.arrow (batches of 65,536 rows), and a table of 7 columns as DIR/narrow.arrow.
-`pgpq|adbc FILE TABLE ADDRESS`: prints one JSON line with rows, seconds without imports, and peak RSS in bytes.
+`data SCALE DIR`: TPC-H lineitem as DIR/lineitem.arrow (batches of 65,536 rows) and DIR/lineitem.parquet, and a table of 7 columns as DIR/narrow.arrow.
+`pgpq|adbc|dlt FILE TABLE ADDRESS`: prints one JSON line with rows, seconds without imports, and peak RSS in bytes.
 """
 
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 TYPES = {"int64": "bigint", "int32": "integer", "double": "double precision", "string": "text", "date32[day]": "date"}
 BATCH = 65536
+# As handoffs in Parquet are written.
+ROW_GROUP = 128_000_000
 
 
 def data(scale, directory):
@@ -24,7 +28,8 @@ def data(scale, directory):
     program = os.path.join(os.path.dirname(sys.executable), "tpchgen-cli")
     subprocess.run([program, "parquet", "-s", scale, "--tables", "lineitem", "--output-dir", directory], check=True)
     source = pq.ParquetFile(os.path.join(directory, "lineitem.parquet"))
-    wide = narrow = None
+    wide = narrow = packed = None
+    rows = []
     for batch in source.iter_batches(BATCH):
         table = pa.Table.from_batches([batch])
         columns = {}
@@ -40,11 +45,19 @@ def data(scale, directory):
         if wide is None:
             wide = pa.ipc.new_file(os.path.join(directory, "lineitem.arrow"), table.schema)
             narrow = pa.ipc.new_file(os.path.join(directory, "narrow.arrow"), few.schema)
+            packed = pq.ParquetWriter(os.path.join(directory, "wide.parquet"), table.schema, compression="zstd", compression_level=1)
         wide.write_table(table, BATCH)
         narrow.write_table(few, BATCH)
+        rows.append(table)
+        if sum(part.nbytes for part in rows) > ROW_GROUP:
+            packed.write_table(pa.concat_tables(rows))
+            rows.clear()
     wide.close()
     narrow.close()
-    os.remove(os.path.join(directory, "lineitem.parquet"))
+    if rows:
+        packed.write_table(pa.concat_tables(rows))
+    packed.close()
+    os.replace(os.path.join(directory, "wide.parquet"), os.path.join(directory, "lineitem.parquet"))
 
 
 def create(schema, table):
@@ -87,10 +100,28 @@ def adbc(path, table, address):
     return rows, time.perf_counter() - began
 
 
+def dlt(path, table, address):
+    import dlt
+    import pyarrow as pa
+
+    reader = pa.ipc.open_file(pa.memory_map(path))
+    schema, name = table.split(".")
+    directory = tempfile.mkdtemp(prefix="spillway-bench-dlt-")
+    try:
+        began = time.perf_counter()
+        pipeline = dlt.pipeline("bench", pipelines_dir=directory, destination=dlt.destinations.postgres(address), dataset_name=schema)
+        resource = dlt.resource((reader.get_batch(at) for at in range(reader.num_record_batches)), name=name, write_disposition="replace")
+        pipeline.run(resource)
+        seconds = time.perf_counter() - began
+    finally:
+        shutil.rmtree(directory)
+    return sum(reader.get_batch(at).num_rows for at in range(reader.num_record_batches)), seconds
+
+
 if __name__ == "__main__":
     what, *arguments = sys.argv[1:]
     if what == "data":
         data(*arguments)
     else:
-        rows, seconds = {"pgpq": pgpq, "adbc": adbc}[what](*arguments)
+        rows, seconds = {"pgpq": pgpq, "adbc": adbc, "dlt": dlt}[what](*arguments)
         print(json.dumps({"rows": rows, "seconds": seconds, "peakRssBytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
