@@ -35,6 +35,7 @@ async function postgresSql(
   const { rows, alreadyRun } = await runStatement(deps.engines.postgres(spec.connection ?? 'default'), {
     ...{ run, step: spec.step, token: attempt.token, sql: spec.sql, signal: attempt.signal },
     ...(spec.params && { params: spec.params }),
+    ...(spec.into !== undefined && { into: spec.into, key: spec.key ?? [], indexes: spec.indexes ?? [] }),
   });
   return {
     proof: exited(),

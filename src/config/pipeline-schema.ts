@@ -152,6 +152,7 @@ function checkGraph(steps: StepSpec[], names: string[], problems: string[]): voi
     if (step.verb === 'write.parquet' || step.verb === 'write.arrow')
       problems.push(...problemsOfPath(step.step, step.path));
     if (step.verb === 'postgres.load') problems.push(...problemsOfLoad(step));
+    if (step.verb === 'postgres.sql') problems.push(...problemsOfStatement(step));
     if (step.verb === 'postgres.sql') problems.push(...problemsOfAfter(step, byName));
     for (const source of sourcesOf(step)) {
       if ('after' in step) continue; // it reads nothing
@@ -199,6 +200,15 @@ function problemsOfFiles(files: FilesStep): string[] {
 function problemsOfPath(step: string, path: string): string[] {
   const leaves = path.startsWith('/') || path.split('/').some((part) => part === '..' || part === '.' || part === '');
   return leaves ? [`${step}.path must be a path below its directory, without . and .., got ${show(path)}. Change it.`] : []; // prettier-ignore
+}
+
+/** What says how a table is made belongs to a statement that makes one. */
+function problemsOfStatement({ step, into, key, indexes, params }: PostgresSqlStep): string[] {
+  if (into !== undefined)
+    return params === undefined ? [] : [`${step}.params are not for a statement that makes a table, which PostgreSQL takes none for, got ${show(params)}. Write the values into sql.`]; // prettier-ignore
+  return Object.entries({ key, indexes })
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `${step}.${name} is of the table that into names, and there is no into, got ${show(value)}. Add into, or remove it.`); // prettier-ignore
 }
 
 /** What belongs together in a load. */

@@ -131,6 +131,7 @@ const write = { ...options, from: dataset, directory, path: pathBelow };
 const writeParquet = z.strictObject({ ...write, verb: z.literal('write.parquet') });
 const writeArrow = z.strictObject({ ...write, verb: z.literal('write.arrow') });
 
+const tableName = z.string('must be schema.table').regex(/^[^.]+\.[^.]+$/, 'must be schema.table');
 const PARTITION = 'must be { in: [values] }, or { from, to } with a value each, or a list of values';
 const partitionValue = z.union([z.string(), z.number(), z.boolean(), z.null()], PARTITION);
 const partitionEdge = z.union([partitionValue, z.array(partitionValue).min(1)], PARTITION);
@@ -144,7 +145,7 @@ const postgresLoad = z.strictObject({
   ...options,
   verb: z.literal('postgres.load'),
   from: dataset,
-  into: z.string('must be schema.table').regex(/^[^.]+\.[^.]+$/, 'must be schema.table'),
+  into: tableName,
   key: columns.optional(),
   write: oneOf('replace', 'append', 'merge').optional(),
   partition: partition.optional(),
@@ -161,6 +162,9 @@ const postgresSql = z.strictObject({
   verb: z.literal('postgres.sql'),
   sql: statement,
   params,
+  into: tableName.optional(),
+  key: columns.optional(),
+  indexes: z.array(index, 'must be a list of { columns, unique }').optional(),
   after: z.array(name('must be the name of a step'), 'must be a list of steps').optional(),
   connection: connection.optional(),
 });

@@ -176,8 +176,14 @@ export interface PostgresSqlStep extends StepOptions {
   verb: 'postgres.sql';
   /** One statement: INSERT … SELECT, REFRESH MATERIALIZED VIEW, CREATE TABLE … AS, a DO block. What cannot run in a transaction, as VACUUM, is refused. */
   sql: string;
-  /** Values for `$1`, `$2`, … in order. */
+  /** Values for `$1`, `$2`, … in order; not with `into`. */
   params?: Parameter[];
+  /** `schema.table`: the statement is a SELECT whose rows replace this table, as a load does: aside, indexed, swapped in. @defaultValue none: the statement does what it does */
+  into?: string;
+  /** Of `into`: columns of its primary key. */
+  key?: string[];
+  /** Of `into`: indexes built before it is published. */
+  indexes?: IndexSpec[];
   /** Names of sinks that have to be done before. In TypeScript await them. @defaultValue none */
   after?: string[];
   /** Name of a configured PostgreSQL. @defaultValue 'default' */

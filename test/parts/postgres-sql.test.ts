@@ -121,3 +121,56 @@ describe('nothing of it happens, and the next attempt may, when', () => {
     expect(await numbers()).toEqual([]);
   });
 });
+
+describe('a statement that makes a table', () => {
+  const into = (text: string, more: Partial<StatementRequest> = {}) => sql(text, { into: 'mart.sums', ...more });
+  const REVENUE = `select day::date, count(*)::int as orders from generate_series(1, 3) day(n), lateral (select date '2026-11-01' + n) as d(day) group by day`;
+  const sums = async (): Promise<unknown[]> => (await client.query<Record<string, unknown>>('select day::text, orders from mart.sums order by day')).rows; // prettier-ignore
+  const THREE = [2, 3, 4].map((day) => ({ day: `2026-11-0${day}`, orders: 1 }));
+
+  test('replaces it as a load does: rights, key and indexes, once', async () => {
+    await client.query(
+      `create table mart.sums as select date '2000-01-01' as day, 0 as orders; grant select on mart.sums to public; comment on table mart.sums is 'mine'`,
+    );
+    const asked = { key: ['day'], indexes: [{ columns: ['orders'] }] };
+    expect(await into(`${REVENUE};`, asked)).toEqual({ rows: 3, alreadyRun: false });
+    expect(await into(ONE, { ...asked, token: 2 })).toEqual({ rows: 3, alreadyRun: true });
+    expect(await sums()).toEqual(THREE);
+    const { rows } = await client.query(
+      `select has_table_privilege('public', 'mart.sums', 'select') as seen, obj_description('mart.sums'::regclass) as says,
+        array(select indexrelid::regclass::text from pg_index where indrelid = 'mart.sums'::regclass order by 1) as indexes, (select reltuples::int from pg_class where oid = 'mart.sums'::regclass) as known`,
+    );
+    expect(rows).toEqual([{ seen: true, says: 'mine', indexes: ['mart.sums_orders_idx', 'mart.sums_pkey'], known: 3 }]);
+  });
+
+  test('makes it where there is none, from what it may read itself', async () => {
+    await into(REVENUE);
+    await into('select day, orders + 1 as orders from mart.sums', { step: 'again' });
+    expect(await sums()).toEqual(THREE.map(({ day }) => ({ day, orders: 2 })));
+  });
+
+  test.each<[string, string, Partial<StatementRequest>, RegExp]>([
+    ['it is none that gives rows', ONE, {}, /syntax error/],
+    ['it is two', `${REVENUE}; drop table mart.t`, {}, /multiple commands/],
+    ['its key names no column', REVENUE, { key: ['date'] }, /key names "date", which is no column of the rows \(day, orders\)/],
+    ['two rows have one key', `select 1 as day, n as orders from generate_series(1, 2) n`, { key: ['day'] }, /could not create unique index/],
+    ['a key is null', 'select null::int as day', { key: ['day'] }, /contains null values/],
+    ['a view hangs on the table', `select 1 as day`, { into: 'mart.t' }, /mart\.v/],
+  ])('changes nothing when %s', async (_title, text, more, says) => {
+    await client.query('create view mart.v as select * from mart.t');
+    await expect(into(text, more)).rejects.toMatchObject({ code: 'LoadRefused', message: expect.stringMatching(says) });
+    const { rows } = await client.query(`select relname::text as name from pg_class where relnamespace in ('mart'::regnamespace, 'spillway'::regnamespace) and relkind = 'r' order by 1`); // prettier-ignore
+    expect(rows).toEqual([{ name: 'chunks' }, { name: 'loads' }, { name: 't' }]);
+  }); // prettier-ignore
+
+  test('leaves the table as it was when its backend is killed, and the next attempt makes it', async () => {
+    await client.query(`create table mart.sums as select date '2000-01-01' as day, 0 as orders`);
+    const killed = into(`select date '2026-11-02' as day, 1 as orders from pg_sleep(60)`);
+    killed.catch(() => undefined);
+    await client.query('select pg_terminate_backend($1)', [await running()]);
+    await expect(killed).rejects.toMatchObject({ code: 'LoadInterrupted' });
+    expect(await sums()).toEqual([{ day: '2000-01-01', orders: 0 }]);
+    expect(await into(REVENUE, { token: 2 })).toMatchObject({ rows: 3, alreadyRun: false });
+    expect(await sums()).toEqual(THREE);
+  });
+});

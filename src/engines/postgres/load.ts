@@ -14,9 +14,9 @@ import { claimLoad, endBackend, ensureLedger, readLoad } from './ledger.ts';
 import { LoadPhase } from './load-plan.ts';
 import { planLoad } from './plan-load.ts';
 import type { PostgresDeps } from './session.ts';
-import { abortable, cancelled, pause, Session } from './session.ts';
-import { TRY_LOCK_TARGET, WHO_HOLDS_TARGET } from './sql.ts';
+import { abortable, cancelled, Session } from './session.ts';
 import { loadInto } from './load-into.ts';
+import { lockLoads } from './target-lock.ts';
 import { loadFrozen, loadStaged } from './strategies.ts';
 
 export interface LoadProgress {
@@ -100,24 +100,6 @@ const outcome = (target: TableName, row: LoadRow, alreadyPublished: boolean): Lo
   alreadyPublished,
 });
 
-/** One load into a target at a time, whoever runs it. The lock ends with the connection. */
-async function lockTarget(session: Session, table: string, waitMs: number, signal: AbortSignal): Promise<void> {
-  const deadline = Date.now() + waitMs;
-  for (;;) {
-    const [answer] = await session.query<{ locked: boolean }>(TRY_LOCK_TARGET, [table]);
-    if (answer!.locked) return;
-    if (Date.now() > deadline) {
-      const holders = await session.query<{ name: string; pid: number }>(WHO_HOLDS_TARGET, [table]);
-      const who = holders.map(({ name, pid }) => `${name} (backend ${pid})`).join(', ') || 'another session';
-      throw new SpillwayError(
-        'LoadInterrupted',
-        `${table} is being loaded by ${who}; nothing was published, the next attempt waits again.`,
-      );
-    }
-    await pause(250, signal);
-  }
-}
-
 const TOO_MANY_CONNECTIONS = '53300';
 
 /** A connection beside the first; undefined where the server takes no more. */
@@ -193,7 +175,7 @@ export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promi
     claimed = true;
     const published = await claimLoad(session, claim, signal);
     if (published) return outcome(target, published, true);
-    await lockTarget(session, table, request.limits?.targetWaitMs ?? 60_000, signal);
+    await lockLoads(session, table, request.limits?.targetWaitMs, signal);
     report(LoadPhase.OPENING, 0, 0);
     source = await request.source(signal);
     signal.throwIfAborted();

@@ -1,17 +1,26 @@
 import type { QueryConfig } from 'pg';
 import { SpillwayError } from '../../contracts/errors.ts';
-import type { Parameter } from '../../contracts/pipeline.ts';
+import type { IndexSpec, Parameter } from '../../contracts/pipeline.ts';
 import { cleanUp } from './clean-up.ts';
 import { loadFailure } from './failures.ts';
-import { applicationName, type AttemptName, stagingTable } from './identifiers.ts';
+import { applicationName, type AttemptName, parseTableName, showTable, stagingTable } from './identifiers.ts';
 import { type Claim, claimLoad, ensureLedger, type LoadRow, markPublished } from './ledger.ts';
+import { swap } from './publish.ts';
 import { abortable, type PostgresDeps, Session } from './session.ts';
+import { createTableAs, type StatementTarget } from './table-as.ts';
+import { lockLoads } from './target-lock.ts';
 
 /** One statement, and the attempt that runs it. */
 export interface StatementRequest extends AttemptName {
   sql: string;
   /** Values for `$1`, `$2`, … */
   params?: readonly Parameter[];
+  /** `schema.table` that the statement's rows replace. @defaultValue none: the statement does what it does */
+  into?: string;
+  /** Of `into`. */
+  key?: readonly string[];
+  /** Of `into`. */
+  indexes?: readonly IndexSpec[];
   signal: AbortSignal;
   /** Longest time to reach the server again for cleaning up. @defaultValue 15 s */
   cleanUpMs?: number;
@@ -36,9 +45,11 @@ const BECAUSE = 'one statement, in the transaction that says in the load ledger 
 export async function runStatement(deps: PostgresDeps, request: StatementRequest): Promise<StatementOutcome> {
   const { run, step, token, signal } = request;
   const what = `statement of ${step}`;
+  const into: StatementTarget | undefined =
+    request.into === undefined ? undefined : { table: parseTableName(request.into), key: request.key ?? [], indexes: request.indexes ?? [] }; // prettier-ignore
   const claim: Claim = {
-    ...{ run, step, token, target: what },
-    staging: stagingTable(request), // never made; the ledger names one for every attempt
+    ...{ run, step, token, target: into ? showTable(into.table) : what },
+    staging: stagingTable(request), // made for \`into\` only; the ledger names one for every attempt
     application: applicationName(request),
   };
   let session: Session | undefined;
@@ -50,7 +61,16 @@ export async function runStatement(deps: PostgresDeps, request: StatementRequest
     claimed = true;
     const before = await claimLoad(session, claim, signal);
     if (before) return { rows: before.rows ?? 0, alreadyRun: true };
+    if (into) await lockLoads(session, claim.target, undefined, signal);
     const rows = await session.transaction(async () => {
+      await session!.run(`set local synchronous_commit = ${session!.durableCommit}`);
+      if (into) {
+        const made = await createTableAs(session!, claim, into, request.sql, signal);
+        await markPublished(session!, claim, { ...made.plan.choice, rows: made.rows, bytes: 0, warnings: made.plan.warnings }); // prettier-ignore
+        await swap(session!, made.plan, signal);
+        commitSent = true;
+        return made.rows;
+      }
       const [begun] = await session!.query<{ id: string }>(TRANSACTION);
       await session!.run('set local search_path to default');
       // By the extended protocol: several statements in one text are refused.

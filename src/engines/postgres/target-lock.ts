@@ -4,11 +4,37 @@ import { showTable } from './identifiers.ts';
 import type { LoadPlan } from './load-plan.ts';
 import type { Session } from './session.ts';
 import { pause } from './session.ts';
+import { TRY_LOCK_TARGET, WHO_HOLDS_TARGET } from './sql.ts';
 
 /** A waiting ACCESS EXCLUSIVE lock holds up every new reader behind it: ask briefly, step back, ask again. */
 const LOCK_TRY_MS = 500;
 const LOCK_NOT_AVAILABLE = '55P03';
 const WAIT_MS = 120_000;
+/** Longest wait for another load into the same table. */
+const LOADS_WAIT_MS = 60_000;
+
+/** One load into a target at a time, whoever runs it. The lock ends with the connection. */
+export async function lockLoads(
+  session: Session,
+  table: string,
+  waitMs: number | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const deadline = Date.now() + (waitMs ?? LOADS_WAIT_MS);
+  for (;;) {
+    const [answer] = await session.query<{ locked: boolean }>(TRY_LOCK_TARGET, [table]);
+    if (answer!.locked) return;
+    if (Date.now() > deadline) {
+      const holders = await session.query<{ name: string; pid: number }>(WHO_HOLDS_TARGET, [table]);
+      const who = holders.map(({ name, pid }) => `${name} (backend ${pid})`).join(', ') || 'another session';
+      throw new SpillwayError(
+        'LoadInterrupted',
+        `${table} is being loaded by ${who}; nothing was published, the next attempt waits again.`,
+      );
+    }
+    await pause(250, signal);
+  }
+}
 
 /**
  * Does what needs the target for itself, inside the transaction that publishes, stepping back whenever somebody else holds it or `act` answers

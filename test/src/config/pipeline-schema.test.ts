@@ -273,6 +273,14 @@ describe('each problem names key, rule, value and fix', () => {
     expect(problems(job(given))).toEqual([`daily: ${message}`]);
   });
 
+  test('a statement that makes a table says how, and takes no values', () => {
+    const statement = (over: object): string[] =>
+      problems(job([{ step: 'sums', verb: 'postgres.sql', sql: 'select 1 as day', ...over }]));
+    expect(statement({ into: 'mart.sums', key: ['day'], indexes: [{ columns: ['day'] }] })).toEqual([]);
+    expect(statement({ into: 'mart.sums', params: [1] })).toEqual(['daily: sums.params are not for a statement that makes a table, which PostgreSQL takes none for, got [1]. Write the values into sql.']); // prettier-ignore
+    expect(statement({ key: ['day'] })).toEqual(['daily: sums.key is of the table that into names, and there is no into, got ["day"]. Add into, or remove it.']); // prettier-ignore
+  });
+
   test('a load that adds rows needs a key to merge by, and nothing that replaces tables', () => {
     const write = (over: object): string[] => problems(job([query, join, { ...load, ...over }]));
     expect(write({ write: 'append' })).toEqual([]);
