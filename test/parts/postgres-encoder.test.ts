@@ -6,7 +6,6 @@ import fc from 'fast-check';
 import type { Client } from 'pg';
 import { arrowSourceOf } from '../../src/engines/postgres/arrow-source.ts';
 import { sourceColumns } from '../../src/engines/postgres/arrow-types.ts';
-import { startCopy } from '../../src/engines/postgres/copy-in.ts';
 import { CopyEncoder } from '../../src/engines/postgres/encoder.ts';
 import { pump } from '../../src/engines/postgres/pump.ts';
 import { Session } from '../../src/engines/postgres/session.ts';
@@ -345,7 +344,7 @@ describe.each(ON)('%s', (_title, from) => {
       const target = await inspectTarget(session, { schema: 'public', table }, [], []);
       const source = arrowSourceOf(batches[0]!.schema, batches);
       const encoder = new CopyEncoder(sourceColumns(source.schema.fields, logical), target!.columns);
-      const copy = await startCopy(session.client, `copy public.${table} from stdin (format binary)`);
+      const copy = await session.copy(`copy public.${table} from stdin (format binary)`);
       const { counted } = await pump(source.batches(), encoder, copy, {
         signal: new AbortController().signal,
         onProgress: () => undefined,

@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { execFile, spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { chmod, chown, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -10,7 +10,7 @@ import { freePort } from '../../src/provision/ports.ts';
 
 const run = promisify(execFile);
 /** `nobody`: PostgreSQL refuses to run as root. */
-const NOBODY = 65534;
+export const NOBODY = 65534;
 const START_MS = 30_000;
 
 /** A throw-away PostgreSQL. */
@@ -18,12 +18,16 @@ export interface PostgresServer {
   readonly url: string;
   /** Makes a connection of its own. */
   readonly connect: () => Promise<Client>;
-  /** Stops it: `fast` ends sessions in order, `immediate` is a crash. */
-  readonly stop: (mode?: 'fast' | 'immediate') => Promise<void>;
+  /** Stops it: `fast` ends sessions in order, `immediate` is a crash, `kill` is one that nobody was told of. */
+  readonly stop: (mode?: 'fast' | 'immediate' | 'kill') => Promise<void>;
   readonly start: () => Promise<void>;
   /** Stops it and removes its files. */
   readonly remove: () => Promise<void>;
 }
+
+/** Processes that a process has started. */
+const childrenOf = (pid: number): string[] =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
 
 /** Folder of the server's programs: on PATH, else where Debian puts them, the newest first. */
 function binaries(): string {
@@ -90,11 +94,15 @@ export async function startPostgres(settings: Record<string, string> = {}, bin =
       }
     }
   };
-  const stop = async (mode: 'fast' | 'immediate' = 'fast'): Promise<void> => {
+  const stop = async (mode: 'fast' | 'immediate' | 'kill' = 'fast'): Promise<void> => {
     if (!child) return;
-    child.kill(mode === 'fast' ? 'SIGINT' : 'SIGQUIT');
+    const backends = childrenOf(child.pid!);
+    child.kill(({ fast: 'SIGINT', immediate: 'SIGQUIT', kill: 'SIGKILL' } as const)[mode]);
     child = undefined;
     await exited;
+    // Killed, it leaves backends behind that end once they look; until then no other may start.
+    while (mode === 'kill' && backends.some((pid) => existsSync(`/proc/${pid}`)))
+      await new Promise((resolve) => setTimeout(resolve, 20));
   };
   const remove = async (): Promise<void> => {
     await stop('immediate');

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import type { Client, Connection, Submittable } from 'pg';
+import type { Connection, Submittable } from 'pg';
 import type { Chunk } from './encoder.ts';
 import { seal } from './encoder.ts';
 
@@ -65,6 +65,7 @@ export class CopyIn implements Submittable, CopySink {
   private connection: CopyConnection | undefined;
   private socket: Socket | undefined;
   private copying = false;
+  private finished = false;
   private rowCount: number | undefined;
   private readonly settlers: {
     ready: () => void;
@@ -164,8 +165,14 @@ export class CopyIn implements Submittable, CopySink {
     });
   }
 
+  /** Whether the server has all that it waits for, and has not answered. */
+  get isOwed(): boolean {
+    return !this.settled && (!this.copying || (this.finished && this.pending === 0));
+  }
+
   /** Ends the data; settles as {@link done}. */
   finish(): Promise<number> {
+    this.finished = true;
     if (this.copying && !this.socket!.destroyed) this.socket!.write(FINISH);
     return this.done;
   }
@@ -198,11 +205,4 @@ export class CopyIn implements Submittable, CopySink {
     this.socket?.destroy();
     this.settle(new Error(`the server did not answer; ${because}`));
   }
-}
-
-/** Starts a COPY on a connection that does nothing else. */
-export async function startCopy(client: Client, text: string): Promise<CopyIn> {
-  const copy = client.query(new CopyIn(text));
-  await copy.ready;
-  return copy;
 }

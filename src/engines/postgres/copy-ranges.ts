@@ -1,7 +1,6 @@
 import { SpillwayError } from '../../contracts/errors.ts';
 import { MiB } from '../../policy/sizes.ts';
 import type { RowRange, RowRanges } from './arrow-ranges.ts';
-import { startCopy } from './copy-in.ts';
 import { quoteTable, showTable } from './identifiers.ts';
 import { dropStaging, type LoadedChunk, readChunks, readLoad } from './ledger.ts';
 import { LoadPhase } from './load-plan.ts';
@@ -115,7 +114,7 @@ async function copyChunk(
   const { plan, stallMs } = job;
   const { run, step, token } = plan.claim;
   return session.transaction(async () => {
-    const copy = await startCopy(session.client, copySql(quoteTable(plan.staging), plan.table, false));
+    const copy = await session.copy(copySql(quoteTable(plan.staging), plan.table, false));
     try {
       const { encoded, counted } = await pump(batches, job.encoder(range.firstRow), copy, {
         ...options,

@@ -172,9 +172,10 @@ export async function claimLoad(session: Session, claim: Claim, signal?: AbortSi
 /** Gives the staging of an earlier attempt our name, or drops it. Answers what it is filled from. */
 async function takeStaging(session: Session, before: LoadRow, claim: Claim): Promise<string | null> {
   const { staging, source } = before;
-  if (staging === null || staging === claim.staging) return source;
+  if (staging === null) return source;
   if (source === null) await dropStaging(session, claim, staging);
-  else await session.run(`alter table if exists ${inLedger(staging)} rename to ${quoteIdentifier(claim.staging)}`);
+  else if (staging !== claim.staging)
+    await session.run(`alter table if exists ${inLedger(staging)} rename to ${quoteIdentifier(claim.staging)}`);
   return source;
 }
 

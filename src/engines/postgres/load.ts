@@ -4,6 +4,7 @@ import type { IndexSpec, LoadEvolution, LoadStrategy, LoadWrite, PartitionBound 
 import type { ArrowSource } from './arrow-source.ts';
 import { sourceColumns } from './arrow-types.ts';
 import { cleanUp } from './clean-up.ts';
+import { watchConnections } from './connection-watch.ts';
 import { CopyEncoder } from './encoder.ts';
 import { isServerError, loadFailure } from './failures.ts';
 import type { AttemptName, TableName } from './identifiers.ts';
@@ -69,6 +70,8 @@ export interface LoadRequest {
     swapWaitMs?: number;
     /** Longest time the server may take no data. @defaultValue 60 s */
     stallMs?: number;
+    /** Time between looks after a statement that is not answered. @defaultValue 10 s */
+    watchMs?: number;
     /** Arrow bytes of a chunk of `parallel`. @defaultValue 16 MiB */
     chunkBytes?: number;
     /** Longest time to reach the server again for cleaning up. @defaultValue 15 s */
@@ -139,7 +142,8 @@ async function terminateBackend(deps: PostgresDeps, attempt: AttemptName): Promi
 export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promise<LoadOutcome> {
   const target = parseTableName(request.into);
   const table = showTable(target);
-  const { signal } = request;
+  const lost = new AbortController();
+  const signal = AbortSignal.any([request.signal, lost.signal]);
   const attempt: AttemptName = { run: request.run, step: request.step, token: request.token };
   if (!Number.isSafeInteger(request.token) || request.token < 0) {
     throw new SpillwayError('InvalidInput', `token must be a whole number >= 0, got ${request.token}.`);
@@ -164,6 +168,12 @@ export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promi
     await Promise.all(assistants.map((assistant) => assistant.close()));
     await session?.close();
   };
+  const watch = watchConnections(deps, {
+    sessions: () => (session ? [session, ...assistants] : []),
+    application: `${claim.application.slice(0, 52)}/watch`,
+    everyMs: request.limits?.watchMs ?? 10_000,
+    onLost: (error) => lost.abort(error),
+  });
   let source: ArrowSource | undefined;
   let claimed = false;
   let commitSent = false;
@@ -203,14 +213,15 @@ export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promi
       committing: () => (commitSent = true),
     });
     return { table, ...counts, ...plan.choice, warnings: [...plan.warnings], alreadyPublished: false };
-  } catch (error) {
+  } catch (thrown) {
+    const error: unknown = lost.signal.aborted ? lost.signal.reason : thrown;
     // Closed first: a backend that waits for us ends by itself.
     await closeAll();
     let row: LoadRow | undefined;
     let known = !claimed;
     if (claimed) {
       try {
-        const goesOn = request.triedAgain === true && !signal.aborted && mayPass(error, target, progress.phase);
+        const goesOn = request.triedAgain === true && !request.signal.aborted && mayPass(error, target, progress.phase);
         row = await cleanUp(deps, attempt, request.limits?.cleanUpMs ?? 15_000, goesOn);
         known = true;
       } catch {
@@ -220,10 +231,11 @@ export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promi
     // COMMIT went through and only its answer was lost.
     if (row?.state === 'published' && row.token === attempt.token) return outcome(target, row, false);
     const published = known || !commitSent ? 'no' : 'unknown';
-    if (signal.aborted && published === 'no') throw cancelled(table, progress.phase, signal);
+    if (request.signal.aborted && published === 'no') throw cancelled(table, progress.phase, request.signal);
     throw loadFailure(error, { table, phase: progress.phase, published });
   } finally {
     clearInterval(ticker);
+    watch.stop();
     await closeAll();
     // A FIFO whose writer hangs must not hold up the answer.
     await abortable(source?.close() ?? Promise.resolve(), AbortSignal.timeout(5000)).catch(() => undefined);

@@ -1,5 +1,6 @@
 import type { Client, QueryResultRow } from 'pg';
 import { SpillwayError } from '../../contracts/errors.ts';
+import { CopyIn } from './copy-in.ts';
 import { connectFailure } from './failures.ts';
 import { CONFIGURE_SESSION } from './sql.ts';
 
@@ -23,6 +24,9 @@ export class Session {
   /** `synchronous_commit` of the server, at least `on`. */
   readonly durableCommit: string;
   private readonly signal: AbortSignal | undefined;
+  private statements = 0;
+  private waiting = 0;
+  private copying: CopyIn | undefined;
 
   private constructor(client: Client, facts: SessionFacts, signal: AbortSignal | undefined) {
     this.client = client;
@@ -51,13 +55,36 @@ export class Session {
   /** Runs one statement and answers its rows. */
   async query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]> {
     this.signal?.throwIfAborted();
-    return (await abortable(this.client.query<Row>(text, values), this.signal)).rows;
+    return (await this.answered(this.client.query<Row>(text, values))).rows;
   }
 
   /** Runs one statement and answers how many rows it touched. */
   async run(text: string, values?: unknown[]): Promise<number> {
     this.signal?.throwIfAborted();
-    return (await abortable(this.client.query(text, values), this.signal)).rowCount ?? 0;
+    return (await this.answered(this.client.query(text, values))).rowCount ?? 0;
+  }
+
+  /** Starts a COPY FROM STDIN, on a connection that does nothing else meanwhile. */
+  async copy(text: string): Promise<CopyIn> {
+    this.copying = this.client.query(new CopyIn(text));
+    await this.copying.ready;
+    return this.copying;
+  }
+
+  /** What the server owes an answer to, another value for each statement; undefined while it owes none, as between the chunks of a COPY. */
+  get owed(): unknown {
+    if (this.waiting > 0) return this.statements;
+    return this.copying?.isOwed ? this.copying : undefined;
+  }
+
+  private async answered<T>(work: Promise<T>): Promise<T> {
+    this.statements += 1;
+    this.waiting += 1;
+    try {
+      return await abortable(work, this.signal);
+    } finally {
+      this.waiting -= 1;
+    }
   }
 
   /** Runs statements in one transaction; rolls back when they fail. */
@@ -77,7 +104,7 @@ export class Session {
   /** COMMIT, and sure of it: a failed transaction answers COMMIT with a rollback. */
   async commit(): Promise<void> {
     this.signal?.throwIfAborted();
-    const { command } = await abortable(this.client.query('commit'), this.signal);
+    const { command } = await this.answered(this.client.query('commit'));
     if (command !== 'COMMIT') throw new Error(`the transaction had failed: COMMIT answered ${command}`);
   }
 

@@ -27,6 +27,11 @@ select pg_catalog.pg_backend_pid() as pid,
        pg_catalog.current_setting('synchronous_commit') as synchronous_commit,
        (select count(*) from done) as settings`;
 
+/** Whether a backend is there, whether it waits for its client, and how far its COPY is. $1 = pid, $2 = its start. */
+export const PROBE_BACKEND = `
+select state like 'idle%' or wait_event = 'ClientRead' as waits, coalesce((select bytes_processed from pg_stat_progress_copy c where c.pid = $1), 0)::float8 as copied
+from pg_stat_activity where pid = $1 and backend_start = $2::timestamptz`;
+
 /** A share of `maintenance_work_mem` until the session ends, at least 64 MB where all of it is as much. $1 = how many share it. */
 export const SHARE_MAINTENANCE_MEMORY = `
 select set_config('maintenance_work_mem', least(kb, greatest(65536, kb / $1::int))::text || 'kB', false)

@@ -3,7 +3,7 @@ import type { ArrowSource } from './arrow-source.ts';
 import { attach } from './attach.ts';
 import { CopyFan } from './copy-fan.ts';
 import { copyRanges } from './copy-ranges.ts';
-import { type CopyIn, type CopySink, startCopy } from './copy-in.ts';
+import type { CopyIn, CopySink } from './copy-in.ts';
 import { makeChunk, type CopyEncoder } from './encoder.ts';
 import { quoteTable, showTable } from './identifiers.ts';
 import { dropStaging, markPublished } from './ledger.ts';
@@ -87,10 +87,10 @@ async function startCopies(
   sessions: readonly Session[],
   sql: string,
 ): Promise<CopySink> {
-  if (sessions.length === 1) return startCopy(job.session.client, sql);
+  if (sessions.length === 1) return job.session.copy(sql);
   const copies: CopyIn[] = [];
   try {
-    for (const { client } of sessions) copies.push(await startCopy(client, sql));
+    for (const session of sessions) copies.push(await session.copy(sql));
     if (encoder.header(makeChunk()) === 0) throw new Error('the encoder has begun a COPY before');
     return new CopyFan(copies);
   } catch (error) {
