@@ -142,6 +142,17 @@ test('what was lost while indexes were built is built again, and no row copied t
   expect(await rowsOf(`select indexrelid::regclass::text as name from pg_index where indrelid = 'mart.t'::regclass order by 1`)).toEqual([{ name: 'mart.t_name_idx' }, { name: 'mart.t_pkey' }]); // prettier-ignore
 });
 
+test('a partition goes on as well, and is attached', async () => {
+  await client.query('create table mart.t (id bigint primary key, name text) partition by range (id)');
+  const partition = { from: 0, to: ROWS };
+  const { connect: failing } = counted((copy, made) => (copy === 8 ? kill(made) : undefined));
+  await expect(load({ triedAgain: true, partition }, failing)).rejects.toMatchObject({ code: 'LoadInterrupted' });
+  const { seen, connect } = counted();
+  await load({ token: 2, partition }, connect);
+  expect(seen.copies).toBeLessThanOrEqual(6);
+  expect(await published()).toEqual(ALL);
+});
+
 test.each<[string, () => void, Partial<LoadRequest>]>([
   ['files that have changed', () => utimesSync(file, new Date(), new Date(1)), {}],
   ['another cut of the files', () => undefined, { limits: { chunkBytes: 2 * CHUNK_BYTES } }],

@@ -53,15 +53,12 @@ export async function copyRanges(job: LoadJob, cut: RowRanges, sessions: readonl
     );
   }
   const there = await openStaging(job, cut.identity);
-  const done = new Map(there.map((chunk) => [chunk.chunk, chunk]));
-  const due = cut.ranges.map((range, chunk) => ({ range, chunk })).filter(({ chunk }) => !done.has(chunk));
+  const chunksThere = new Set(there.map(({ chunk }) => chunk));
+  const due = cut.ranges.map((range, chunk) => ({ range, chunk })).filter(({ chunk }) => !chunksThere.has(chunk));
   const stop = new AbortController();
+  const eitherEnds = AbortSignal.any([signal, stop.signal]);
+  let done = there.reduce(plus, { rows: 0, bytes: 0 });
   const moving = new Map<Session, LoadCounts>();
-  const counts = (): LoadCounts =>
-    [...done.values(), ...moving.values()].reduce(
-      (sum, { rows, bytes }) => ({ rows: sum.rows + rows, bytes: sum.bytes + bytes }),
-      { rows: 0, bytes: 0 },
-    );
   const fill = async (session: Session): Promise<void> => {
     const reader = cut.open();
     try {
@@ -69,20 +66,17 @@ export async function copyRanges(job: LoadJob, cut: RowRanges, sessions: readonl
         const { range, chunk } = next;
         const onProgress = (rows: number, bytes: number): void => {
           moving.set(session, { rows, bytes });
-          const all = counts();
+          const all = [...moving.values()].reduce(plus, done);
           job.report(LoadPhase.COPYING, all.rows, all.bytes);
         };
         const copied = await copyChunk(
           job,
           session,
           { range, chunk, batches: reader.read(range) },
-          {
-            signal: AbortSignal.any([signal, stop.signal]),
-            onProgress,
-          },
+          { signal: eitherEnds, onProgress },
         );
         moving.delete(session);
-        done.set(chunk, { chunk, ...copied });
+        done = plus(done, copied);
       }
     } catch (error) {
       stop.abort(error);
@@ -96,8 +90,10 @@ export async function copyRanges(job: LoadJob, cut: RowRanges, sessions: readonl
   if (stop.signal.aborted) throw stop.signal.reason;
   const failed = filled.find((one) => one.status === 'rejected');
   if (failed) throw failed.reason;
-  return counts();
+  return done;
 }
+
+const plus = (a: LoadCounts, b: LoadCounts): LoadCounts => ({ rows: a.rows + b.rows, bytes: a.bytes + b.bytes });
 
 interface Chunk {
   chunk: number;

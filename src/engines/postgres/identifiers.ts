@@ -85,9 +85,9 @@ export function stagingTable({ run, step, token }: AttemptName): string {
   return `stg_${slug(run, 8)}_${slug(step, 20)}_${digest(run, step).slice(0, 10)}_${token}`;
 }
 
-/** Name of the constraint that a staging table's rows are held against, until it is attached. */
-export const stagingCheck = ({ run, step, token }: AttemptName): string =>
-  `stg_${digest(run, step).slice(0, 10)}_${token}_bound`;
+/** Name of the constraint that a staging table's rows are held against, until it is attached; the same for an attempt that goes on with the table. */
+export const stagingCheck = ({ run, step }: Omit<AttemptName, 'token'>): string =>
+  `stg_${digest(run, step).slice(0, 10)}_bound`;
 
 /** Name of a new partition; `taken` are names that exist in the schema. */
 export function partitionName(table: string, suffix: string, taken: ReadonlySet<string>): string {
