@@ -10,8 +10,7 @@ import { CopyIn } from '../../src/engines/postgres/copy-in.ts';
 import { listLeftovers, removeAttempts, removeRun } from '../../src/engines/postgres/janitor.ts';
 import { type LoadRequest, loadTable } from '../../src/engines/postgres/load.ts';
 import { batchOf, builtColumn, idBatch, rawColumn } from './postgres-arrow.ts';
-import type { PostgresServer } from './postgres-server.ts';
-import { startPostgres } from './postgres-server.ts';
+import { filePostgres } from './postgres-fixture.ts';
 
 // Real servers on machines that do other things as well.
 jest.setTimeout(60_000);
@@ -22,20 +21,11 @@ const ROWS = BATCHES * BATCH_ROWS;
 /** Two batches. */
 const CHUNK_BYTES = 40_000;
 
-let server: PostgresServer;
-let client: Client;
+const postgres = filePostgres();
 let folder: string;
 let file: string;
-beforeAll(async () => {
-  server = await startPostgres();
-  client = await server.connect();
-  folder = mkdtempSync(join(tmpdir(), 'spillway-chunks-'));
-}, 60_000);
-afterAll(async () => {
-  await client?.end();
-  await server?.remove();
-  rmSync(folder, { recursive: true, force: true });
-});
+beforeAll(() => void (folder = mkdtempSync(join(tmpdir(), 'spillway-chunks-'))));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 let runs = 0;
 let run: string;
@@ -43,10 +33,10 @@ beforeEach(async () => {
   run = `0199cc-run-${(runs += 1)}`;
   file = join(folder, `${run}.arrow`);
   write(Array.from({ length: BATCHES }, (_, batch) => idBatch(batch * BATCH_ROWS, BATCH_ROWS)));
-  await client.query('drop schema if exists mart cascade; create schema mart');
+  await postgres.client.query('drop schema if exists mart cascade; create schema mart');
 });
 afterEach(async () => {
-  expect(await listLeftovers({ connect: server.connect })).toEqual({ loads: [], strayTables: [] });
+  expect(await listLeftovers({ connect: postgres.server.connect })).toEqual({ loads: [], strayTables: [] });
   expect(await rowsOf('select * from spillway.chunks')).toEqual([]);
   expect(await rowsOf(`select relname from pg_class where relname like 'stg\\_%'`)).toEqual([]);
   expect(await rowsOf(`select pid from pg_stat_activity where application_name like 'spillway/%'`)).toEqual([]);
@@ -54,7 +44,8 @@ afterEach(async () => {
 
 const write = (batches: arrow.RecordBatch[]): void =>
   writeFileSync(file, arrow.tableToIPC(new arrow.Table(batches), 'file'));
-const rowsOf = async (sql: string): Promise<unknown[]> => (await client.query<Record<string, unknown>>(sql)).rows;
+const rowsOf = async (sql: string): Promise<unknown[]> =>
+  (await postgres.client.query<Record<string, unknown>>(sql)).rows;
 const published = () =>
   rowsOf(`select count(*)::int as n, count(distinct id)::int as ids, min(id)::int as a, max(id)::int as z from mart.t`);
 const ALL = [{ n: ROWS, ids: ROWS, a: 0, z: ROWS - 1 }];
@@ -63,7 +54,7 @@ const ALL = [{ n: ROWS, ids: ROWS, a: 0, z: ROWS - 1 }];
 function counted(before: (copy: number, made: Client) => Promise<unknown> | void = () => undefined) {
   const seen = { copies: 0 };
   const connect = async (): Promise<Client> => {
-    const made = await server.connect();
+    const made = await postgres.server.connect();
     const query = made.query.bind(made) as (...given: unknown[]) => unknown;
     made.query = ((...given: unknown[]) => {
       if (given[0] instanceof CopyIn) void before((seen.copies += 1), made);
@@ -75,10 +66,10 @@ function counted(before: (copy: number, made: Client) => Promise<unknown> | void
 }
 const kill = async (made: Client): Promise<unknown> => {
   const { rows } = await made.query<{ pid: number }>('select pg_backend_pid() as pid');
-  return client.query('select pg_terminate_backend($1)', [rows[0]!.pid]);
+  return postgres.client.query('select pg_terminate_backend($1)', [rows[0]!.pid]);
 };
 
-const load = (more: Partial<LoadRequest> = {}, connect = server.connect) =>
+const load = (more: Partial<LoadRequest> = {}, connect = postgres.server.connect) =>
   loadTable(
     { connect },
     {
@@ -113,7 +104,9 @@ test('rows go chunk by chunk over the connections, each with its row in the ledg
 test('a second attempt goes on where the first was interrupted, with its own names', async () => {
   const there = await interrupted({ key: ['id'] });
   expect(there).toBeGreaterThanOrEqual(6);
-  expect((await listLeftovers({ connect: server.connect })).loads).toMatchObject([{ run, state: 'ended', token: 1 }]);
+  expect((await listLeftovers({ connect: postgres.server.connect })).loads).toMatchObject([
+    { run, state: 'ended', token: 1 },
+  ]);
   const { seen, connect } = counted();
   expect(await load({ token: 2, key: ['id'] }, connect)).toMatchObject({ rows: ROWS, alreadyPublished: false });
   expect(seen.copies).toBe(BATCHES / 2 - there);
@@ -129,7 +122,7 @@ test('what was lost while indexes were built is built again, and no row copied t
       onProgress: ({ phase }) => {
         if (phase !== 'indexing' || indexing) return;
         indexing = true;
-        void client.query(`select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'spillway/${run}/%'`); // prettier-ignore
+        void postgres.client.query(`select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'spillway/${run}/%'`); // prettier-ignore
       },
     },
     killed.connect,
@@ -143,7 +136,7 @@ test('what was lost while indexes were built is built again, and no row copied t
 });
 
 test('a partition goes on as well, and is attached', async () => {
-  await client.query('create table mart.t (id bigint primary key, name text) partition by range (id)');
+  await postgres.client.query('create table mart.t (id bigint primary key, name text) partition by range (id)');
   const partition = { from: 0, to: ROWS };
   const { connect: failing } = counted((copy, made) => (copy === 8 ? kill(made) : undefined));
   await expect(load({ triedAgain: true, partition }, failing)).rejects.toMatchObject({ code: 'LoadInterrupted' });
@@ -186,7 +179,7 @@ test('the last attempt, a cancel, and rows that are refused keep nothing', async
     ),
   });
   write([...Array.from({ length: BATCHES - 1 }, (_, batch) => idBatch(batch * BATCH_ROWS, BATCH_ROWS)), bad]);
-  await client.query('create table mart.t (id integer, name text)');
+  await postgres.client.query('create table mart.t (id integer, name text)');
   await expect(load({ token: 3, triedAgain: true })).rejects.toMatchObject({
     code: 'LoadRefused',
     message: expect.stringMatching(new RegExp(`^Row ${ROWS - BATCH_ROWS + 501}, column "id" does not fit integer`)),
@@ -208,7 +201,7 @@ test('an attempt that hangs is ended by the next one, which goes on from its chu
   await hung;
   await new Promise((resolve) => setTimeout(resolve, 300));
   // As the look after a lost lease does: the attempt is ended, its chunks stay.
-  await removeAttempts({ connect: server.connect }, { run, step: 'publish', belowToken: 2 });
+  await removeAttempts({ connect: postgres.server.connect }, { run, step: 'publish', belowToken: 2 });
   const there = ((await rowsOf(`select count(*)::int as n from spillway.chunks where run = '${run}'`)) as [{ n: number }])[0].n; // prettier-ignore
   expect(there).toBeGreaterThan(0);
   const { seen, connect } = counted();
@@ -219,18 +212,22 @@ test('an attempt that hangs is ended by the next one, which goes on from its chu
 });
 
 test('a server that crashes loses no chunk that it said was there', async () => {
-  const { connect } = counted((copy) => (copy === 8 ? server.stop('immediate') : undefined));
+  const { connect } = counted((copy) => (copy === 8 ? postgres.server.stop('immediate') : undefined));
   await expect(load({ triedAgain: true, limits: { chunkBytes: CHUNK_BYTES, cleanUpMs: 200 } }, connect)).rejects.toMatchObject({ code: 'LoadInterrupted' }); // prettier-ignore
-  await server.start();
-  client = await server.connect();
+  await postgres.server.start();
+  postgres.client = await postgres.server.connect();
   await load({ token: 2 });
   expect(await published()).toEqual(ALL);
 });
 
 test('what is kept for an attempt that never comes goes with the run', async () => {
   expect(await interrupted()).toBeGreaterThan(0);
-  expect(await removeAttempts({ connect: server.connect }, { run, step: 'publish', belowToken: 9 })).toEqual([]);
-  expect(await removeRun({ connect: server.connect }, { run })).toMatchObject([{ run, token: 1, state: 'ended' }]);
+  expect(await removeAttempts({ connect: postgres.server.connect }, { run, step: 'publish', belowToken: 9 })).toEqual(
+    [],
+  );
+  expect(await removeRun({ connect: postgres.server.connect }, { run })).toMatchObject([
+    { run, token: 1, state: 'ended' },
+  ]);
 });
 
 test('files with other rows than their step said are refused before the first byte', async () => {

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
 import { chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { connect as connectSocket, createServer, type AddressInfo, type Socket } from 'node:net';
@@ -9,33 +9,25 @@ import { listLeftovers } from '../../src/engines/postgres/janitor.ts';
 import { type LoadRequest, loadTable } from '../../src/engines/postgres/load.ts';
 import { LoadPhase } from '../../src/engines/postgres/load-plan.ts';
 import { idBatch, StagedSource, textBatch } from './postgres-arrow.ts';
-import { NOBODY, type PostgresServer, startPostgres } from './postgres-server.ts';
+import { filePostgres } from './postgres-fixture.ts';
+import { NOBODY } from './postgres-server.ts';
 
 /** A load ends in exactly the old rows or exactly the new ones, whatever dies in whatever phase, and leaves nothing. */
 jest.setTimeout(90_000);
 
-let server: PostgresServer;
-let client: Client;
-beforeAll(async () => {
-  // Crashes are survived by what was flushed: not with fsync off.
-  server = await startPostgres({ fsync: 'on' });
-  client = await server.connect();
-}, 60_000);
-afterAll(async () => {
-  await client?.end();
-  await server?.remove();
-});
+// Crashes are survived by what was flushed: not with fsync off.
+const postgres = filePostgres({ fsync: 'on' });
 
 let runs = 0;
 let run: string;
 beforeEach(async () => {
   run = `0199ee-run-${(runs += 1)}`;
-  await client.query(`drop schema if exists mart cascade; create schema mart;
+  await postgres.client.query(`drop schema if exists mart cascade; create schema mart;
     create table mart.t (id bigint, name text); insert into mart.t values (-1, 'old')`);
 });
 afterEach(async () => {
-  expect(await listLeftovers({ connect: server.connect })).toEqual({ loads: [], strayTables: [] });
-  const { rows } = await client.query(
+  expect(await listLeftovers({ connect: postgres.server.connect })).toEqual({ loads: [], strayTables: [] });
+  const { rows } = await postgres.client.query(
     `select relname as what from pg_class where relname like 'stg\\_%' union all
      select application_name from pg_stat_activity where application_name like 'spillway/%'`,
   );
@@ -44,11 +36,12 @@ afterEach(async () => {
 
 const ROWS = 40_000;
 const rowsOf = async (): Promise<unknown> =>
-  (await client.query(`select count(*)::int as n, min(id)::int as least, max(id)::int as most from mart.t`)).rows[0];
+  (await postgres.client.query(`select count(*)::int as n, min(id)::int as least, max(id)::int as most from mart.t`))
+    .rows[0];
 const OLD = { n: 1, least: -1, most: -1 };
 const NEW = { n: ROWS, least: 0, most: ROWS - 1 };
 
-const load = (more: Partial<LoadRequest> = {}, connect = server.connect) =>
+const load = (more: Partial<LoadRequest> = {}, connect = postgres.server.connect) =>
   loadTable(
     { connect },
     {
@@ -83,13 +76,13 @@ const PHASES = [
 describe.each(PHASES)('strategy %s, %s', (strategy, phase) => {
   test('a server that is killed fails the attempt; the next one loads', async () => {
     let crashed: Promise<void> | undefined;
-    const failing = load({ strategy, limits: { cleanUpMs: 300 }, ...when(phase, () => (crashed = server.stop('kill'))) }); // prettier-ignore
+    const failing = load({ strategy, limits: { cleanUpMs: 300 }, ...when(phase, () => (crashed = postgres.server.stop('kill'))) }); // prettier-ignore
     await expect(failing).rejects.toMatchObject({
       code: expect.stringMatching(/^(LoadInterrupted|TargetUnreachable)$/),
     });
     await crashed;
-    await server.start();
-    client = await server.connect();
+    await postgres.server.start();
+    postgres.client = await postgres.server.connect();
     expect(await rowsOf()).toEqual(OLD);
     expect(await load({ strategy, token: 2 })).toMatchObject({ rows: ROWS, alreadyPublished: false });
     expect(await rowsOf()).toEqual(NEW);
@@ -110,7 +103,7 @@ async function proxied(): Promise<{
   holdAll(): void;
   close(): void;
 }> {
-  const port = Number(new URL(server.url).port);
+  const port = Number(new URL(postgres.server.url).port);
   const sockets = new Set<Socket>();
   const proxy = createServer((near) => {
     const far = connectSocket(port, '127.0.0.1');
@@ -130,7 +123,7 @@ async function proxied(): Promise<{
     far.on('close', () => near.destroy());
   });
   await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-  const url = server.url.replace(String(port), String((proxy.address() as AddressInfo).port));
+  const url = postgres.server.url.replace(String(port), String((proxy.address() as AddressInfo).port));
   const made: Awaited<ReturnType<typeof proxied>> = {
     async connect() {
       const through = new Client({ connectionString: url });
@@ -152,16 +145,16 @@ test.each(['freeze', 'parallel', 'unlogged'] as const)(
   async (strategy) => {
     const proxy = await proxied();
     let restarted: Promise<void> | undefined;
-    proxy.onCommit = () => (restarted ??= server.stop('kill').then(() => server.start()));
+    proxy.onCommit = () => (restarted ??= postgres.server.stop('kill').then(() => postgres.server.start()));
     try {
       // Later connections of the attempt, which read the ledger, go straight.
       let first = true;
-      const connect = (): Promise<Client> => (first ? ((first = false), proxy.connect()) : server.connect());
+      const connect = (): Promise<Client> => (first ? ((first = false), proxy.connect()) : postgres.server.connect());
       expect(await load({ strategy }, connect)).toMatchObject({ rows: ROWS, alreadyPublished: false });
     } finally {
       proxy.close();
       await restarted;
-      client = await server.connect();
+      postgres.client = await postgres.server.connect();
     }
     expect(await rowsOf()).toEqual(NEW);
     expect(await load({ strategy, token: 2 })).toMatchObject({ rows: ROWS, alreadyPublished: true });
@@ -186,7 +179,7 @@ test.each(['freeze', 'parallel', 'unlogged'] as const)(
         },
         (() => {
           let open = 0;
-          return () => ((open += 1) <= 2 ? proxy.connect() : server.connect());
+          return () => ((open += 1) <= 2 ? proxy.connect() : postgres.server.connect());
         })(),
       );
       await expect(failing).rejects.toMatchObject({ code: 'LoadInterrupted' });
@@ -203,7 +196,7 @@ test.each([LoadPhase.INDEXING, LoadPhase.PUBLISHING])(
   async (phase) => {
     const proxy = await proxied();
     let open = 0;
-    const connect = (): Promise<Client> => ((open += 1) === 1 ? proxy.connect() : server.connect());
+    const connect = (): Promise<Client> => ((open += 1) === 1 ? proxy.connect() : postgres.server.connect());
     try {
       const failing = load({ limits: { watchMs: 200 }, ...when(phase, () => proxy.holdAll()) }, connect);
       await expect(failing).rejects.toMatchObject({ code: 'LoadInterrupted', message: expect.stringMatching(/has gone dead: its backend \d+ waits for us while we wait for it/) }); // prettier-ignore
@@ -222,16 +215,16 @@ test.each(['freeze', 'parallel', 'unlogged'] as const)(
     try {
       mkdirSync(join(small, 'space'));
       chownSync(join(small, 'space'), NOBODY, NOBODY);
-      await client.query(`create tablespace small location '${join(small, 'space')}'`);
-      await client.query('alter database postgres set default_tablespace = small');
+      await postgres.client.query(`create tablespace small location '${join(small, 'space')}'`);
+      await postgres.client.query('alter database postgres set default_tablespace = small');
       await expect(load({ strategy })).rejects.toMatchObject({
         ...{ code: 'LoadInterrupted', retry: 'retry' },
         message: expect.stringMatching(/No space left on device.*nothing was published/i),
       });
       expect(await rowsOf()).toEqual(OLD);
-      await client.query('alter database postgres reset default_tablespace');
+      await postgres.client.query('alter database postgres reset default_tablespace');
       expect(await load({ strategy, token: 2 })).toMatchObject({ rows: ROWS });
-      await client.query('drop tablespace small');
+      await postgres.client.query('drop tablespace small');
     } finally {
       execFileSync('umount', ['--lazy', small]);
       rmSync(small, { recursive: true, force: true });

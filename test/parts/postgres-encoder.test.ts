@@ -1,9 +1,8 @@
 // Longer than most files: one table of types reads better in one place.
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { beforeAll, describe, expect, test } from '@jest/globals';
 import type { Data, DataType } from 'apache-arrow';
 import * as arrow from 'apache-arrow';
 import fc from 'fast-check';
-import type { Client } from 'pg';
 import { arrowSourceOf } from '../../src/engines/postgres/arrow-source.ts';
 import { sourceColumns } from '../../src/engines/postgres/arrow-types.ts';
 import { CopyEncoder } from '../../src/engines/postgres/encoder.ts';
@@ -12,8 +11,7 @@ import { Session } from '../../src/engines/postgres/session.ts';
 import { inspectTarget } from '../../src/engines/postgres/target.ts';
 import { batchOf, builtColumn, rawColumn, words } from './postgres-arrow.ts';
 import { programsOfPostgresFromNpm } from './postgres-from-npm.ts';
-import type { PostgresServer } from './postgres-server.ts';
-import { startPostgres } from './postgres-server.ts';
+import { filePostgres } from './postgres-fixture.ts';
 
 /** One Arrow type into one PostgreSQL type: how values are made, laid out, and said in SQL (from a text column). */
 interface Kind {
@@ -320,17 +318,10 @@ const ON = [
 ] as const;
 
 describe.each(ON)('%s', (_title, from) => {
-  let server: PostgresServer;
-  let client: Client;
+  const postgres = filePostgres({}, from === 'npm' ? programsOfPostgresFromNpm : undefined);
   beforeAll(async () => {
-    server = await startPostgres({}, ...(from === undefined ? [] : [await programsOfPostgresFromNpm()]));
-    client = await server.connect();
-    await client.query(`set timezone = 'UTC'`);
-    await client.query(`create type mood as enum ('sad', 'ok', 'happy')`);
-  }, 120_000);
-  afterAll(async () => {
-    await client?.end();
-    await server?.remove();
+    await postgres.client.query(`set timezone = 'UTC'`);
+    await postgres.client.query(`create type mood as enum ('sad', 'ok', 'happy')`);
   });
 
   /** Encodes batches into a table and answers the rows that the server counted. */
@@ -339,7 +330,7 @@ describe.each(ON)('%s', (_title, from) => {
     batches: arrow.RecordBatch[],
     logical: Record<string, string>,
   ): Promise<number> {
-    const session = await Session.open({ connect: server.connect }, 'test');
+    const session = await Session.open({ connect: postgres.server.connect }, 'test');
     try {
       const target = await inspectTarget(session, { schema: 'public', table }, [], []);
       const source = arrowSourceOf(batches[0]!.schema, batches);
@@ -384,9 +375,9 @@ describe.each(ON)('%s', (_title, from) => {
           const logical = Object.fromEntries(
             chosen.flatMap((name, index) => (KINDS[name]!.logical ? [[`c${index}`, KINDS[name]!.logical]] : [])),
           );
-          await client.query(`drop table if exists got, want`);
+          await postgres.client.query(`drop table if exists got, want`);
           const columns = chosen.map((name, index) => `c${index} ${KINDS[name]!.pg}`).join(', ');
-          await client.query(`create table got (${columns}); create table want (${columns})`);
+          await postgres.client.query(`create table got (${columns}); create table want (${columns})`);
           // Two batches, both of them slices.
           const middle = offset + Math.floor(count / 2);
           const batches = [whole.slice(offset, middle), whole.slice(middle, rows)];
@@ -395,18 +386,18 @@ describe.each(ON)('%s', (_title, from) => {
           const select = chosen.map((name, index) =>
             (KINDS[name]!.sql ?? `v::${KINDS[name]!.pg}`).replaceAll(/\bv\b/g, `u.v${index}`),
           );
-          await client.query(
+          await postgres.client.query(
             `insert into want select ${select.join(', ')} from unnest(${source}) with ordinality as u(${chosen.map((_, index) => `v${index}`).join(', ')}, n) order by n`,
             chosen.map((name, index) => lists[index]!.slice(offset).map((value) => literal(KINDS[name]!, value))),
           );
           for (const table of ['got', 'want'])
-            await client.query(`copy ${table} to program 'cat > ${table}.bin' (format binary)`);
-          const same = await client.query<{ same: boolean }>(
+            await postgres.client.query(`copy ${table} to program 'cat > ${table}.bin' (format binary)`);
+          const same = await postgres.client.query<{ same: boolean }>(
             `select pg_read_binary_file('got.bin') = pg_read_binary_file('want.bin') as same`,
           );
           if (!same.rows[0]!.same) {
-            const got = await client.query(`select * from got`);
-            const want = await client.query(`select * from want`);
+            const got = await postgres.client.query(`select * from got`);
+            const want = await postgres.client.query(`select * from want`);
             expect({ chosen, rows: got.rows }).toEqual({ chosen, rows: want.rows });
           }
           expect(same.rows[0]!.same).toBe(true);

@@ -1,44 +1,34 @@
 import { createServer, connect as connectSocket } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Client } from 'pg';
 import { listLeftovers, removeAttempts, removeRun } from '../../src/engines/postgres/janitor.ts';
 import type { LoadRequest } from '../../src/engines/postgres/load.ts';
 import { loadTable } from '../../src/engines/postgres/load.ts';
 import { gate, idBatch, StagedSource, textBatch } from './postgres-arrow.ts';
-import type { PostgresServer } from './postgres-server.ts';
-import { startPostgres } from './postgres-server.ts';
+import { filePostgres } from './postgres-fixture.ts';
 
 // Real servers on machines that do other things as well.
 jest.setTimeout(60_000);
 
-let server: PostgresServer;
-let client: Client;
-beforeAll(async () => {
-  server = await startPostgres();
-  client = await server.connect();
-}, 60_000);
-afterAll(async () => {
-  await client?.end();
-  await server?.remove();
-});
+const postgres = filePostgres();
 
 let runs = 0;
 let run: string;
 beforeEach(async () => {
   runs += 1;
   run = `0199bb-run-${runs}`;
-  await client.query('drop schema if exists mart cascade; create schema mart');
-  await client.query('create table mart.t (id bigint, name text)');
-  await client.query(`insert into mart.t values (-1, 'old')`);
+  await postgres.client.query('drop schema if exists mart cascade; create schema mart');
+  await postgres.client.query('create table mart.t (id bigint, name text)');
+  await postgres.client.query(`insert into mart.t values (-1, 'old')`);
 });
 afterEach(expectNothingLeft);
 
 /** No staging, no session, no unfinished load. */
 async function expectNothingLeft(): Promise<void> {
-  const leftovers = await listLeftovers({ connect: server.connect });
+  const leftovers = await listLeftovers({ connect: postgres.server.connect });
   expect(leftovers).toEqual({ loads: [], strayTables: [] });
-  const { rows } = await client.query(
+  const { rows } = await postgres.client.query(
     `select relname from pg_class where relname like 'stg\\_%' union all
      select application_name from pg_stat_activity where application_name like 'spillway/%'`,
   );
@@ -46,10 +36,10 @@ async function expectNothingLeft(): Promise<void> {
 }
 
 const rowsOf = async (table = 'mart.t'): Promise<number[]> =>
-  (await client.query<{ id: number }>(`select id::int from ${table} order by id`)).rows.map(({ id }) => id);
+  (await postgres.client.query<{ id: number }>(`select id::int from ${table} order by id`)).rows.map(({ id }) => id);
 const OLD = [-1];
 
-const load = (source: StagedSource, more: Partial<LoadRequest> = {}, connect = server.connect) =>
+const load = (source: StagedSource, more: Partial<LoadRequest> = {}, connect = postgres.server.connect) =>
   loadTable(
     { connect },
     {
@@ -75,7 +65,7 @@ async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
 /** Waits until a backend of ours waits for COPY data. */
 const copying = (name = 'spillway/%'): Promise<number> =>
   until(async () => {
-    const { rows } = await client.query<{ pid: number }>(
+    const { rows } = await postgres.client.query<{ pid: number }>(
       `select pid from pg_stat_activity where application_name like $1 and query like 'copy %' and state = 'active' and wait_event = 'ClientRead'
        order by backend_start`,
       [name],
@@ -84,7 +74,7 @@ const copying = (name = 'spillway/%'): Promise<number> =>
   });
 
 test.each(['append', 'merge'] as const)('%s whose reply is lost after COMMIT has happened, once', async (write) => {
-  await client.query('create unique index on mart.t (id); alter table mart.t alter column id set not null');
+  await postgres.client.query('create unique index on mart.t (id); alter table mart.t alter column id set not null');
   const proxy = await startProxy();
   const key = write === 'merge' ? { key: ['id'] } : {};
   try {
@@ -108,7 +98,7 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
       retry: 'retry',
       message: expect.stringMatching(/^PostgreSQL ended the session while copying for mart\.t .*nothing was published/),
     });
-    await client.query('select pg_terminate_backend($1)', [await copying()]);
+    await postgres.client.query('select pg_terminate_backend($1)', [await copying()]);
     // The source still waits: the failure is seen all the same.
     await failed;
     held.open();
@@ -145,7 +135,7 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
   test.each(['copying', 'indexing', 'publishing'] as const)('a cancel while %s leaves nothing', async (phase) => {
     const abort = new AbortController();
     const held = gate();
-    const reader = await server.connect();
+    const reader = await postgres.server.connect();
     await reader.query('begin; select * from mart.t');
     const source = new StagedSource(idBatch(0, 60_000), ...(phase === 'copying' ? [held.promise] : []));
     const loading = load(source, {
@@ -210,7 +200,7 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
   });
 
   test('a reader of the old table is waited for, and sees it whole', async () => {
-    const reader = await server.connect();
+    const reader = await postgres.server.connect();
     await reader.query('begin; select * from mart.t');
     const publishing = gate();
     const loading = load(new StagedSource(idBatch(0, 4)), {
@@ -226,7 +216,7 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
   });
 
   test('a target that stays locked fails the attempt after its limit', async () => {
-    const reader = await server.connect();
+    const reader = await postgres.server.connect();
     await reader.query('begin; select * from mart.t');
     await expect(
       load(new StagedSource(idBatch(0, 4)), { strategy, limits: { swapWaitMs: 600 } }),
@@ -263,7 +253,7 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
         message: expect.stringMatching(/nothing was published/),
       });
       await copying();
-      await server.stop(mode);
+      await postgres.server.stop(mode);
       await failed;
       held.open();
       await expect(load(new StagedSource(idBatch(0, 3)), { strategy, token: 2 })).rejects.toMatchObject({
@@ -271,8 +261,8 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
         retry: 'retry',
         message: expect.stringMatching(/^PostgreSQL cannot be reached: .*ECONNREFUSED.*Nothing was published/),
       });
-      await server.start();
-      client = await server.connect();
+      await postgres.server.start();
+      postgres.client = await postgres.server.connect();
       expect(await rowsOf()).toEqual(OLD);
       expect(await load(new StagedSource(idBatch(0, 3)), { strategy, token: 3 })).toMatchObject({ rows: 3 });
       expect(await rowsOf()).toEqual([0, 1, 2]);
@@ -286,9 +276,9 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
       code: 'LoadInterrupted',
     });
     await copying();
-    await server.stop('immediate');
-    await server.start();
-    client = await server.connect();
+    await postgres.server.stop('immediate');
+    await postgres.server.start();
+    postgres.client = await postgres.server.connect();
     await failed;
     held.open();
   });
@@ -316,7 +306,7 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
     const loading = load(new StagedSource(idBatch(0, 10), held.promise), { strategy, token: 3 });
     const failed = expect(loading).rejects.toMatchObject({ code: 'LoadInterrupted' });
     const pid = await copying();
-    const deps = { connect: server.connect };
+    const deps = { connect: postgres.server.connect };
     expect(await removeAttempts(deps, { run, step: 'publish', belowToken: 3 })).toEqual([]);
     expect((await listLeftovers(deps)).loads).toMatchObject([{ run, step: 'publish', token: 3, backend_pid: pid }]);
     const removed = await removeRun(deps, { run });
@@ -341,17 +331,17 @@ test('two attempts that start in the same moment load once', async () => {
 });
 
 test('the first loads into an empty database make one ledger between them', async () => {
-  await client.query('drop schema spillway cascade');
+  await postgres.client.query('drop schema spillway cascade');
   const loads = Array.from({ length: 6 }, (_, index) =>
     load(new StagedSource(idBatch(0, 10)), { run: `${run}-${index}`, into: `fresh.r${index}` }),
   );
   expect((await Promise.all(loads)).map(({ rows }) => rows)).toEqual([10, 10, 10, 10, 10, 10]);
-  await client.query('drop schema fresh cascade');
+  await postgres.client.query('drop schema fresh cascade');
 });
 
 /** A proxy that forwards the COMMIT of the publishing transaction and swallows its answer: then the connection is gone. */
 async function startProxy(): Promise<{ connect: () => Promise<Client>; close(): void; cut: number }> {
-  const port = Number(new URL(server.url).port);
+  const port = Number(new URL(postgres.server.url).port);
   const sockets = new Set<Socket>();
   const state = { cut: 0 };
   const proxy: Server = createServer((near) => {
@@ -376,7 +366,7 @@ async function startProxy(): Promise<{ connect: () => Promise<Client>; close(): 
     far.on('close', () => near.destroy());
   });
   await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-  const url = server.url.replace(String(port), String((proxy.address() as AddressInfo).port));
+  const url = postgres.server.url.replace(String(port), String((proxy.address() as AddressInfo).port));
   return {
     get cut() {
       return state.cut;

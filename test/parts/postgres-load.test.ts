@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import * as arrow from 'apache-arrow';
 import type { Client } from 'pg';
 import type { ArrowInput } from '../../src/engines/postgres/arrow-source.ts';
@@ -14,35 +14,25 @@ import type { LoadProgress, LoadRequest } from '../../src/engines/postgres/load.
 import { loadTable } from '../../src/engines/postgres/load.ts';
 import { listLeftovers } from '../../src/engines/postgres/janitor.ts';
 import { batchOf, builtColumn, gate, idBatch, rawColumn, StagedSource, textBatch, words } from './postgres-arrow.ts';
-import type { PostgresServer } from './postgres-server.ts';
-import { startPostgres } from './postgres-server.ts';
+import { filePostgres } from './postgres-fixture.ts';
 
 // Real servers on machines that do other things as well.
 jest.setTimeout(60_000);
 
-let server: PostgresServer;
-let client: Client;
-beforeAll(async () => {
-  server = await startPostgres();
-  client = await server.connect();
-}, 60_000);
-afterAll(async () => {
-  await client?.end();
-  await server?.remove();
-});
+const postgres = filePostgres();
 
 let runs = 0;
 let run: string;
 beforeEach(async () => {
   runs += 1;
   run = `0199aa-run-${runs}`;
-  await client.query('drop schema if exists mart cascade');
+  await postgres.client.query('drop schema if exists mart cascade');
 });
 afterEach(async () => {
-  expect((await listLeftovers({ connect: server.connect })).loads).toEqual([]);
+  expect((await listLeftovers({ connect: postgres.server.connect })).loads).toEqual([]);
   expect((await tables('spillway')).map(({ name }) => name)).toEqual(['chunks', 'loads']);
-  expect((await client.query('select * from spillway.chunks')).rows).toEqual([]);
-  const { rows } = await client.query(
+  expect((await postgres.client.query('select * from spillway.chunks')).rows).toEqual([]);
+  const { rows } = await postgres.client.query(
     `select application_name, state from pg_stat_activity where application_name like 'spillway/%'`,
   );
   expect(rows).toEqual([]);
@@ -57,7 +47,7 @@ interface TableRow {
 
 /** Tables, or with kind 'i' indexes, of a schema. */
 async function tables(schema: string, kind = 'r'): Promise<TableRow[]> {
-  const { rows } = await client.query<TableRow>(
+  const { rows } = await postgres.client.query<TableRow>(
     `select relname as name, relkind as kind, relpersistence as persistence, reloptions as options
      from pg_class where relnamespace = to_regnamespace($1) and relkind = $2 order by 1`,
     [schema, kind],
@@ -67,7 +57,7 @@ async function tables(schema: string, kind = 'r'): Promise<TableRow[]> {
 
 const load = (source: StagedSource, more: Partial<LoadRequest> = {}) =>
   loadTable(
-    { connect: server.connect },
+    { connect: postgres.server.connect },
     {
       run,
       step: 'publish',
@@ -110,12 +100,12 @@ describe.each([
     expect(await tables('mart', 'i')).toEqual(
       ['t_name_id_key', 't_name_idx', 't_pkey'].map((name) => expect.objectContaining({ name, persistence: 'p' })),
     );
-    const { rows } =
-      await client.query(`select count(*)::int as n, min(id)::int as a, max(id)::int as z, count(distinct name)::int as names,
+    const { rows } = await postgres.client
+      .query(`select count(*)::int as n, min(id)::int as a, max(id)::int as z, count(distinct name)::int as names,
       (select count(*)::int from pg_index where indrelid = 'mart.t'::regclass and indisvalid and indisready) as indexes from mart.t`);
     expect(rows[0]).toEqual({ n: 100_000, a: 0, z: 99_999, names: 100_000, indexes: 3 });
     const [pages] = (
-      await client.query<{ n: number; visible: number }>(
+      await postgres.client.query<{ n: number; visible: number }>(
         `select reltuples::int as n, relallvisible::float8 / relpages as visible from pg_class where oid = 'mart.t'::regclass`,
       )
     ).rows;
@@ -125,7 +115,8 @@ describe.each([
   }, 60_000);
 
   test('a second load replaces the table, keeps its column types, rights and comments', async () => {
-    await client.query(`create schema mart; create table mart.t (id numeric(10,0) not null, name varchar(40) default 'none', gone int);
+    await postgres.client
+      .query(`create schema mart; create table mart.t (id numeric(10,0) not null, name varchar(40) default 'none', gone int);
       comment on table mart.t is 'it''s mine'; comment on column mart.t.name is 'a name'; grant select on mart.t to public; grant update (name) on mart.t to pg_monitor;
       create index old_index on mart.t (gone)`);
     const outcome = await load(new StagedSource(idBatch(0, 10)), { strategy, indexOrder });
@@ -133,8 +124,8 @@ describe.each([
       'column "gone" of the replaced table is not in the rows and is gone',
       'index mart.old_index of the replaced table was not asked for and is gone',
     ]);
-    const { rows } =
-      await client.query(`select attname as name, format_type(atttypid, atttypmod) as type, attnotnull as nn, attacl::text as acl,
+    const { rows } = await postgres.client
+      .query(`select attname as name, format_type(atttypid, atttypmod) as type, attnotnull as nn, attacl::text as acl,
       col_description(attrelid, attnum) as comment from pg_attribute where attrelid = 'mart.t'::regclass and attnum > 0 order by attnum`);
     expect(rows).toEqual([
       { name: 'id', type: 'numeric(10,0)', nn: true, acl: null, comment: null },
@@ -142,14 +133,17 @@ describe.each([
     ]);
     expect(
       (
-        await client.query(
+        await postgres.client.query(
           `select obj_description('mart.t'::regclass) as comment, has_table_privilege('pg_monitor', 'mart.t', 'SELECT') as granted, count(*)::int as n from mart.t`,
         )
       ).rows[0],
     ).toEqual({ comment: `it's mine`, granted: true, n: 10 });
     expect(
-      (await client.query(`select pg_get_expr(adbin, adrelid) as d from pg_attrdef where adrelid = 'mart.t'::regclass`))
-        .rows,
+      (
+        await postgres.client.query(
+          `select pg_get_expr(adbin, adrelid) as d from pg_attrdef where adrelid = 'mart.t'::regclass`,
+        )
+      ).rows,
     ).toEqual([{ d: `'none'::character varying` }]);
   });
 
@@ -166,7 +160,7 @@ describe.each([
     expect(await load(new StagedSource(...batches), { strategy, indexOrder, expectedRows: 40 })).toMatchObject({
       rows: 40,
     });
-    const { rows } = await client.query(
+    const { rows } = await postgres.client.query(
       `select sum(length(name))::int as n, count(distinct left(name, 1))::int as letters from mart.t where id < 1000`,
     );
     expect(rows[0]).toEqual({ n: 10_000_100, letters: 20 });
@@ -177,14 +171,14 @@ describe.each([
     const again = new StagedSource(idBatch(0, 99));
     expect(await load(again, { strategy, indexOrder, token: 2 })).toEqual({ ...first, alreadyPublished: true });
     expect(again.opened).toBe(0);
-    expect((await client.query('select count(*)::int as n from mart.t')).rows[0]).toEqual({ n: 10 });
+    expect((await postgres.client.query('select count(*)::int as n from mart.t')).rows[0]).toEqual({ n: 10 });
   });
 });
 
 describe('several connections', () => {
   /** Backends of ours that copy at this moment. */
   const backends = async (): Promise<number> =>
-    (await client.query(`select 1 from pg_stat_activity where application_name like 'spillway/%' and query like 'copy %' and state = 'active'`)).rows.length; // prettier-ignore
+    (await postgres.client.query(`select 1 from pg_stat_activity where application_name like 'spillway/%' and query like 'copy %' and state = 'active'`)).rows.length; // prettier-ignore
 
   test.each([
     ['parallel', undefined, 2],
@@ -203,7 +197,7 @@ describe('several connections', () => {
       await until(async () => (await backends()) === expected);
       held.open();
       expect(await loading).toMatchObject({ rows: 300_000, strategy: strategy === 'auto' ? 'parallel' : strategy });
-      const { rows } = await client.query(
+      const { rows } = await postgres.client.query(
         'select count(*)::int as n, count(distinct id)::int as ids, sum(id)::text as sum from mart.t',
       );
       expect(rows[0]).toEqual({ n: 300_000, ids: 300_000, sum: String((300_000 * 299_999) / 2) });
@@ -216,7 +210,7 @@ describe('several connections', () => {
       load(new StagedSource(idBatch(0, 5000), held.promise), { strategy: 'parallel', connections: 3 }),
     ).rejects.toMatchObject({ code: 'LoadInterrupted', message: expect.stringContaining('nothing was published') });
     await until(async () => (await backends()) === 3);
-    await client.query(
+    await postgres.client.query(
       `select pg_terminate_backend((select pid from pg_stat_activity where application_name like 'spillway/%' order by backend_start desc limit 1))`,
     );
     await failed;
@@ -226,11 +220,11 @@ describe('several connections', () => {
 
   test('go on with fewer where the server takes no more', async () => {
     const [{ free }] = (
-      await client.query<{ free: number }>(
+      await postgres.client.query<{ free: number }>(
         `select (current_setting('max_connections')::int - count(*))::int as free from pg_stat_activity where backend_type = 'client backend'`,
       )
     ).rows as [{ free: number }];
-    const others = await Promise.all(Array.from({ length: free - 2 }, () => server.connect()));
+    const others = await Promise.all(Array.from({ length: free - 2 }, () => postgres.server.connect()));
     try {
       expect(await load(new StagedSource(idBatch(0, 1000)), { strategy: 'parallel', connections: 16 })).toMatchObject({ rows: 1000 }); // prettier-ignore
     } finally {
@@ -299,7 +293,7 @@ test('a key column of type null is refused', async () => {
 
 /** Backend that waits for COPY data, if there is one. */
 async function copying(): Promise<number | undefined> {
-  const { rows } = await client.query<{ pid: number }>(
+  const { rows } = await postgres.client.query<{ pid: number }>(
     `select pid from pg_stat_activity where application_name like 'spillway/%' and query like 'copy %' and state = 'active' and wait_event = 'ClientRead'`,
   );
   return rows[0]?.pid;
@@ -319,14 +313,14 @@ test('over two connections two indexes are built at one time, with the maintenan
   let building = true;
   const watch = (async () => {
     while (building) {
-      const { rows } = await client.query<{ n: number }>(
+      const { rows } = await postgres.client.query<{ n: number }>(
         `select count(*)::int as n from pg_stat_activity where query like 'create %index%' and state = 'active' and backend_type = 'client backend' and pid <> pg_backend_pid()`,
       );
       seen.together = Math.max(seen.together, rows[0]!.n);
     }
   })();
   const connect = async (): Promise<Client> => {
-    const made = await server.connect();
+    const made = await postgres.server.connect();
     const query = made.query.bind(made) as (...given: unknown[]) => unknown;
     made.query = ((...given: unknown[]) => {
       const answer = query(...given);
@@ -351,7 +345,7 @@ test('over two connections two indexes are built at one time, with the maintenan
   await watch;
   expect(seen.together).toBe(2);
   expect([...memory]).toEqual(['64MB']);
-  const { rows } = await client.query(
+  const { rows } = await postgres.client.query(
     `select count(*)::int as n from pg_index where indrelid = 'mart.t'::regclass and indisvalid`,
   );
   expect(rows).toEqual([{ n: 3 }]);
@@ -468,8 +462,8 @@ test.each<[string, string, () => arrow.RecordBatch, Partial<LoadRequest>, RegExp
     /has 64 bytes/,
   ],
 ])('a load is refused and changes nothing when %s', async (_title, setUp, batch, more, message) => {
-  await client.query(`create schema mart`);
-  await client.query(setUp);
+  await postgres.client.query(`create schema mart`);
+  await postgres.client.query(setUp);
   const before = await tables('mart');
   await expect(load(new StagedSource(batch()), more)).rejects.toMatchObject({
     code: expect.stringMatching(/^(LoadRefused|InvalidInput)$/),

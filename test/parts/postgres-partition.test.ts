@@ -1,24 +1,13 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import type { Client } from 'pg';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { listLeftovers } from '../../src/engines/postgres/janitor.ts';
 import { type LoadRequest, loadTable } from '../../src/engines/postgres/load.ts';
 import { gate, idBatch, StagedSource } from './postgres-arrow.ts';
-import type { PostgresServer } from './postgres-server.ts';
-import { startPostgres } from './postgres-server.ts';
+import { filePostgres } from './postgres-fixture.ts';
 
 // Real servers on machines that do other things as well.
 jest.setTimeout(60_000);
 
-let server: PostgresServer;
-let client: Client;
-beforeAll(async () => {
-  server = await startPostgres();
-  client = await server.connect();
-}, 60_000);
-afterAll(async () => {
-  await client?.end();
-  await server?.remove();
-});
+const postgres = filePostgres();
 
 let runs = 0;
 let run: string;
@@ -30,18 +19,18 @@ const RANGES = `create table mart.t (id bigint not null, name text default 'none
   create view mart.v as select * from mart.t; grant select on mart.t to pg_monitor; grant select on mart.t_low to public`;
 beforeEach(async () => {
   run = `0199dd-run-${(runs += 1)}`;
-  await client.query('drop schema if exists mart cascade; create schema mart');
+  await postgres.client.query('drop schema if exists mart cascade; create schema mart');
 });
 afterEach(async () => {
-  expect(await listLeftovers({ connect: server.connect })).toEqual({ loads: [], strayTables: [] });
+  expect(await listLeftovers({ connect: postgres.server.connect })).toEqual({ loads: [], strayTables: [] });
   expect(await rows(`select relname from pg_class where relname like 'stg\\_%' or relname like 'spillway_bound%'`)).toEqual([]); // prettier-ignore
   expect(await rows(`select conname from pg_constraint where conname like 'stg\\_%'`)).toEqual([]);
 });
 
-const rows = async (sql: string) => (await client.query<Record<string, unknown>>(sql)).rows;
+const rows = async (sql: string) => (await postgres.client.query<Record<string, unknown>>(sql)).rows;
 const load = (source: StagedSource, more: Partial<LoadRequest> = {}) =>
   loadTable(
-    { connect: server.connect },
+    { connect: postgres.server.connect },
     {
       ...{ run, step: 'publish', token: 1, into: 'mart.t', source: source.open, signal: new AbortController().signal },
       ...more,
@@ -55,7 +44,7 @@ const LOW = { from: 0, to: 10_000 };
 
 describe.each(['freeze', 'parallel', 'unlogged'] as const)('strategy %s', (strategy) => {
   test('replaces one partition; others, views, grants, keys and indexes of the table stay', async () => {
-    await client.query(RANGES);
+    await postgres.client.query(RANGES);
     const outcome = await load(new StagedSource(idBatch(0, 5000)), { strategy, partition: LOW, expectedRows: 5000 });
     expect(outcome).toMatchObject({ rows: 5000, strategy, table: 'mart.t', warnings: [] });
     expect(outcome.because).toContain("it is the partition FOR VALUES FROM ('0') TO ('10000') of the table");
@@ -67,13 +56,13 @@ describe.each(['freeze', 'parallel', 'unlogged'] as const)('strategy %s', (strat
     expect(await rows(`select has_table_privilege('pg_monitor', 'mart.t', 'select') as whole, has_table_privilege('public', 'mart.t_low', 'select') as part`)).toEqual([{ whole: true, part: true }]); // prettier-ignore
     // Each index of the partition belongs to one of the table: none was built a second time when it was attached.
     expect(await rows(`select count(*)::int as all, count(i.inhparent)::int as attached from pg_index x left join pg_inherits i on i.inhrelid = x.indexrelid where indrelid = 'mart.t_low'::regclass`)).toEqual([{ all: 3, attached: 3 }]); // prettier-ignore
-    await expect(client.query(`insert into mart.t values (1, 'twice')`)).rejects.toThrow(/duplicate key/);
+    await expect(postgres.client.query(`insert into mart.t values (1, 'twice')`)).rejects.toThrow(/duplicate key/);
   });
 });
 
 test('a partition that is not there yet is made, beside readers of the others', async () => {
-  await client.query(RANGES);
-  const reader = await server.connect();
+  await postgres.client.query(RANGES);
+  const reader = await postgres.server.connect();
   await reader.query('begin; select count(*) from mart.t');
   await load(new StagedSource(idBatch(20_000, 10)), { partition: { from: 20_000, to: 30_000 } });
   await reader.end();
@@ -82,19 +71,21 @@ test('a partition that is not there yet is made, beside readers of the others', 
 });
 
 test('lists, dates and several columns bound partitions as well', async () => {
-  await client.query('create table mart.t (id bigint, name text) partition by list (name)');
+  await postgres.client.query('create table mart.t (id bigint, name text) partition by list (name)');
   await load(new StagedSource(idBatch(7, 1)), { partition: { in: ['row 7', null, "o'clock"] } });
   await load(new StagedSource(idBatch(7, 1)), { partition: { in: ["o'clock", 'row 7', null] }, step: 'again' });
   expect(await partitions()).toEqual([{ name: 't_row_7_null_o_clock', bound: "FOR VALUES IN ('o''clock', 'row 7', NULL)" }]); // prettier-ignore
   expect(await rows('select count(*)::int as n from mart.t')).toEqual([{ n: 1 }]);
-  await client.query('drop table mart.t; create table mart.t (id bigint, name text) partition by range (name, id)');
+  await postgres.client.query(
+    'drop table mart.t; create table mart.t (id bigint, name text) partition by range (name, id)',
+  );
   await load(new StagedSource(idBatch(1, 3)), { partition: { from: ['row', 0], to: ['rox', 0] }, step: 'both' });
   expect(await rows('select count(*)::int as n from mart.t')).toEqual([{ n: 3 }]);
 });
 
 test('a reader of a partition that is replaced is waited for, and then the attempt given up', async () => {
-  await client.query(RANGES);
-  const reader = await server.connect();
+  await postgres.client.query(RANGES);
+  const reader = await postgres.server.connect();
   await reader.query('begin; select count(*) from mart.t_low');
   await expect(load(new StagedSource(idBatch(0, 10)), { partition: LOW, limits: { swapWaitMs: 600 } })).rejects.toMatchObject({ code: 'LoadInterrupted', message: expect.stringMatching(/other sessions kept it locked/) }); // prettier-ignore
   const loading = load(new StagedSource(idBatch(0, 10)), { partition: LOW, token: 2 });
@@ -105,7 +96,7 @@ test('a reader of a partition that is replaced is waited for, and then the attem
 });
 
 test('rows outside of the bound are refused while they are copied, and change nothing', async () => {
-  await client.query(RANGES);
+  await postgres.client.query(RANGES);
   await expect(load(new StagedSource(idBatch(9_990, 20)), { partition: LOW })).rejects.toMatchObject({
     code: 'LoadRefused',
     message: expect.stringMatching(/violates check constraint .*_bound/),
@@ -114,13 +105,13 @@ test('rows outside of the bound are refused while they are copied, and change no
 });
 
 test('happens once, over an attempt whose backend was ended', async () => {
-  await client.query(RANGES);
+  await postgres.client.query(RANGES);
   const held = gate();
   const failing = load(new StagedSource(idBatch(0, 5000), held.promise), { partition: LOW });
   const failed = expect(failing).rejects.toMatchObject({ code: 'LoadInterrupted' });
   for (let pid: number | undefined; pid === undefined;) {
-    pid = (await client.query<{ pid: number }>(`select pid from pg_stat_activity where query like 'copy %' and wait_event = 'ClientRead'`)).rows[0]?.pid; // prettier-ignore
-    if (pid !== undefined) await client.query('select pg_terminate_backend($1)', [pid]);
+    pid = (await postgres.client.query<{ pid: number }>(`select pid from pg_stat_activity where query like 'copy %' and wait_event = 'ClientRead'`)).rows[0]?.pid; // prettier-ignore
+    if (pid !== undefined) await postgres.client.query('select pg_terminate_backend($1)', [pid]);
   }
   await failed;
   held.open();
@@ -142,13 +133,13 @@ test.each<[string, string, Partial<LoadRequest>, RegExp]>([
   ['a key of its own', RANGES, { partition: LOW, key: ['id'] }, /has the keys and indexes of the table/],
   ['a column that the table lacks', 'create table mart.t (id bigint) partition by range (id)', { partition: LOW }, /column "name" is not in the table/],
 ])('%s is refused before a row is sent', async (_title, setUp, more, message) => {
-  await client.query(setUp);
+  await postgres.client.query(setUp);
   const before = await rows(`select relname from pg_class where relnamespace = 'mart'::regnamespace order by 1`);
   await expect(load(new StagedSource(idBatch(0, 1)), more)).rejects.toMatchObject({ code: 'LoadRefused', message: expect.stringMatching(message) }); // prettier-ignore
   expect(await rows(`select relname from pg_class where relnamespace = 'mart'::regnamespace order by 1`)).toEqual(before);
 }); // prettier-ignore
 
 test('what overlaps another partition is refused, with its name', async () => {
-  await client.query(RANGES);
+  await postgres.client.query(RANGES);
   await expect(load(new StagedSource(idBatch(5_000, 1)), { partition: { from: 5_000, to: 6_000 } })).rejects.toMatchObject({ code: 'LoadRefused', message: expect.stringMatching(/would overlap partition "t_low"/) }); // prettier-ignore
 });

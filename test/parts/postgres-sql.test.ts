@@ -1,47 +1,37 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import type { Client } from 'pg';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { listLeftovers, removeRun } from '../../src/engines/postgres/janitor.ts';
 import {
   runStatement,
   type StatementOutcome,
   type StatementRequest,
 } from '../../src/engines/postgres/run-statement.ts';
-import { type PostgresServer, startPostgres } from './postgres-server.ts';
+import { filePostgres } from './postgres-fixture.ts';
 import { eventually } from '../integration/stack-waiting.ts';
 
 /** A statement happens once per run and step, whatever dies. */
 jest.setTimeout(60_000);
 
-let server: PostgresServer;
-let client: Client;
-beforeAll(async () => {
-  server = await startPostgres();
-  client = await server.connect();
-}, 60_000);
-afterAll(async () => {
-  await client?.end();
-  await server?.remove();
-});
+const postgres = filePostgres();
 
 let runs = 0;
 let run: string;
 beforeEach(async () => {
   run = `0199cc-run-${(runs += 1)}`;
-  await client.query('drop schema if exists mart cascade; create schema mart; create table mart.t (n int)');
+  await postgres.client.query('drop schema if exists mart cascade; create schema mart; create table mart.t (n int)');
 });
 afterEach(async () => {
-  expect((await listLeftovers({ connect: server.connect })).loads).toEqual([]);
-  expect((await client.query(`select 1 from pg_stat_activity where application_name like 'spillway/%'`)).rows).toEqual([]); // prettier-ignore
+  expect((await listLeftovers({ connect: postgres.server.connect })).loads).toEqual([]);
+  expect((await postgres.client.query(`select 1 from pg_stat_activity where application_name like 'spillway/%'`)).rows).toEqual([]); // prettier-ignore
 });
 
 const sql = (text: string, more: Partial<StatementRequest> = {}): Promise<StatementOutcome> =>
-  runStatement({ connect: server.connect }, { run, step: 'sums', token: 1, sql: text, signal: new AbortController().signal, ...more }); // prettier-ignore
+  runStatement({ connect: postgres.server.connect }, { run, step: 'sums', token: 1, sql: text, signal: new AbortController().signal, ...more }); // prettier-ignore
 const numbers = async (): Promise<unknown[]> =>
-  (await client.query<{ n: number }>('select n from mart.t order by n')).rows.map(({ n }) => n);
+  (await postgres.client.query<{ n: number }>('select n from mart.t order by n')).rows.map(({ n }) => n);
 const ONE = 'insert into mart.t values (1)';
 /** The backend that runs it, once it does. */
 const running = (): Promise<number> =>
-  eventually(async () => (await client.query<{ pid: number }>(`select pid from pg_stat_activity where application_name like 'spillway/%' and query like '%pg_sleep%' and state = 'active'`)).rows[0]?.pid); // prettier-ignore
+  eventually(async () => (await postgres.client.query<{ pid: number }>(`select pid from pg_stat_activity where application_name like 'spillway/%' and query like '%pg_sleep%' and state = 'active'`)).rows[0]?.pid); // prettier-ignore
 
 test('it runs, and a later attempt is told so from the ledger', async () => {
   expect(await sql('insert into mart.t select generate_series($1::int, $2::int)', { params: [1, 3] })).toEqual({ rows: 3, alreadyRun: false }); // prettier-ignore
@@ -51,10 +41,10 @@ test('it runs, and a later attempt is told so from the ledger', async () => {
 });
 
 test('names without a schema are looked for where the role says', async () => {
-  await client.query('alter role spillway set search_path to mart');
+  await postgres.client.query('alter role spillway set search_path to mart');
   await sql('create table found as select 7 as n');
-  await client.query('alter role spillway reset search_path');
-  expect((await client.query('select n from mart.found')).rows).toEqual([{ n: 7 }]);
+  await postgres.client.query('alter role spillway reset search_path');
+  expect((await postgres.client.query('select n from mart.found')).rows).toEqual([{ n: 7 }]);
 });
 
 describe('nothing of it happens, and the next attempt may, when', () => {
@@ -76,14 +66,14 @@ describe('nothing of it happens, and the next attempt may, when', () => {
     const pid = await running();
     stop.abort(new Error('not wanted any more'));
     await expect(cancelled).rejects.toMatchObject({ code: 'LoadInterrupted', message: expect.stringContaining('was cancelled; nothing of it happened') }); // prettier-ignore
-    expect((await client.query('select 1 from pg_stat_activity where pid = $1', [pid])).rows).toEqual([]);
+    expect((await postgres.client.query('select 1 from pg_stat_activity where pid = $1', [pid])).rows).toEqual([]);
     expect(await numbers()).toEqual([]);
   });
 
   test('its backend is killed', async () => {
     const killed = sql('insert into mart.t select 1 from pg_sleep(60)');
     killed.catch(() => undefined);
-    await client.query('select pg_terminate_backend($1)', [await running()]);
+    await postgres.client.query('select pg_terminate_backend($1)', [await running()]);
     await expect(killed).rejects.toMatchObject({ code: 'LoadInterrupted' });
     expect(await sql(ONE, { token: 2 })).toMatchObject({ rows: 1 });
     expect(await numbers()).toEqual([1]);
@@ -93,11 +83,11 @@ describe('nothing of it happens, and the next attempt may, when', () => {
     const crashed = sql('insert into mart.t select 1 from pg_sleep(60)', { cleanUpMs: 500 });
     crashed.catch(() => undefined);
     await running();
-    await client.end().catch(() => undefined);
-    await server.stop('immediate');
+    await postgres.client.end().catch(() => undefined);
+    await postgres.server.stop('immediate');
     await expect(crashed).rejects.toMatchObject({ code: 'LoadInterrupted' });
-    await server.start();
-    client = await server.connect();
+    await postgres.server.start();
+    postgres.client = await postgres.server.connect();
     expect(await sql(ONE, { token: 2 })).toMatchObject({ rows: 1, alreadyRun: false });
     expect(await numbers()).toEqual([1]);
   });
@@ -116,7 +106,7 @@ describe('nothing of it happens, and the next attempt may, when', () => {
     const left = sql('insert into mart.t select 1 from pg_sleep(60)');
     left.catch(() => undefined);
     await running();
-    await removeRun({ connect: server.connect }, { run });
+    await removeRun({ connect: postgres.server.connect }, { run });
     await expect(left).rejects.toThrow();
     expect(await numbers()).toEqual([]);
   });
@@ -125,18 +115,18 @@ describe('nothing of it happens, and the next attempt may, when', () => {
 describe('a statement that makes a table', () => {
   const into = (text: string, more: Partial<StatementRequest> = {}) => sql(text, { into: 'mart.sums', ...more });
   const REVENUE = `select day::date, count(*)::int as orders from generate_series(1, 3) day(n), lateral (select date '2026-11-01' + n) as d(day) group by day`;
-  const sums = async (): Promise<unknown[]> => (await client.query<Record<string, unknown>>('select day::text, orders from mart.sums order by day')).rows; // prettier-ignore
+  const sums = async (): Promise<unknown[]> => (await postgres.client.query<Record<string, unknown>>('select day::text, orders from mart.sums order by day')).rows; // prettier-ignore
   const THREE = [2, 3, 4].map((day) => ({ day: `2026-11-0${day}`, orders: 1 }));
 
   test('replaces it as a load does: rights, key and indexes, once', async () => {
-    await client.query(
+    await postgres.client.query(
       `create table mart.sums as select date '2000-01-01' as day, 0 as orders; grant select on mart.sums to public; comment on table mart.sums is 'mine'`,
     );
     const asked = { key: ['day'], indexes: [{ columns: ['orders'] }] };
     expect(await into(`${REVENUE};`, asked)).toEqual({ rows: 3, alreadyRun: false });
     expect(await into(ONE, { ...asked, token: 2 })).toEqual({ rows: 3, alreadyRun: true });
     expect(await sums()).toEqual(THREE);
-    const { rows } = await client.query(
+    const { rows } = await postgres.client.query(
       `select has_table_privilege('public', 'mart.sums', 'select') as seen, obj_description('mart.sums'::regclass) as says,
         array(select indexrelid::regclass::text from pg_index where indrelid = 'mart.sums'::regclass order by 1) as indexes, (select reltuples::int from pg_class where oid = 'mart.sums'::regclass) as known`,
     );
@@ -157,17 +147,17 @@ describe('a statement that makes a table', () => {
     ['a key is null', 'select null::int as day', { key: ['day'] }, /contains null values/],
     ['a view hangs on the table', `select 1 as day`, { into: 'mart.t' }, /mart\.v/],
   ])('changes nothing when %s', async (_title, text, more, says) => {
-    await client.query('create view mart.v as select * from mart.t');
+    await postgres.client.query('create view mart.v as select * from mart.t');
     await expect(into(text, more)).rejects.toMatchObject({ code: 'LoadRefused', message: expect.stringMatching(says) });
-    const { rows } = await client.query(`select relname::text as name from pg_class where relnamespace in ('mart'::regnamespace, 'spillway'::regnamespace) and relkind = 'r' order by 1`); // prettier-ignore
+    const { rows } = await postgres.client.query(`select relname::text as name from pg_class where relnamespace in ('mart'::regnamespace, 'spillway'::regnamespace) and relkind = 'r' order by 1`); // prettier-ignore
     expect(rows).toEqual([{ name: 'chunks' }, { name: 'loads' }, { name: 't' }]);
   }); // prettier-ignore
 
   test('leaves the table as it was when its backend is killed, and the next attempt makes it', async () => {
-    await client.query(`create table mart.sums as select date '2000-01-01' as day, 0 as orders`);
+    await postgres.client.query(`create table mart.sums as select date '2000-01-01' as day, 0 as orders`);
     const killed = into(`select date '2026-11-02' as day, 1 as orders from pg_sleep(60)`);
     killed.catch(() => undefined);
-    await client.query('select pg_terminate_backend($1)', [await running()]);
+    await postgres.client.query('select pg_terminate_backend($1)', [await running()]);
     await expect(killed).rejects.toMatchObject({ code: 'LoadInterrupted' });
     expect(await sums()).toEqual([{ day: '2000-01-01', orders: 0 }]);
     expect(await into(REVENUE, { token: 2 })).toMatchObject({ rows: 3, alreadyRun: false });

@@ -1,54 +1,44 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { Client } from 'pg';
 import { listLeftovers } from '../../src/engines/postgres/janitor.ts';
 import { type LoadRequest, loadTable } from '../../src/engines/postgres/load.ts';
 import { gate, idBatch, StagedSource, textBatch } from './postgres-arrow.ts';
-import type { PostgresServer } from './postgres-server.ts';
-import { startPostgres } from './postgres-server.ts';
+import { filePostgres } from './postgres-fixture.ts';
 import { eventually } from '../integration/stack-waiting.ts';
 
 jest.setTimeout(60_000);
 
-let server: PostgresServer;
-let client: Client;
-beforeAll(async () => {
-  server = await startPostgres();
-  client = await server.connect();
-}, 60_000);
-afterAll(async () => {
-  await client?.end();
-  await server?.remove();
-});
+const postgres = filePostgres();
 
 let runs = 0;
 let run: string;
 beforeEach(async () => {
   run = `0199bb-run-${(runs += 1)}`;
-  await client.query('drop schema if exists mart cascade; create schema mart');
+  await postgres.client.query('drop schema if exists mart cascade; create schema mart');
 });
 afterEach(async () => {
-  expect((await listLeftovers({ connect: server.connect })).loads).toEqual([]);
+  expect((await listLeftovers({ connect: postgres.server.connect })).loads).toEqual([]);
   const sessions = `select application_name from pg_stat_activity where application_name like 'spillway/%'`;
-  expect((await client.query(sessions)).rows).toEqual([]);
+  expect((await postgres.client.query(sessions)).rows).toEqual([]);
   const staging = `select relname from pg_class where relname like 'stg%'`;
-  expect((await client.query(staging)).rows).toEqual([]);
+  expect((await postgres.client.query(staging)).rows).toEqual([]);
 });
 
 const load = (source: StagedSource, more: Partial<LoadRequest> = {}) =>
   loadTable(
-    { connect: server.connect },
+    { connect: postgres.server.connect },
     {
       ...{ run, step: 'publish', token: 1, into: 'mart.t', source: source.open, signal: new AbortController().signal },
       ...more,
     },
   );
 const rows = async (sql = 'select id::int, name from mart.t order by id, name') =>
-  (await client.query<Record<string, unknown>>(sql)).rows;
+  (await postgres.client.query<Record<string, unknown>>(sql)).rows;
 const KEYED = 'create table mart.t (id bigint primary key, name text)';
 
 /** Backend that waits for COPY data, if there is one. */
 async function copying(): Promise<number | undefined> {
-  const { rows: found } = await client.query<{ pid: number }>(
+  const { rows: found } = await postgres.client.query<{ pid: number }>(
     `select pid from pg_stat_activity where application_name like 'spillway/%' and query like 'copy %' and state = 'active' and wait_event = 'ClientRead'`,
   );
   return found[0]?.pid;
@@ -56,7 +46,8 @@ async function copying(): Promise<number | undefined> {
 
 describe('append', () => {
   test('adds rows to a table that views, triggers and other columns hang on', async () => {
-    await client.query(`create table mart.t (nr int generated always as identity, id bigint, name text, at date default '2026-01-01', twice bigint generated always as (id * 2) stored);
+    await postgres.client
+      .query(`create table mart.t (nr int generated always as identity, id bigint, name text, at date default '2026-01-01', twice bigint generated always as (id * 2) stored);
       insert into mart.t (id, name) values (0, 'old'); create view mart.v as select * from mart.t; create table mart.log (id bigint);
       create function mart.note() returns trigger language plpgsql as $$ begin insert into mart.log values (new.id); return new; end $$;
       create trigger note after insert on mart.t for each row execute function mart.note()`);
@@ -71,7 +62,7 @@ describe('append', () => {
   });
 
   test('happens once: a later attempt of the same step is answered from the ledger', async () => {
-    await client.query(KEYED);
+    await postgres.client.query(KEYED);
     const first = await load(new StagedSource(idBatch(0, 3)), { write: 'append' });
     const again = new StagedSource(idBatch(10, 3));
     expect(await load(again, { write: 'append', token: 2 })).toEqual({ ...first, alreadyPublished: true });
@@ -91,8 +82,8 @@ describe('append', () => {
   });
 
   test('shows no row before all are there, and does not wait for readers', async () => {
-    await client.query(KEYED);
-    const reader = await server.connect();
+    await postgres.client.query(KEYED);
+    const reader = await postgres.server.connect();
     await reader.query('begin; select count(*) from mart.t');
     const held = gate();
     const loading = load(new StagedSource(idBatch(0, 50_000), held.promise, idBatch(50_000, 10)), { write: 'append' });
@@ -105,7 +96,7 @@ describe('append', () => {
   });
 
   test('reaches the partitions of a partitioned table', async () => {
-    await client.query(`create table mart.t (id bigint, name text) partition by range (id);
+    await postgres.client.query(`create table mart.t (id bigint, name text) partition by range (id);
       create table mart.t_low partition of mart.t for values from (0) to (5); create table mart.t_high partition of mart.t for values from (5) to (100)`);
     await load(new StagedSource(idBatch(0, 8)), { write: 'append' });
     expect(await rows('select count(*)::int as n from mart.t_high')).toEqual([{ n: 3 }]);
@@ -114,7 +105,7 @@ describe('append', () => {
 
 describe('merge', () => {
   test('updates rows whose key is there, adds the others, and leaves other columns alone', async () => {
-    await client.query(`create table mart.t (id bigint primary key, name text, note text default 'new');
+    await postgres.client.query(`create table mart.t (id bigint primary key, name text, note text default 'new');
       insert into mart.t values (1, 'one', 'kept'), (2, 'two', 'kept'), (9, 'nine', 'kept')`);
     const outcome = await load(new StagedSource(idBatch(1, 3)), { write: 'merge', key: ['id'], expectedRows: 3 });
     expect(outcome).toMatchObject({ rows: 3, strategy: 'merge' });
@@ -127,14 +118,15 @@ describe('merge', () => {
   });
 
   test('takes a unique index for the key, in whatever order of its columns, and rows that are all key', async () => {
-    await client.query(`create table mart.t (name text not null, id bigint not null); create unique index on mart.t (name, id);
+    await postgres.client
+      .query(`create table mart.t (name text not null, id bigint not null); create unique index on mart.t (name, id);
       insert into mart.t values ('row 1', 1)`);
     expect(await load(new StagedSource(idBatch(1, 2)), { write: 'merge', key: ['id', 'name'] })).toMatchObject({ rows: 2 }); // prettier-ignore
     expect(await rows()).toHaveLength(2);
   });
 
   test('of rows that have one key twice is refused, and changes nothing', async () => {
-    await client.query(`${KEYED}; insert into mart.t values (1, 'one')`);
+    await postgres.client.query(`${KEYED}; insert into mart.t values (1, 'one')`);
     const twice = new StagedSource(textBatch(1, 'a'), textBatch(1, 'b'));
     await expect(load(twice, { write: 'merge', key: ['id'] })).rejects.toMatchObject({
       code: 'LoadRefused',
@@ -145,12 +137,12 @@ describe('merge', () => {
   });
 
   test('happens once, over an attempt whose backend was ended', async () => {
-    await client.query(`${KEYED}; insert into mart.t values (1, 'one')`);
+    await postgres.client.query(`${KEYED}; insert into mart.t values (1, 'one')`);
     const held = gate();
     const failing = load(new StagedSource(idBatch(0, 20_000), held.promise), { write: 'merge', key: ['id'] });
     const failed = expect(failing).rejects.toMatchObject({ code: 'LoadInterrupted' });
     const pid = await eventually(copying, { what: 'a COPY', everyMs: 20 });
-    await client.query('select pg_terminate_backend($1)', [pid]);
+    await postgres.client.query('select pg_terminate_backend($1)', [pid]);
     held.open();
     await failed;
     expect(await rows()).toEqual([{ id: 1, name: 'one' }]);
@@ -161,7 +153,7 @@ describe('merge', () => {
 
 describe.each(['append', 'merge'] as const)('%s that fails adds nothing', (write) => {
   const key = write === 'merge' ? { key: ['id'] } : {};
-  beforeEach(() => client.query(`create table mart.t (id bigint primary key, name varchar(10) unique); insert into mart.t values (7, 'row 99')`)); // prettier-ignore
+  beforeEach(() => postgres.client.query(`create table mart.t (id bigint primary key, name varchar(10) unique); insert into mart.t values (7, 'row 99')`)); // prettier-ignore
 
   test('at the last row, by another constraint of the table', async () => {
     const source = new StagedSource(idBatch(100, 99), textBatch(300, 'row 99'));
@@ -201,17 +193,18 @@ test.each<[string, string, Partial<LoadRequest>, RegExp]>([
   ['a view', 'create table mart.x (id bigint, name text); create view mart.t as select * from mart.x', { write: 'append' }, /mart\.t is no table that rows can be added to/],
   ['indexes of a table that is there', KEYED, { write: 'append', indexes: [{ columns: ['name'] }] }, /indexes are built when a table is made, and it is there/],
 ])('%s is refused before a row is sent', async (_, setUp, more, message) => {
-  await client.query(setUp);
+  await postgres.client.query(setUp);
   await expect(load(new StagedSource(idBatch(0, 1)), more)).rejects.toMatchObject({ code: 'LoadRefused', message: expect.stringMatching(message) }); // prettier-ignore
 }); // prettier-ignore
 
 test('what a role may not do is named with the grant', async () => {
-  await client.query(`${KEYED}; drop role if exists reader; create role reader login; grant usage on schema mart to reader; grant insert on mart.t to reader;
+  await postgres.client
+    .query(`${KEYED}; drop role if exists reader; create role reader login; grant usage on schema mart to reader; grant insert on mart.t to reader;
     create schema if not exists spillway; grant usage, create on schema spillway to reader`);
   await load(new StagedSource(idBatch(0, 1)), { write: 'append' });
-  await client.query('grant all on all tables in schema spillway to reader');
+  await postgres.client.query('grant all on all tables in schema spillway to reader');
   const connect = async () => {
-    const session = await server.connect();
+    const session = await postgres.server.connect();
     await session.query('set role reader');
     return session;
   };
@@ -219,7 +212,7 @@ test('what a role may not do is named with the grant', async () => {
     loadTable({ connect }, { run, step: 'r', token: 1, into: 'mart.t', source: new StagedSource(idBatch(5, 1)).open, signal: new AbortController().signal, ...more }); // prettier-ignore
   await expect(asReader({ write: 'merge', key: ['id'] })).rejects.toMatchObject({ message: expect.stringContaining('The role reader may not select and update in mart.t: grant select, update on mart.t to reader.') }); // prettier-ignore
   expect(await asReader({ write: 'append', token: 2 })).toMatchObject({ rows: 1 });
-  await client.query('drop owned by reader; drop role reader');
+  await postgres.client.query('drop owned by reader; drop role reader');
 });
 
 describe('a table that changes with its rows', () => {
@@ -228,7 +221,7 @@ describe('a table that changes with its rows', () => {
   test.each(['append', 'merge'] as const)(
     '%s adds columns that it lacks and widens those that are too narrow',
     async (write) => {
-      await client.query(`${NARROW}; insert into mart.t values (1, 'kept')`);
+      await postgres.client.query(`${NARROW}; insert into mart.t values (1, 'kept')`);
       const far = 2 ** 40;
       const outcome = await load(new StagedSource(idBatch(far, 2)), { write, key: ['id'], evolve: ['add', 'widen'] });
       expect(outcome).toMatchObject({ rows: 2, strategy: write });
@@ -244,7 +237,7 @@ describe('a table that changes with its rows', () => {
   );
 
   test('without being asked it stays as it is, and the load is refused before the first byte', async () => {
-    await client.query(NARROW);
+    await postgres.client.query(NARROW);
     await expect(load(new StagedSource(idBatch(0, 1)), { write: 'append', evolve: ['widen'] })).rejects.toMatchObject({
       code: 'LoadRefused',
       message: expect.stringContaining('column "name" is not in the table (id, note). Leave it out in the query, let the load add it (evolve: add)'), // prettier-ignore
@@ -255,7 +248,7 @@ describe('a table that changes with its rows', () => {
 
   test('a replaced table keeps its types, or gets wider ones where that is asked', async () => {
     const types = `select format_type(atttypid, atttypmod) as type from pg_attribute where attrelid = 'mart.t'::regclass and attnum > 0 order by attnum`;
-    await client.query('create table mart.t (id integer, name varchar(5))');
+    await postgres.client.query('create table mart.t (id integer, name varchar(5))');
     await load(new StagedSource(idBatch(0, 2)));
     expect(await rows(types)).toEqual([{ type: 'integer' }, { type: 'character varying(5)' }]);
     const { warnings } = await load(new StagedSource(idBatch(2 ** 40, 1)), { evolve: ['widen'], step: 'next' });
@@ -264,7 +257,7 @@ describe('a table that changes with its rows', () => {
   });
 
   test('a failure after it was altered leaves it as it was', async () => {
-    await client.query(`${NARROW}; insert into mart.t values (3, 'kept')`);
+    await postgres.client.query(`${NARROW}; insert into mart.t values (3, 'kept')`);
     await expect(load(new StagedSource(idBatch(0, 5)), { write: 'append', evolve: ['add'] })).rejects.toMatchObject({
       code: 'LoadRefused',
       message: expect.stringMatching(/Key \(id\)=\(3\) already exists/),
@@ -273,8 +266,8 @@ describe('a table that changes with its rows', () => {
   });
 
   test('readers are waited for, and a view of what is widened refuses it', async () => {
-    await client.query(NARROW);
-    const reader = await server.connect();
+    await postgres.client.query(NARROW);
+    const reader = await postgres.server.connect();
     await reader.query('begin; select count(*) from mart.t');
     const asked = { write: 'append', evolve: ['add', 'widen'] } as const;
     await expect(
@@ -284,7 +277,7 @@ describe('a table that changes with its rows', () => {
       message: expect.stringMatching(/other sessions kept it locked/),
     });
     await reader.end();
-    await client.query('create view mart.v as select id from mart.t');
+    await postgres.client.query('create view mart.v as select id from mart.t');
     await expect(load(new StagedSource(idBatch(0, 1)), { ...asked, token: 2 })).rejects.toMatchObject({
       code: 'LoadRefused',
       message: expect.stringMatching(/cannot alter type of a column used by a view/),
@@ -295,10 +288,11 @@ describe('a table that changes with its rows', () => {
   });
 
   test('a table of somebody else is not altered', async () => {
-    await client.query(`${NARROW}; drop role if exists loader; create role loader login; grant usage on schema mart to loader; grant insert, select on mart.t to loader;
+    await postgres.client
+      .query(`${NARROW}; drop role if exists loader; create role loader login; grant usage on schema mart to loader; grant insert, select on mart.t to loader;
       grant usage on schema spillway to loader; grant all on all tables in schema spillway to loader; grant temporary on database postgres to loader`);
     const as = async (): Promise<Client> => {
-      const made = await server.connect();
+      const made = await postgres.server.connect();
       await made.query('set role loader');
       return made;
     };
@@ -314,6 +308,6 @@ describe('a table that changes with its rows', () => {
       code: 'LoadRefused',
       message: expect.stringMatching(/belongs to spillway: make the role/),
     });
-    await client.query('drop owned by loader; drop role loader');
+    await postgres.client.query('drop owned by loader; drop role loader');
   });
 });
