@@ -18,7 +18,7 @@ export interface PostgresServer {
   readonly url: string;
   /** Makes a connection of its own. */
   readonly connect: () => Promise<Client>;
-  /** Stops it: `fast` ends sessions in order, `immediate` is a crash, `kill` is one that nobody was told of. */
+  /** Stops it: `fast` ends sessions in order, `immediate` is a crash, `kill` is `kill -9` of all its processes. */
   readonly stop: (mode?: 'fast' | 'immediate' | 'kill') => Promise<void>;
   readonly start: () => Promise<void>;
   /** Stops it and removes its files. */
@@ -26,8 +26,16 @@ export interface PostgresServer {
 }
 
 /** Processes that a process has started. */
-const childrenOf = (pid: number): string[] =>
-  readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
+const childrenOf = (pid: number): number[] =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+
+function killed(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // ended meanwhile
+  }
+}
 
 /** Folder of the server's programs: on PATH, else where Debian puts them, the newest first. */
 function binaries(): string {
@@ -99,8 +107,9 @@ export async function startPostgres(settings: Record<string, string> = {}, bin =
     const backends = childrenOf(child.pid!);
     child.kill(({ fast: 'SIGINT', immediate: 'SIGQUIT', kill: 'SIGKILL' } as const)[mode]);
     child = undefined;
+    // A postmaster that is killed does not end its backends: they would work on, and COMMIT, until they look after it.
+    if (mode === 'kill') for (const pid of backends) killed(pid);
     await exited;
-    // Killed, it leaves backends behind that end once they look; until then no other may start.
     while (mode === 'kill' && backends.some((pid) => existsSync(`/proc/${pid}`)))
       await new Promise((resolve) => setTimeout(resolve, 20));
   };
