@@ -105,11 +105,14 @@ async function measure(
     figures.push(...figuresOf(data, await inTurn(data, all, data.name)));
   }
   const [wide] = sets as [Data];
-  await client.query(`alter system set max_wal_size = '256MB'`);
-  await client.query('select pg_reload_conf()');
+  const alterSystem = async (how: string): Promise<void> => {
+    await client.query(`alter system ${how}`);
+    await client.query('select pg_reload_conf()');
+  };
+  stack.push('max_wal_size', () => alterSystem('reset max_wal_size'));
+  await alterSystem(`set max_wal_size = '256MB'`);
   const small = await inTurn(wide, ['ceiling', 'freeze', 'parallel'], `${wide.name}, max_wal_size 256 MB`);
-  await client.query('alter system reset max_wal_size');
-  await client.query('select pg_reload_conf()');
+  await alterSystem('reset max_wal_size');
   const name = `${wide.name}, ${wide.rows} rows, max_wal_size 256 MB`;
   figures.push(besideCeiling(small, 'freeze', name, 1.12), besideCeiling(small, 'parallel', `${name}, two connections`, 0.85)); // prettier-ignore
   const flat: LoadReport[] = [];

@@ -1,11 +1,10 @@
 // A process of its own for each load, so that its peak of memory is the load's: `node load-once.js ORDER`, where ORDER is a JSON file.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { LoadStrategy } from '../../src/contracts/pipeline.ts';
 import { openArrowSource } from '../../src/engines/postgres/arrow-source.ts';
@@ -49,7 +48,7 @@ let decoderBytes = 0;
 
 /** Starts the runner on a Parquet file; answers the FIFO that it writes rows to. */
 function decode(python: string): { fifo: string; ended: Promise<unknown> } {
-  const folder = mkdtempSync(join(tmpdir(), 'spillway-bench-decode-'));
+  const folder = mkdtempSync(join(dirname(process.argv[2]!), 'decode-')); // which goes with the order;
   const fifo = join(folder, 'rows.fifo');
   execFileSync('mkfifo', [fifo]);
   const job: DatafusionJob = {
@@ -64,7 +63,7 @@ function decode(python: string): { fifo: string; ended: Promise<unknown> } {
     const event = JSON.parse(line) as { ev: string; peak_rss_anon?: number };
     if (event.ev === 'done') decoderBytes = event.peak_rss_anon!;
   });
-  return { fifo, ended: once(child, 'close').then(() => rmSync(folder, { recursive: true })) };
+  return { fifo, ended: once(child, 'close') };
 }
 const decoding = order.decodeWith === undefined ? undefined : decode(order.decodeWith);
 const loaded = await loadTable(

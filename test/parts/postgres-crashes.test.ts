@@ -1,15 +1,15 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
 import { chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { connect as connectSocket, createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Client } from 'pg';
+import type { Client } from 'pg';
 import { listLeftovers } from '../../src/engines/postgres/janitor.ts';
 import { type LoadRequest, loadTable } from '../../src/engines/postgres/load.ts';
 import { LoadPhase } from '../../src/engines/postgres/load-plan.ts';
 import { idBatch, StagedSource, textBatch } from './postgres-arrow.ts';
 import { filePostgres } from './postgres-fixture.ts';
+import { startProxy } from './postgres-proxy.ts';
 import { NOBODY } from './postgres-server.ts';
 
 /** A load ends in exactly the old rows or exactly the new ones, whatever dies in whatever phase, and leaves nothing. */
@@ -96,54 +96,10 @@ describe.each(PHASES)('strategy %s, %s', (strategy, phase) => {
   });
 });
 
-/** Forwards one server's connections until it is told otherwise. */
-async function proxied(): Promise<{
-  connect(): Promise<Client>;
-  onCommit?: () => unknown;
-  holdAll(): void;
-  close(): void;
-}> {
-  const port = Number(new URL(postgres.server.url).port);
-  const sockets = new Set<Socket>();
-  const proxy = createServer((near) => {
-    const far = connectSocket(port, '127.0.0.1');
-    for (const socket of [near, far]) {
-      sockets.add(socket);
-      socket.on('error', () => undefined);
-    }
-    let [publishing, committed] = [false, false];
-    near.on('data', (data) => {
-      const text = data.toString('latin1');
-      publishing ||= text.includes(`set state = 'published'`);
-      committed ||= publishing && text.includes('commit');
-      far.write(data);
-    });
-    far.on('data', (data) => (committed ? made.onCommit?.() : near.write(data)));
-    near.on('close', () => far.destroy());
-    far.on('close', () => near.destroy());
-  });
-  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-  const url = postgres.server.url.replace(String(port), String((proxy.address() as AddressInfo).port));
-  const made: Awaited<ReturnType<typeof proxied>> = {
-    async connect() {
-      const through = new Client({ connectionString: url });
-      through.on('error', () => undefined);
-      await through.connect();
-      return through;
-    },
-    holdAll: () => sockets.forEach((socket) => socket.pause()),
-    close() {
-      proxy.close();
-      for (const socket of sockets) socket.destroy();
-    },
-  };
-  return made;
-}
-
 test.each(['freeze', 'parallel', 'unlogged'] as const)(
   '%s: a server that is killed between COMMIT and its reply has published, and the attempt learns it',
   async (strategy) => {
-    const proxy = await proxied();
+    const proxy = await startProxy(postgres.server);
     let restarted: Promise<void> | undefined;
     proxy.onCommit = () => (restarted ??= postgres.server.stop('kill').then(() => postgres.server.start()));
     try {
@@ -164,7 +120,7 @@ test.each(['freeze', 'parallel', 'unlogged'] as const)(
 test.each(['freeze', 'parallel', 'unlogged'] as const)(
   '%s: a connection that goes dead without a word is given up, and its backend ended',
   async (strategy) => {
-    const proxy = await proxied();
+    const proxy = await startProxy(postgres.server);
     try {
       // More than the sockets' buffers hold.
       const wide = Array.from({ length: 64 }, (_, row) => textBatch(row, 'x'.repeat(1_000_000)));
@@ -194,7 +150,7 @@ test.each(['freeze', 'parallel', 'unlogged'] as const)(
 test.each([LoadPhase.INDEXING, LoadPhase.PUBLISHING])(
   'an answer that never comes while %s is asked after',
   async (phase) => {
-    const proxy = await proxied();
+    const proxy = await startProxy(postgres.server);
     let open = 0;
     const connect = (): Promise<Client> => ((open += 1) === 1 ? proxy.connect() : postgres.server.connect());
     try {

@@ -1,12 +1,12 @@
-import { createServer, connect as connectSocket } from 'node:net';
-import type { AddressInfo, Server, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { Client } from 'pg';
+import type { Client } from 'pg';
 import { listLeftovers, removeAttempts, removeRun } from '../../src/engines/postgres/janitor.ts';
 import type { LoadRequest } from '../../src/engines/postgres/load.ts';
 import { loadTable } from '../../src/engines/postgres/load.ts';
 import { gate, idBatch, StagedSource, textBatch } from './postgres-arrow.ts';
-import { filePostgres } from './postgres-fixture.ts';
+import { copying, filePostgres } from './postgres-fixture.ts';
+import { startProxy } from './postgres-proxy.ts';
 
 // Real servers on machines that do other things as well.
 jest.setTimeout(60_000);
@@ -53,33 +53,13 @@ const load = (source: StagedSource, more: Partial<LoadRequest> = {}, connect = p
     },
   );
 
-async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
-  for (const deadline = Date.now() + 10_000; ;) {
-    const seen = await look();
-    if (seen !== undefined) return seen;
-    if (Date.now() > deadline) throw new Error('it did not happen within 10 s');
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-/** Waits until a backend of ours waits for COPY data. */
-const copying = (name = 'spillway/%'): Promise<number> =>
-  until(async () => {
-    const { rows } = await postgres.client.query<{ pid: number }>(
-      `select pid from pg_stat_activity where application_name like $1 and query like 'copy %' and state = 'active' and wait_event = 'ClientRead'
-       order by backend_start`,
-      [name],
-    );
-    return rows[0]?.pid;
-  });
-
 test.each(['append', 'merge'] as const)('%s whose reply is lost after COMMIT has happened, once', async (write) => {
   await postgres.client.query('create unique index on mart.t (id); alter table mart.t alter column id set not null');
-  const proxy = await startProxy();
+  const proxy = await cuttingProxy();
   const key = write === 'merge' ? { key: ['id'] } : {};
   try {
     const outcome = await load(new StagedSource(idBatch(0, 7)), { write, ...key }, proxy.connect);
-    expect(proxy.cut).toBe(1);
+    expect(proxy.cut.size).toBe(1);
     expect(outcome).toMatchObject({ rows: 7, strategy: write, alreadyPublished: false });
     expect(await load(new StagedSource(idBatch(0, 7)), { write, ...key, token: 2 })).toMatchObject({ alreadyPublished: true }); // prettier-ignore
     expect(await rowsOf()).toHaveLength(7 + OLD.length);
@@ -98,7 +78,7 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
       retry: 'retry',
       message: expect.stringMatching(/^PostgreSQL ended the session while copying for mart\.t .*nothing was published/),
     });
-    await postgres.client.query('select pg_terminate_backend($1)', [await copying()]);
+    await postgres.client.query('select pg_terminate_backend($1)', [await copying(postgres)]);
     // The source still waits: the failure is seen all the same.
     await failed;
     held.open();
@@ -153,7 +133,7 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
       message: expect.stringMatching(/was cancelled while .*nothing was published/),
     });
     if (phase === 'copying') {
-      await copying();
+      await copying(postgres);
       abort.abort();
     }
     await failed;
@@ -167,7 +147,7 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
     const held = gate();
     const first = load(new StagedSource(idBatch(0, 10), held.promise), { strategy });
     const failed = expect(first).rejects.toMatchObject({ code: 'LoadInterrupted' });
-    await copying();
+    await copying(postgres);
     expect(await load(new StagedSource(idBatch(100, 3)), { strategy, token: 2 })).toMatchObject({ rows: 3 });
     await failed;
     held.open();
@@ -177,7 +157,7 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
   test('an attempt with a lower token is refused while the later one works', async () => {
     const held = gate();
     const later = load(new StagedSource(idBatch(0, 10), held.promise), { strategy, token: 5 });
-    await copying();
+    await copying(postgres);
     await expect(load(new StagedSource(idBatch(100, 3)), { strategy, token: 4 })).rejects.toMatchObject({
       code: 'LeaseLost',
       message: expect.stringMatching(/attempt 5 has taken its place/),
@@ -188,10 +168,10 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
   });
 
   test('a reply that is lost after COMMIT is found in the ledger: the load has succeeded', async () => {
-    const proxy = await startProxy();
+    const proxy = await cuttingProxy();
     try {
       const outcome = await load(new StagedSource(idBatch(0, 7)), { strategy }, proxy.connect);
-      expect(proxy.cut).toBe(1);
+      expect(proxy.cut.size).toBe(1);
       expect(outcome).toMatchObject({ rows: 7, strategy, alreadyPublished: false });
       expect(await rowsOf()).toHaveLength(7);
     } finally {
@@ -231,7 +211,7 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
   test('another load into the same table is waited for', async () => {
     const held = gate();
     const first = load(new StagedSource(idBatch(0, 10), held.promise), { strategy });
-    await copying();
+    await copying(postgres);
     await expect(
       load(new StagedSource(idBatch(0, 4)), { strategy, step: 'other', limits: { targetWaitMs: 300 } }),
     ).rejects.toMatchObject({
@@ -252,7 +232,7 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
         code: 'LoadInterrupted',
         message: expect.stringMatching(/nothing was published/),
       });
-      await copying();
+      await copying(postgres);
       await postgres.server.stop(mode);
       await failed;
       held.open();
@@ -275,7 +255,7 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
     const failed = expect(load(new StagedSource(idBatch(0, 1000), held.promise), { strategy })).rejects.toMatchObject({
       code: 'LoadInterrupted',
     });
-    await copying();
+    await copying(postgres);
     await postgres.server.stop('immediate');
     await postgres.server.start();
     postgres.client = await postgres.server.connect();
@@ -293,7 +273,7 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
       code: 'LoadInterrupted',
       message: expect.stringMatching(/took no data for 0\.5 s; nothing was published/),
     });
-    const pid = await copying();
+    const pid = await copying(postgres);
     process.kill(pid, 'SIGSTOP');
     held.open();
     await failed;
@@ -305,7 +285,7 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
     const held = gate();
     const loading = load(new StagedSource(idBatch(0, 10), held.promise), { strategy, token: 3 });
     const failed = expect(loading).rejects.toMatchObject({ code: 'LoadInterrupted' });
-    const pid = await copying();
+    const pid = await copying(postgres);
     const deps = { connect: postgres.server.connect };
     expect(await removeAttempts(deps, { run, step: 'publish', belowToken: 3 })).toEqual([]);
     expect((await listLeftovers(deps)).loads).toMatchObject([{ run, step: 'publish', token: 3, backend_pid: pid }]);
@@ -339,47 +319,10 @@ test('the first loads into an empty database make one ledger between them', asyn
   await postgres.client.query('drop schema fresh cascade');
 });
 
-/** A proxy that forwards the COMMIT of the publishing transaction and swallows its answer: then the connection is gone. */
-async function startProxy(): Promise<{ connect: () => Promise<Client>; close(): void; cut: number }> {
-  const port = Number(new URL(postgres.server.url).port);
-  const sockets = new Set<Socket>();
-  const state = { cut: 0 };
-  const proxy: Server = createServer((near) => {
-    const far = connectSocket(port, '127.0.0.1');
-    for (const socket of [near, far]) {
-      sockets.add(socket);
-      socket.on('error', () => undefined);
-    }
-    let publishing = false;
-    let swallow = false;
-    near.on('data', (data) => {
-      const text = data.toString('latin1');
-      if (text.includes(`set state = 'published'`)) publishing = true;
-      if (publishing && text.includes('commit')) {
-        swallow = true;
-        state.cut += 1;
-      }
-      far.write(data);
-    });
-    far.on('data', (data) => (swallow ? near.destroy() : near.write(data)));
-    near.on('close', () => far.destroy());
-    far.on('close', () => near.destroy());
-  });
-  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-  const url = postgres.server.url.replace(String(port), String((proxy.address() as AddressInfo).port));
-  return {
-    get cut() {
-      return state.cut;
-    },
-    async connect() {
-      const through = new Client({ connectionString: url });
-      through.on('error', () => undefined);
-      await through.connect();
-      return through;
-    },
-    close() {
-      proxy.close();
-      for (const socket of sockets) socket.destroy();
-    },
-  };
+/** Cuts each connection whose COMMIT the server has answered. */
+async function cuttingProxy(): Promise<{ connect: () => Promise<Client>; close(): void; cut: Set<Socket> }> {
+  const proxy = await startProxy(postgres.server);
+  const cut = new Set<Socket>();
+  proxy.onCommit = (near) => cut.add(near) && near.destroy();
+  return { connect: () => proxy.connect(), close: () => proxy.close(), cut };
 }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll } from '@jest/globals';
 import type { Client } from 'pg';
+import { eventually } from '../integration/stack-waiting.ts';
 import { type PostgresServer, startPostgres } from './postgres-server.ts';
 
 /** A server of one test file, and a connection to it; both are there once its tests run. */
@@ -21,3 +22,16 @@ export function filePostgres(settings: Record<string, string> = {}, programs?: (
   });
   return postgres;
 }
+
+/** Waits until a backend of ours waits for COPY data, and answers it. */
+export const copying = ({ client }: FilePostgres): Promise<number> =>
+  eventually(
+    async () => {
+      const { rows } = await client.query<{ pid: number }>(
+        `select pid from pg_stat_activity where application_name like 'spillway/%' and query like 'copy %' and state = 'active' and wait_event = 'ClientRead'
+         order by backend_start`,
+      );
+      return rows[0]?.pid;
+    },
+    { what: 'a COPY', everyMs: 20, withinMs: 10_000 },
+  );

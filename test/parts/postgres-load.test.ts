@@ -14,7 +14,7 @@ import type { LoadProgress, LoadRequest } from '../../src/engines/postgres/load.
 import { loadTable } from '../../src/engines/postgres/load.ts';
 import { listLeftovers } from '../../src/engines/postgres/janitor.ts';
 import { batchOf, builtColumn, gate, idBatch, rawColumn, StagedSource, textBatch, words } from './postgres-arrow.ts';
-import { filePostgres } from './postgres-fixture.ts';
+import { copying, filePostgres } from './postgres-fixture.ts';
 
 // Real servers on machines that do other things as well.
 jest.setTimeout(60_000);
@@ -87,7 +87,7 @@ describe.each([
       expectedRows: 100_000,
       onProgress: ({ phase, rows }: LoadProgress) => ((during[phase] ??= []).push(String(rows)), undefined),
     });
-    await until(async () => (await copying()) !== undefined);
+    await copying(postgres);
     const staged = (await tables('spillway')).filter(({ name }) => name.startsWith('stg_'));
     // One transaction shows nothing; other staging is there, and UNLOGGED where that was asked for.
     expect(staged.map(({ persistence }) => persistence)).toEqual(
@@ -291,14 +291,6 @@ test('a key column of type null is refused', async () => {
   });
 });
 
-/** Backend that waits for COPY data, if there is one. */
-async function copying(): Promise<number | undefined> {
-  const { rows } = await postgres.client.query<{ pid: number }>(
-    `select pid from pg_stat_activity where application_name like 'spillway/%' and query like 'copy %' and state = 'active' and wait_event = 'ClientRead'`,
-  );
-  return rows[0]?.pid;
-}
-
 async function until(holds: () => Promise<boolean>): Promise<void> {
   for (const deadline = Date.now() + 10_000; !(await holds());) {
     if (Date.now() > deadline) throw new Error('it did not happen within 10 s');
@@ -307,6 +299,7 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
 }
 
 const list = (item: arrow.DataType): arrow.DataType => new arrow.List(new arrow.Field('item', item, true));
+
 test('over two connections two indexes are built at one time, with the maintenance memory of one', async () => {
   const seen = { together: 0 };
   const memory = new Set<string>();

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import { listLeftovers } from '../../src/engines/postgres/janitor.ts';
 import { type LoadRequest, loadTable } from '../../src/engines/postgres/load.ts';
 import { gate, idBatch, StagedSource } from './postgres-arrow.ts';
-import { filePostgres } from './postgres-fixture.ts';
+import { copying, filePostgres } from './postgres-fixture.ts';
 
 // Real servers on machines that do other things as well.
 jest.setTimeout(60_000);
@@ -109,10 +109,7 @@ test('happens once, over an attempt whose backend was ended', async () => {
   const held = gate();
   const failing = load(new StagedSource(idBatch(0, 5000), held.promise), { partition: LOW });
   const failed = expect(failing).rejects.toMatchObject({ code: 'LoadInterrupted' });
-  for (let pid: number | undefined; pid === undefined;) {
-    pid = (await postgres.client.query<{ pid: number }>(`select pid from pg_stat_activity where query like 'copy %' and wait_event = 'ClientRead'`)).rows[0]?.pid; // prettier-ignore
-    if (pid !== undefined) await postgres.client.query('select pg_terminate_backend($1)', [pid]);
-  }
+  await postgres.client.query('select pg_terminate_backend($1)', [await copying(postgres)]);
   await failed;
   held.open();
   await load(new StagedSource(idBatch(0, 3)), { partition: LOW, token: 2 });

@@ -6,6 +6,7 @@ import {
   type StatementRequest,
 } from '../../src/engines/postgres/run-statement.ts';
 import { filePostgres } from './postgres-fixture.ts';
+import { startProxy } from './postgres-proxy.ts';
 import { eventually } from '../integration/stack-waiting.ts';
 
 /** A statement happens once per run and step, whatever dies. */
@@ -90,6 +91,21 @@ describe('nothing of it happens, and the next attempt may, when', () => {
     postgres.client = await postgres.server.connect();
     expect(await sql(ONE, { token: 2 })).toMatchObject({ rows: 1, alreadyRun: false });
     expect(await numbers()).toEqual([1]);
+  });
+
+  test('its connection goes dead while it runs', async () => {
+    const proxy = await startProxy(postgres.server);
+    let open = 0;
+    const connect = () => ((open += 1) === 1 ? proxy.connect() : postgres.server.connect());
+    const asked = { run, step: 'sums', token: 1, sql: 'insert into mart.t select 1 from pg_sleep(1)', watchMs: 200 };
+    const dead = runStatement({ connect }, { ...asked, signal: new AbortController().signal });
+    const failed = expect(dead).rejects.toMatchObject({ code: 'LoadInterrupted', message: expect.stringMatching(/gone dead: its backend \d+ waits for us/) }); // prettier-ignore
+    await running();
+    proxy.holdAll();
+    await failed;
+    proxy.close();
+    expect(await numbers()).toEqual([]);
+    expect(await sql(ONE, { token: 2 })).toMatchObject({ rows: 1, alreadyRun: false });
   });
 
   test('a later attempt comes while it runs', async () => {

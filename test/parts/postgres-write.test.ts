@@ -3,8 +3,7 @@ import type { Client } from 'pg';
 import { listLeftovers } from '../../src/engines/postgres/janitor.ts';
 import { type LoadRequest, loadTable } from '../../src/engines/postgres/load.ts';
 import { gate, idBatch, StagedSource, textBatch } from './postgres-arrow.ts';
-import { filePostgres } from './postgres-fixture.ts';
-import { eventually } from '../integration/stack-waiting.ts';
+import { copying, filePostgres } from './postgres-fixture.ts';
 
 jest.setTimeout(60_000);
 
@@ -35,14 +34,6 @@ const load = (source: StagedSource, more: Partial<LoadRequest> = {}) =>
 const rows = async (sql = 'select id::int, name from mart.t order by id, name') =>
   (await postgres.client.query<Record<string, unknown>>(sql)).rows;
 const KEYED = 'create table mart.t (id bigint primary key, name text)';
-
-/** Backend that waits for COPY data, if there is one. */
-async function copying(): Promise<number | undefined> {
-  const { rows: found } = await postgres.client.query<{ pid: number }>(
-    `select pid from pg_stat_activity where application_name like 'spillway/%' and query like 'copy %' and state = 'active' and wait_event = 'ClientRead'`,
-  );
-  return found[0]?.pid;
-}
 
 describe('append', () => {
   test('adds rows to a table that views, triggers and other columns hang on', async () => {
@@ -87,7 +78,7 @@ describe('append', () => {
     await reader.query('begin; select count(*) from mart.t');
     const held = gate();
     const loading = load(new StagedSource(idBatch(0, 50_000), held.promise, idBatch(50_000, 10)), { write: 'append' });
-    await eventually(copying, { what: 'a COPY', everyMs: 20 });
+    await copying(postgres);
     expect(await rows('select count(*)::int as n from mart.t')).toEqual([{ n: 0 }]);
     held.open();
     expect(await loading).toMatchObject({ rows: 50_010 });
@@ -141,7 +132,7 @@ describe('merge', () => {
     const held = gate();
     const failing = load(new StagedSource(idBatch(0, 20_000), held.promise), { write: 'merge', key: ['id'] });
     const failed = expect(failing).rejects.toMatchObject({ code: 'LoadInterrupted' });
-    const pid = await eventually(copying, { what: 'a COPY', everyMs: 20 });
+    const pid = await copying(postgres);
     await postgres.client.query('select pg_terminate_backend($1)', [pid]);
     held.open();
     await failed;
@@ -176,7 +167,7 @@ describe.each(['append', 'merge'] as const)('%s that fails adds nothing', (write
       signal: abort.signal,
     });
     const failed = expect(loading).rejects.toMatchObject({ code: 'LoadInterrupted' });
-    await eventually(copying, { what: 'a COPY', everyMs: 20 });
+    await copying(postgres);
     abort.abort();
     held.open();
     await failed;

@@ -2,42 +2,16 @@ import { SpillwayError } from '../../contracts/errors.ts';
 import { MiB } from '../../policy/sizes.ts';
 import type { RowRange, RowRanges } from './arrow-ranges.ts';
 import { quoteTable, showTable } from './identifiers.ts';
-import { dropStaging, type LoadedChunk, readChunks, readLoad } from './ledger.ts';
+import { recordChunk } from './ledger.ts';
 import { LoadPhase } from './load-plan.ts';
 import { pump } from './pump.ts';
-import { copySql, createTableSql } from './schema.ts';
+import { copySql } from './schema.ts';
 import type { Session } from './session.ts';
-import { RECORD_CHUNK, SET_SOURCE, TABLE_EXISTS, UNINDEX } from './sql.ts';
+import { openStaging } from './staging.ts';
 import type { LoadCounts, LoadJob } from './strategies.ts';
 
 /** Arrow bytes of a chunk: what a second attempt copies again at most, for each connection. */
 export const CHUNK_BYTES = 16 * MiB;
-
-/**
- * Makes the staging table, or goes on with the one that an earlier attempt has left, where that was filled from the same files, cut alike, for the same
- * columns. Answers the chunks that are in it.
- */
-async function openStaging(job: LoadJob, identity: string): Promise<LoadedChunk[]> {
-  const { session, plan } = job;
-  const { run, step, token } = plan.claim;
-  const create = createTableSql(quoteTable(plan.staging), plan.table, 'staged');
-  // The name of the staging table has the token in it.
-  const source = `${identity} ${createTableSql('staging', plan.table, 'staged')}`;
-  return session.transaction(async () => {
-    const before = await readLoad(session, plan.claim);
-    const [{ there } = { there: false }] = await session.query<{ there: boolean }>(TABLE_EXISTS, [quoteTable(plan.staging)]); // prettier-ignore
-    if (there && before?.source === source) {
-      // Those of the earlier attempt have its names, and may be of any kind.
-      for (const { statement } of await session.query<{ statement: string }>(UNINDEX, [quoteTable(plan.staging)]))
-        await session.run(statement);
-      return readChunks(session, plan.claim);
-    }
-    await dropStaging(session, plan.claim, plan.staging.table);
-    await session.run(create);
-    await session.run(SET_SOURCE, [run, step, token, source]);
-    return [];
-  });
-}
 
 /**
  * Fills a committed staging table from ranges of files, over all sessions: each chunk is one transaction, with the row in the ledger that says it is there.
@@ -52,7 +26,7 @@ export async function copyRanges(job: LoadJob, cut: RowRanges, sessions: readonl
       `Rows do not add up for ${showTable(plan.target)}: ${plan.expectedRows} expected, ${total} in the files. Nothing was published.`,
     );
   }
-  const there = await openStaging(job, cut.identity);
+  const there = await openStaging(job.session, plan, cut.identity);
   const chunksThere = new Set(there.map(({ chunk }) => chunk));
   const due = cut.ranges.map((range, chunk) => ({ range, chunk })).filter(({ chunk }) => !chunksThere.has(chunk));
   const stop = new AbortController();
@@ -108,7 +82,6 @@ async function copyChunk(
   options: { signal: AbortSignal; onProgress(rows: number, bytes: number): void },
 ): Promise<LoadCounts> {
   const { plan, stallMs } = job;
-  const { run, step, token } = plan.claim;
   return session.transaction(async () => {
     const copy = await session.copy(copySql(quoteTable(plan.staging), plan.table, false));
     try {
@@ -123,8 +96,7 @@ async function copyChunk(
       throw error;
     }
     const counts = { rows: range.rows, bytes: copy.bytes };
-    if ((await session.run(RECORD_CHUNK, [run, step, token, chunk, counts.rows, counts.bytes])) !== 1)
-      throw new SpillwayError('LeaseLost', `Attempt ${token} at loading ${showTable(plan.target)} is over: another has taken its place.`); // prettier-ignore
+    await recordChunk(session, plan.claim, { chunk, ...counts });
     return counts;
   });
 }

@@ -18,6 +18,7 @@ import {
   MARK_PUBLISHED,
   READ_CHUNKS,
   READ_LOAD,
+  RECORD_CHUNK,
   READ_LOAD_LOCKED,
   TERMINATE_BACKENDS,
 } from './sql.ts';
@@ -177,6 +178,16 @@ async function takeStaging(session: Session, before: LoadRow, claim: Claim): Pro
   else if (staging !== claim.staging)
     await session.run(`alter table if exists ${inLedger(staging)} rename to ${quoteIdentifier(claim.staging)}`);
   return source;
+}
+
+/**
+ * Says that a chunk is in the staging table, in the transaction that writes it there.
+ * @throws SpillwayError `LeaseLost` when this attempt is no longer the one that loads
+ */
+export async function recordChunk(session: Session, claim: Claim, { chunk, rows, bytes }: LoadedChunk): Promise<void> {
+  const { run, step, token } = claim;
+  if ((await session.run(RECORD_CHUNK, [run, step, token, chunk, rows, bytes])) === 1) return;
+  throw superseded(claim, (await readLoad(session, claim))?.token ?? token);
 }
 
 /** What a published load leaves in the ledger. */

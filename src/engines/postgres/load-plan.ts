@@ -54,6 +54,12 @@ export interface LoadPlan {
   readonly swapWaitMs?: number;
 }
 
+/** What is needed to index a staging table and to put it in the target's place. */
+export type StagedTable = Pick<
+  LoadPlan,
+  'attempt' | 'target' | 'staging' | 'table' | 'indexes' | 'write' | 'swapWaitMs'
+>;
+
 /** What a load is at. */
 export const LoadPhase = {
   CONNECTING: 'connecting',

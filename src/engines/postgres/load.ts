@@ -125,7 +125,8 @@ async function terminateBackend(deps: PostgresDeps, attempt: AttemptName): Promi
   const session = await Session.open(deps, `${applicationName(attempt).slice(0, 52)}/terminate`);
   try {
     const row = await readLoad(session, attempt);
-    if (row?.token === attempt.token) await endBackend(session, row);
+    // Whoever gave the load up waits for its end; so does the clean-up.
+    if (row?.token === attempt.token) await endBackend(session, row, { waitMs: 0 });
   } finally {
     await session.close();
   }
@@ -142,8 +143,6 @@ async function terminateBackend(deps: PostgresDeps, attempt: AttemptName): Promi
 export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promise<LoadOutcome> {
   const target = parseTableName(request.into);
   const table = showTable(target);
-  const lost = new AbortController();
-  const signal = AbortSignal.any([request.signal, lost.signal]);
   const attempt: AttemptName = { run: request.run, step: request.step, token: request.token };
   if (!Number.isSafeInteger(request.token) || request.token < 0) {
     throw new SpillwayError('InvalidInput', `token must be a whole number >= 0, got ${request.token}.`);
@@ -170,10 +169,9 @@ export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promi
   };
   const watch = watchConnections(deps, {
     sessions: () => (session ? [session, ...assistants] : []),
-    application: `${claim.application.slice(0, 52)}/watch`,
-    everyMs: request.limits?.watchMs ?? 10_000,
-    onLost: (error) => lost.abort(error),
+    ...{ application: claim.application, signal: request.signal, everyMs: request.limits?.watchMs },
   });
+  const { signal } = watch;
   let source: ArrowSource | undefined;
   let claimed = false;
   let commitSent = false;
@@ -214,7 +212,7 @@ export async function loadTable(deps: PostgresDeps, request: LoadRequest): Promi
     });
     return { table, ...counts, ...plan.choice, warnings: [...plan.warnings], alreadyPublished: false };
   } catch (thrown) {
-    const error: unknown = lost.signal.aborted ? lost.signal.reason : thrown;
+    const error = watch.lost ?? thrown;
     // Closed first: a backend that waits for us ends by itself.
     await closeAll();
     let row: LoadRow | undefined;

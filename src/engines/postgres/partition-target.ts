@@ -5,7 +5,7 @@ import { quoteIdentifier, quoteTable, showTable, type TableName } from './identi
 import type { PlannedIndex } from './load-plan.ts';
 import { boundSql, problemOfBound, sameBound, type PartitionKey } from './partition.ts';
 import type { Session } from './session.ts';
-import { type ExistingColumn, readColumns } from './target.ts';
+import { type ExistingColumn, type FactsRow, readColumns, requireCreate, requireOwner } from './target.ts';
 import { PARENT_INDEXES, PARTITION_FACTS, PARTITIONS, TARGET_FACTS } from './target-sql.ts';
 
 /** A partitioned table, one partition of which is loaded. */
@@ -43,12 +43,12 @@ export async function inspectPartitioned(
   bound: PartitionBound,
 ): Promise<PartitionedTarget> {
   const shown = showTable(target);
-  const [facts] = await session.query<{ oid: string | null; relkind: string; may_create: boolean; may_replace: boolean; owner: string; me: string }>(TARGET_FACTS, [quoteTable(target), target.schema]); // prettier-ignore
-  const { oid, relkind, may_create, may_replace, owner, me } = facts!;
+  const [facts] = await session.query<FactsRow>(TARGET_FACTS, [quoteTable(target), target.schema]);
+  const { oid, relkind, owner } = facts!;
   if (oid === null || relkind !== 'p')
     refuse(`${shown} is no partitioned table, so that it has no partition to load. Create it with PARTITION BY, or leave partition out.`); // prettier-ignore
-  if (!may_replace) refuse(`The role ${me} may not alter ${shown}, which belongs to ${owner}: make ${me} a member of ${owner}.`); // prettier-ignore
-  if (!may_create) refuse(`The role ${me} may not create tables in the schema ${target.schema}: grant create on schema ${target.schema} to ${me}.`); // prettier-ignore
+  requireOwner(facts!, target);
+  requireCreate(facts!, target);
   const [by] = await session.query<{ strategy: keyof typeof STRATEGIES; columns: string[]; expressions: boolean; definition: string }>(PARTITION_FACTS, [oid]); // prettier-ignore
   const key: PartitionKey = {
     strategy: STRATEGIES[by!.strategy],
@@ -58,7 +58,7 @@ export async function inspectPartitioned(
   if (problem !== undefined) refuse(`${shown} cannot have this partition: ${problem}.`);
   const indexes = await session.query<{ is_unique: boolean; contype: 'p' | 'u' | null; definition: string; columns: string[] }>(PARENT_INDEXES, [oid]); // prettier-ignore
   return {
-    ...{ key, owner, columns: await readColumns(session, oid), bound: await canonicalBound(session, target, by!.definition, bound) }, // prettier-ignore
+    ...{ key, owner: owner!, columns: await readColumns(session, oid), bound: await canonicalBound(session, target, by!.definition, bound) }, // prettier-ignore
     indexes: indexes.map(({ is_unique, contype, definition, columns }) => ({
       ...{ columns, unique: is_unique, primary: contype === 'p', constraint: contype !== null },
       // What comes behind the names: method, columns, options, condition.

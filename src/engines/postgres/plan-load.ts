@@ -4,6 +4,7 @@ import type { ArrowSource } from './arrow-source.ts';
 import { sourceColumns } from './arrow-types.ts';
 import { CHUNK_BYTES } from './copy-ranges.ts';
 import { quoteIdentifier, quoteTable, showTable, stagingCheck, type TableName } from './identifiers.ts';
+import { plannedIndexes } from './indexes.ts';
 import { type InsertTarget, inspectInsertTarget, planInsert } from './insert-target.ts';
 import type { Claim } from './ledger.ts';
 import type { LoadRequest } from './load.ts';
@@ -99,16 +100,8 @@ async function planReplace(
     indexes,
     widen: request.evolve?.includes('widen') ?? false,
   });
-  const lost = (existing?.lostIndexes ?? []).map(
-    (name) => `index ${name} of the replaced table was not asked for and is gone`,
-  );
-  const planned: PlannedIndex[] = indexes.map(({ columns, unique }) => ({
-    columns,
-    unique: unique ?? false,
-    primary: false,
-  }));
-  if (key.length > 0) planned.unshift({ columns: key, unique: true, primary: true });
-  return { table, indexes: planned, warnings: [...table.warnings, ...lost] };
+  const warnings = [...table.warnings, ...(existing?.warnings ?? [])];
+  return { table, indexes: plannedIndexes(key, indexes), warnings };
 }
 
 /** Generated columns and defaults are those of the whole table; identities are not for partitions. */

@@ -1,7 +1,7 @@
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { AttemptName, TableName } from './identifiers.ts';
 import { indexName, LEDGER_SCHEMA, quoteIdentifier, quoteTable, showTable, stagingIndex } from './identifiers.ts';
-import type { LoadPlan } from './load-plan.ts';
+import type { StagedTable } from './load-plan.ts';
 import type { Session } from './session.ts';
 import { LOCK_CREATION, SCHEMA_EXISTS } from './sql.ts';
 import { inspectTarget } from './target.ts';
@@ -9,7 +9,7 @@ import { withTargetAlone } from './target-lock.ts';
 import { DEFAULT_RIGHTS, INHERIT_RIGHTS, NAMES_IN_SCHEMA } from './target-sql.ts';
 
 /** Locks the table that is replaced. Answers its oid, undefined: none exists. */
-const lockTarget = (session: Session, plan: LoadPlan, signal: AbortSignal): Promise<string | undefined> =>
+const lockTarget = (session: Session, plan: StagedTable, signal: AbortSignal): Promise<string | undefined> =>
   withTargetAlone(session, plan, signal, async () => {
     const existing = await inspectTarget(session, plan.target, [], []);
     if (!existing) return { done: undefined };
@@ -27,7 +27,7 @@ export const runAll = async (session: Session, statements: readonly { statement:
  * Puts the staging table in the target's place, inside the transaction that publishes: same name, rights, owner and comments,
  * indexes named after the table. The old table is dropped, never with what depends on it.
  */
-export async function swap(session: Session, plan: LoadPlan, signal: AbortSignal): Promise<void> {
+export async function swap(session: Session, plan: StagedTable, signal: AbortSignal): Promise<void> {
   const { target, staging } = plan;
   const old = await lockTarget(session, plan, signal);
   if (old !== undefined && plan.write !== 'replace')
@@ -64,7 +64,7 @@ export async function renameIndexes(
   session: Session,
   attempt: AttemptName,
   target: TableName,
-  plan: LoadPlan,
+  plan: StagedTable,
 ): Promise<void> {
   const taken = new Set(
     (await session.query<{ name: string }>(NAMES_IN_SCHEMA, [target.schema])).map(({ name }) => name),

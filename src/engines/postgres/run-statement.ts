@@ -1,13 +1,13 @@
-import type { QueryConfig } from 'pg';
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { IndexSpec, Parameter } from '../../contracts/pipeline.ts';
 import { cleanUp } from './clean-up.ts';
+import { watchConnections } from './connection-watch.ts';
 import { loadFailure } from './failures.ts';
 import { applicationName, type AttemptName, parseTableName, showTable, stagingTable } from './identifiers.ts';
 import { type Claim, claimLoad, ensureLedger, type LoadRow, markPublished } from './ledger.ts';
 import { swap } from './publish.ts';
-import { abortable, type PostgresDeps, Session } from './session.ts';
-import { createTableAs, type StatementTarget } from './table-as.ts';
+import { type PostgresDeps, Session } from './session.ts';
+import { createTableAs, type StatementTarget, underOwnPath } from './table-as.ts';
 import { lockLoads } from './target-lock.ts';
 
 /** One statement, and the attempt that runs it. */
@@ -24,6 +24,8 @@ export interface StatementRequest extends AttemptName {
   signal: AbortSignal;
   /** Longest time to reach the server again for cleaning up. @defaultValue 15 s */
   cleanUpMs?: number;
+  /** Time between looks after a statement that is not answered. @defaultValue 10 s */
+  watchMs?: number;
 }
 
 export interface StatementOutcome {
@@ -43,16 +45,21 @@ const BECAUSE = 'one statement, in the transaction that says in the load ledger 
  * `LeaseLost` (a later attempt has taken over)
  */
 export async function runStatement(deps: PostgresDeps, request: StatementRequest): Promise<StatementOutcome> {
-  const { run, step, token, signal } = request;
+  const { run, step, token } = request;
   const what = `statement of ${step}`;
   const into: StatementTarget | undefined =
     request.into === undefined ? undefined : { table: parseTableName(request.into), key: request.key ?? [], indexes: request.indexes ?? [] }; // prettier-ignore
   const claim: Claim = {
     ...{ run, step, token, target: into ? showTable(into.table) : what },
-    staging: stagingTable(request), // made for \`into\` only; the ledger names one for every attempt
+    staging: stagingTable(request), // made for `into` only; the ledger names one for every attempt
     application: applicationName(request),
   };
   let session: Session | undefined;
+  const watch = watchConnections(deps, {
+    sessions: () => (session ? [session] : []),
+    ...{ application: claim.application, signal: request.signal, everyMs: request.watchMs },
+  });
+  const { signal } = watch;
   let claimed = false;
   let commitSent = false;
   try {
@@ -62,37 +69,21 @@ export async function runStatement(deps: PostgresDeps, request: StatementRequest
     const before = await claimLoad(session, claim, signal);
     if (before) return { rows: before.rows ?? 0, alreadyRun: true };
     if (into) await lockLoads(session, claim.target, undefined, signal);
-    const rows = await session.transaction(async () => {
-      await session!.run(`set local synchronous_commit = ${session!.durableCommit}`);
-      if (into) {
-        const made = await createTableAs(session!, claim, into, request.sql, signal);
-        await markPublished(session!, claim, { ...made.plan.choice, rows: made.rows, bytes: 0, warnings: made.plan.warnings }); // prettier-ignore
-        await swap(session!, made.plan, signal);
-        commitSent = true;
-        return made.rows;
-      }
-      const [begun] = await session!.query<{ id: string }>(TRANSACTION);
-      await session!.run('set local search_path to default');
-      // By the extended protocol: several statements in one text are refused.
-      const statement: QueryConfig & { queryMode: 'extended' } = { text: request.sql, values: [...(request.params ?? [])], queryMode: 'extended' }; // prettier-ignore
-      const { rowCount } = await abortable(session!.client.query(statement), signal);
-      await session!.run(`set local search_path to pg_catalog, pg_temp`);
-      const [now] = await session!.query<{ id: string }>(TRANSACTION);
-      if (now!.id !== begun!.id)
-        throw new SpillwayError('LoadRefused', `${step} ends its own transaction, so that nobody could say whether it ran. Remove COMMIT and ROLLBACK from the statement.`); // prettier-ignore
-      const touched = rowCount ?? 0;
-      await markPublished(session!, claim, {
-        strategy: 'sql',
-        because: BECAUSE,
-        rows: touched,
-        bytes: 0,
-        warnings: [],
+    const open = session;
+    const rows = await open.transaction(async () => {
+      await open.run(`set local synchronous_commit = ${open.durableCommit}`);
+      const made = into ? await createTableAs(open, claim, into, request.sql) : undefined;
+      const touched = made?.rows ?? (await runInTransaction(open, request));
+      await markPublished(open, claim, {
+        ...{ strategy: 'sql', because: BECAUSE, rows: touched, bytes: 0, warnings: made?.warnings ?? [] },
       });
+      if (made) await swap(open, made.staged, signal);
       commitSent = true;
       return touched;
     });
     return { rows, alreadyRun: false };
-  } catch (error) {
+  } catch (thrown) {
+    const error = watch.lost ?? thrown;
     await session?.close();
     let row: LoadRow | undefined;
     let known = !claimed;
@@ -107,12 +98,23 @@ export async function runStatement(deps: PostgresDeps, request: StatementRequest
     // COMMIT went through and only its answer was lost.
     if (row?.state === 'published' && row.token === token) return { rows: row.rows ?? 0, alreadyRun: false };
     const published = known || !commitSent ? 'no' : 'unknown';
-    if (signal.aborted && published === 'no')
-      throw new SpillwayError('LoadInterrupted', `The ${what} was cancelled; nothing of it happened.`, { cause: signal.reason }); // prettier-ignore
+    if (request.signal.aborted && published === 'no')
+      throw new SpillwayError('LoadInterrupted', `The ${what} was cancelled; nothing of it happened.`, { cause: request.signal.reason }); // prettier-ignore
     throw loadFailure(error, { table: what, phase: 'running', published, what: `the ${what}` });
   } finally {
+    watch.stop();
     await session?.close();
   }
+}
+
+/** Runs the statement where it is, and answers the rows that it touched or gave. */
+async function runInTransaction(session: Session, { step, sql, params }: StatementRequest): Promise<number> {
+  const [begun] = await session.query<{ id: string }>(TRANSACTION);
+  const rows = await underOwnPath(session, () => session.runAlone(sql, params));
+  const [now] = await session.query<{ id: string }>(TRANSACTION);
+  if (now!.id !== begun!.id)
+    throw new SpillwayError('LoadRefused', `${step} ends its own transaction, so that nobody could say whether it ran. Remove COMMIT and ROLLBACK from the statement.`); // prettier-ignore
+  return rows;
 }
 
 /** Names the transaction, and so makes it one that writes. */

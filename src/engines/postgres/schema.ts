@@ -5,6 +5,7 @@ import type { DerivedType } from './arrow-types.ts';
 import { arrowTypeName, deriveType } from './arrow-types.ts';
 import { widerType } from './evolve.ts';
 import { quoteIdentifier } from './identifiers.ts';
+import { problemsOfIndexes } from './indexes.ts';
 import type { TargetColumn } from './types.ts';
 
 /** A column of the table to be made, with the default it keeps from the table it replaces. */
@@ -75,16 +76,7 @@ export function planTable({ table, source, existing, key, indexes, widen = false
     if (!names.has(column.name))
       warnings.push(`column "${column.name}" of the replaced table is not in the rows and is gone`);
   }
-  const check = (list: readonly string[], what: string): void => {
-    if (list.length === 0) problems.push(`${what} names no column.`);
-    for (const name of list) {
-      if (!names.has(name))
-        problems.push(`${what} names "${name}", which is no column of the rows (${[...names].join(', ')}).`);
-    }
-    if (new Set(list).size !== list.length) problems.push(`${what} names a column twice.`);
-  };
-  if (key.length > 0) check(key, 'key');
-  for (const [index, { columns: list }] of indexes.entries()) check(list, `indexes[${index}]`);
+  problems.push(...problemsOfIndexes([...names], key, indexes));
   if (problems.length > 0) {
     throw new SpillwayError('LoadRefused', `The rows cannot be loaded into ${table}: ${problems.join(' ')}`, {
       details: { problems },
@@ -98,7 +90,7 @@ export const widened = (column: TargetColumn, { typeName }: DerivedType): string
   `column "${column.name}" was ${column.typeName} and is ${typeName}`;
 
 /** `logged` within one transaction, `staged` (logged too) and `unlogged` committed while they are filled. */
-type StagingKind = 'logged' | 'staged' | 'unlogged' | 'temporary';
+export type StagingKind = 'logged' | 'staged' | 'unlogged' | 'temporary';
 
 /** Statement that makes a staging table. */
 export function createTableSql(staging: string, plan: TablePlan, kind: StagingKind): string {

@@ -1,4 +1,4 @@
-import type { Client, QueryResultRow } from 'pg';
+import type { Client, QueryConfig, QueryResultRow } from 'pg';
 import { SpillwayError } from '../../contracts/errors.ts';
 import { CopyIn } from './copy-in.ts';
 import { connectFailure } from './failures.ts';
@@ -62,6 +62,13 @@ export class Session {
   async run(text: string, values?: unknown[]): Promise<number> {
     this.signal?.throwIfAborted();
     return (await this.answered(this.client.query(text, values))).rowCount ?? 0;
+  }
+
+  /** Runs one statement that somebody else wrote, and answers how many rows it touched or gave. By the extended protocol: several in one text are refused. */
+  async runAlone(text: string, values: readonly unknown[] = []): Promise<number> {
+    this.signal?.throwIfAborted();
+    const statement: QueryConfig & { queryMode: 'extended' } = { text, values: [...values], queryMode: 'extended' };
+    return (await this.answered(this.client.query(statement))).rowCount ?? 0;
   }
 
   /** Starts a COPY FROM STDIN, on a connection that does nothing else meanwhile. */

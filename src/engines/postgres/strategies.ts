@@ -6,13 +6,14 @@ import { copyRanges } from './copy-ranges.ts';
 import type { CopyIn, CopySink } from './copy-in.ts';
 import { makeChunk, type CopyEncoder } from './encoder.ts';
 import { quoteTable, showTable } from './identifiers.ts';
-import { dropStaging, markPublished } from './ledger.ts';
+import { markPublished } from './ledger.ts';
 import type { LoadPlan } from './load-plan.ts';
 import { LoadPhase } from './load-plan.ts';
 import { buildIndexes, buildIndexesOver } from './indexes.ts';
 import { swap } from './publish.ts';
 import { pump } from './pump.ts';
-import { copySql, createTableSql } from './schema.ts';
+import { copySql } from './schema.ts';
+import { makeStaging } from './staging.ts';
 import type { Session } from './session.ts';
 
 /** What a strategy works with. */
@@ -124,8 +125,7 @@ export async function loadFrozen(job: LoadJob): Promise<LoadCounts> {
   const { session, plan } = job;
   const staging = quoteTable(plan.staging);
   return session.transaction(async () => {
-    await dropStaging(session, plan.claim, plan.staging.table); // one that an earlier attempt had cut
-    await session.run(createTableSql(staging, plan.table, 'logged'));
+    await makeStaging(session, plan, 'logged');
     const counts = await copyRows(job, staging, true);
     job.report(LoadPhase.INDEXING, counts.rows, counts.bytes);
     await buildIndexes(session, plan);
@@ -177,8 +177,7 @@ async function fillStaging(job: LoadJob, sessions: readonly Session[]): Promise<
   const unlogged = plan.choice.strategy === 'unlogged';
   const cut = unlogged ? undefined : await source.ranges?.(plan.chunkBytes);
   if (cut) return copyRanges(job, cut, sessions);
-  await dropStaging(session, plan.claim, plan.staging.table); // one that an earlier attempt had cut
-  await session.run(createTableSql(staging, plan.table, unlogged ? 'unlogged' : 'staged'));
+  await makeStaging(session, plan, unlogged ? 'unlogged' : 'staged');
   return copyRows(job, staging, false, sessions);
 }
 

@@ -1,7 +1,7 @@
 import { SpillwayError } from '../../contracts/errors.ts';
 import { isServerError } from './failures.ts';
 import { showTable } from './identifiers.ts';
-import type { LoadPlan } from './load-plan.ts';
+import type { StagedTable } from './load-plan.ts';
 import type { Session } from './session.ts';
 import { pause } from './session.ts';
 import { TRY_LOCK_TARGET, WHO_HOLDS_TARGET } from './sql.ts';
@@ -43,7 +43,7 @@ export async function lockLoads(
  */
 export async function withTargetAlone<T>(
   session: Session,
-  plan: LoadPlan,
+  plan: Pick<StagedTable, 'target' | 'swapWaitMs'>,
   signal: AbortSignal,
   act: () => Promise<{ done: T } | undefined>,
 ): Promise<T> {

@@ -11,11 +11,12 @@ import { TARGET_ATTACHMENTS, TARGET_COLUMNS, TARGET_FACTS, TARGET_INDEXES } from
 export interface ExistingTarget {
   readonly oid: string;
   readonly columns: readonly PlannedColumn[];
-  /** Indexes that the new table will not have. */
-  readonly lostIndexes: readonly string[];
+  /** What the new table will not have. */
+  readonly warnings: readonly string[];
 }
 
-interface FactsRow extends QueryResultRow {
+/** A table and our rights, as the catalogue has them. */
+export interface FactsRow extends QueryResultRow {
   oid: string | null;
   relkind: string | null;
   may_create: boolean;
@@ -59,6 +60,18 @@ const refuse = (message: string): never => {
   throw new SpillwayError('LoadRefused', message);
 };
 
+/** @throws SpillwayError `LoadRefused` when our role may not create tables in the target's schema */
+export function requireCreate({ may_create, me }: FactsRow, { schema }: TableName): void {
+  if (!may_create)
+    refuse(`The role ${me} may not create tables in the schema ${schema}: grant create on schema ${schema} to ${me}.`);
+}
+
+/** @throws SpillwayError `LoadRefused` when the target belongs to somebody whom our role is no member of */
+export function requireOwner({ may_replace, owner, me }: FactsRow, target: TableName): void {
+  if (!may_replace)
+    refuse(`The role ${me} may not replace ${showTable(target)}, which belongs to ${owner!}: make ${me} a member of ${owner!}.`); // prettier-ignore
+}
+
 function wanted(index: IndexRow, key: readonly string[], indexes: readonly IndexSpec[]): boolean {
   const same = (columns: readonly string[]): boolean => columns.join('\0') === index.columns.join('\0');
   if (!index.plain) return false;
@@ -80,16 +93,12 @@ export async function inspectTarget(
 ): Promise<ExistingTarget | undefined> {
   const shown = showTable(target);
   const [facts] = await session.query<FactsRow>(TARGET_FACTS, [quoteTable(target), target.schema]);
-  const { oid, relkind, may_create, may_replace, owner, me } = facts!;
-  if (!may_create)
-    refuse(
-      `The role ${me} may not create tables in the schema ${target.schema}: grant create on schema ${target.schema} to ${me}.`,
-    );
+  const { oid, relkind } = facts!;
+  requireCreate(facts!, target);
   if (oid === null) return undefined;
   if (relkind !== 'r')
     refuse(`${shown} is ${KINDS[relkind!] ?? 'not a table'} and cannot be replaced; load into another name.`);
-  if (!may_replace)
-    refuse(`The role ${me} may not replace ${shown}, which belongs to ${owner!}: make ${me} a member of ${owner!}.`);
+  requireOwner(facts!, target);
   const attached = await session.query<{ kind: string; name: string }>(TARGET_ATTACHMENTS, [oid]);
   if (attached.length > 0) {
     const list = attached.map(({ kind, name }) => `${kind} ${name}`).join(', ');
@@ -98,10 +107,10 @@ export async function inspectTarget(
     );
   }
   const columns = await readColumns(session, oid);
-  const lostIndexes = (await session.query<IndexRow>(TARGET_INDEXES, [oid]))
+  const warnings = (await session.query<IndexRow>(TARGET_INDEXES, [oid]))
     .filter((index) => !wanted(index, key, indexes))
-    .map(({ name }) => name);
-  return { oid, columns, lostIndexes };
+    .map(({ name }) => `index ${name} of the replaced table was not asked for and is gone`);
+  return { oid, columns, warnings };
 }
 
 /** A column of a table that is there. */
