@@ -59,6 +59,9 @@ async function datafusionSql(
           ? { kind: 'parquet', dir }
           : {
               ...{ kind: 'arrow', dir },
+              ...(request.handoff?.parquetPastBytes !== undefined && {
+                parquetPastBytes: request.handoff.parquetPastBytes,
+              }),
               ...(memoryBytes > 0 && { memory: { dir: scratch.memoryDirectory(name), bytes: memoryBytes } }),
             },
       attemptDir: directory,
@@ -76,7 +79,7 @@ async function datafusionSql(
       proof: { ...made.proof, bytesLeft: Math.max(0, made.proof.bytesLeft - kept.bytes) },
       used: made.used,
       output: handoffRef({
-        choice: handedOver(request.handoff!, kept.scratchBytes, { asked: request.shmBytes ?? 0, had: memoryBytes }),
+        choice: handedOver(request.handoff!, made.parts, { asked: request.shmBytes ?? 0, had: memoryBytes }),
         parts: made.parts,
         schema: made.schema,
         host: deps.host,

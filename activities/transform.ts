@@ -92,7 +92,7 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
       // As a container's, the peak is with the rows that it keeps in memory.
       used: { ...usageOf(ref, { ...made, peakBytes: made.peakBytes + rows.bytes }, Verdict.OK), scratchPeakBytes: rows.scratchBytes, ...(request.shmBytes !== undefined && { shmBytes: request.shmBytes }) }, // prettier-ignore
       output: handoffRef({
-        choice: handedOver(request.handoff!, rows.scratchBytes, { asked: request.shmBytes ?? 0, had: memoryBytes }),
+        choice: handedOver(request.handoff!, parts, { asked: request.shmBytes ?? 0, had: memoryBytes }),
         parts,
         schema: made.schema.map((column) => withLogicalType(column, ref)),
         host: deps.host,

@@ -28,6 +28,8 @@ import type { LoadOrder, LoadReport } from './load-once.ts';
 
 const SCHEMA = 'bench_postgres';
 const TABLE = `${SCHEMA}.loaded`;
+/** Loaded by each process of ours before it is timed. */
+const FIRST = `${SCHEMA}.first`;
 
 /** Loads of one file into a fresh PostgreSQL table: ours, the server's own COPY from a file, psql, pgpq, ADBC and dlt, in turn. */
 export const postgresBench = inBenchHome(measure);
@@ -74,7 +76,8 @@ async function measure(
   address.password = encodeURIComponent(password);
 
   const directory = await makeData(python, quick ? '0.02' : '1', cacheDir, say);
-  const ways = waysOf({ client, url, password, address: address.href, python, shared, signal });
+  const small = join(await makeData(python, '0.02', cacheDir, say), 'lineitem.arrow');
+  const ways = waysOf({ small, client, url, password, address: address.href, python, shared, signal });
   const sets: Data[] = [];
   for (const name of ['lineitem', 'narrow'])
     sets.push(await prepare(client, ways['freeze']!, name, join(directory, `${name}.arrow`), shared));
@@ -111,10 +114,10 @@ async function measure(
   };
   stack.push('max_wal_size', () => alterSystem('reset max_wal_size'));
   await alterSystem(`set max_wal_size = '256MB'`);
-  const small = await inTurn(wide, ['ceiling', 'freeze', 'parallel'], `${wide.name}, max_wal_size 256 MB`);
+  const withSmallWal = await inTurn(wide, ['ceiling', 'freeze', 'parallel'], `${wide.name}, max_wal_size 256 MB`);
   await alterSystem('reset max_wal_size');
   const name = `${wide.name}, ${wide.rows} rows, max_wal_size 256 MB`;
-  figures.push(besideCeiling(small, 'freeze', name, 1.12), besideCeiling(small, 'parallel', `${name}, two connections`, 0.85)); // prettier-ignore
+  figures.push(besideCeiling(withSmallWal, 'freeze', name, 1.12), besideCeiling(withSmallWal, 'parallel', `${name}, two connections`, 0.85)); // prettier-ignore
   const flat: LoadReport[] = [];
   for (const scale of quick ? ['0.002', '0.02'] : ['0.167', '3.34']) {
     const file = join(await makeData(python, scale, cacheDir, say), 'narrow.arrow');
@@ -190,6 +193,8 @@ async function prepare(client: Client, load: Way, name: string, file: string, sh
 }
 
 function waysOf(of: {
+  /** Some rows of the same columns. */
+  small: string;
   client: Client;
   url: string;
   password: string;
@@ -198,7 +203,7 @@ function waysOf(of: {
   shared: string;
   signal: AbortSignal;
 }): Record<string, Way> {
-  const { client, url, password, address, python, shared, signal } = of;
+  const { small, client, url, password, address, python, shared, signal } = of;
   let serial = 0;
   const ours =
     (more: Pick<LoadOrder, 'strategy'> & Partial<LoadOrder>): Way =>
@@ -212,6 +217,7 @@ function waysOf(of: {
         rows,
         bytes,
         into: TABLE,
+        first: { file: small, into: FIRST },
         run: `bench-${process.pid}-${serial}`,
         ...more,
       };

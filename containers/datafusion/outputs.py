@@ -1,43 +1,57 @@
 """Where a job's rows go: files under their final names, in memory first and then on disk, or a stream into a FIFO."""
 
 import fcntl
+import math
 import os
+import threading
 
 MIB = 1 << 20
 # Tiny batches are gathered, since readers pay per frame; larger frames than the engine's own batches made the next sort spill four times as often.
 FRAME_ROWS, FRAME_BYTES = 8192, 4 * MIB
+AHEAD_BYTES = 2 * FRAME_BYTES
 
 
 class FileSink:
     """Writes one part under a temporary name; it gets its own when every byte is on disk."""
 
-    def __init__(self, pa, output, schema, number=0):
-        self.pa, self.kind, self.schema = pa, output["kind"], schema
+    def __init__(self, pa, output, schema, number=0, kind=None):
+        self.pa, self.kind, self.schema, self.rows = pa, kind or output["kind"], schema, 0
         name = f"{output['name']}-{number:05d}"
         self.final = os.path.join(output["dir"], f"{name}.{self.kind}")
         self.temporary = os.path.join(output["dir"], f".{name}.{self.kind}.tmp")
         self.file = open(self.temporary, "wb", buffering=MIB)
         if self.kind == "arrow":
             self.writer = pa.ipc.new_file(self.file, schema)
-            self.frame_rows, self.frame_bytes = FRAME_ROWS, FRAME_BYTES
         else:
             import pyarrow.parquet as pq
 
             self.writer = pq.ParquetWriter(self.file, schema, compression="zstd", compression_level=1)
             # A row group is one decoded frame held in memory, so small leases ask for small ones.
-            self.frame_rows, self.frame_bytes = output.get("rowGroupRows", 1 << 20), output["rowGroupBytes"]
+            self.group_rows, self.group_bytes = output.get("rowGroupRows", 1 << 20), output["rowGroupBytes"]
+            self.group, self.gathered_rows, self.gathered_bytes = [], 0, 0
 
     def write(self, table):
+        self.rows += table.num_rows
         if self.kind == "arrow":
             for batch in table.combine_chunks().to_batches():
                 self.writer.write_batch(batch)
-        else:
-            self.writer.write_table(table, row_group_size=max(1, table.num_rows))
+            return
+        self.group.append(table)
+        self.gathered_rows, self.gathered_bytes = self.gathered_rows + table.num_rows, self.gathered_bytes + table.nbytes
+        if self.gathered_rows >= self.group_rows or self.gathered_bytes >= self.group_bytes:
+            self.write_group()
+
+    def write_group(self):
+        if self.group:
+            self.writer.write_table(self.pa.concat_tables(self.group), row_group_size=self.gathered_rows)
+        self.group, self.gathered_rows, self.gathered_bytes = [], 0, 0
 
     def size(self):
         return self.file.tell()
 
-    def close(self, rows):
+    def close(self):
+        if self.kind == "parquet":
+            self.write_group()
         self.writer.close()
         self.file.flush()
         os.fsync(self.file.fileno())
@@ -46,8 +60,7 @@ class FileSink:
         folder = os.open(os.path.dirname(self.final), os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
-        part = {"kind": self.kind, "file": os.path.basename(self.final), "rows": rows, "bytes": os.path.getsize(self.final)}
-        return [part]
+        return {"kind": self.kind, "file": os.path.basename(self.final), "rows": self.rows, "bytes": os.path.getsize(self.final)}
 
     def discard(self):
         for path in (self.temporary, self.final):
@@ -57,61 +70,71 @@ class FileSink:
                 pass
 
 
-class MemoryFirstSink:
-    """Writes into memory as far as that was lent, and what comes after to disk: between two batches, so that both files are whole."""
+class FilesSink:
+    """
+    Writes into memory as far as that was lent, what comes after to Arrow files on disk, and to Parquet what is past the size of which Arrow is kept: a file
+    ends between two batches, so that each is whole.
+    """
 
-    frame_rows, frame_bytes = FRAME_ROWS, FRAME_BYTES
     # The end of a file: its schema, and where each batch lies.
     FOOTER = 256 * 1024
 
     def __init__(self, pa, output, schema):
         self.pa, self.output, self.schema = pa, output, schema
-        self.memory = FileSink(pa, {**output, "dir": output["memory"]["dir"]}, schema)
-        self.disk, self.parts, self.rows = None, [], 0
+        self.parts, self.on_disk, self.bytes = [], 0, 0
+        self.in_memory = "memory" in output
+        self.now = FileSink(pa, {**output, "dir": output["memory"]["dir"]} if self.in_memory else output, schema)
 
     def write(self, table):
+        if self.now.kind == "parquet":
+            self.now.write(table)
+            return
         for batch in table.combine_chunks().to_batches():
-            if not self.disk and self.memory.size() + self.pa.ipc.get_record_batch_size(batch) + self.FOOTER > self.output["memory"]["bytes"]:
-                self.move_on()
-            (self.disk or self.memory).writer.write_batch(batch)
-            self.rows += batch.num_rows
+            size = self.pa.ipc.get_record_batch_size(batch)
+            if self.in_memory and self.now.size() + size + self.FOOTER > self.output["memory"]["bytes"]:
+                self.move_on("arrow")
+            if self.now.kind == "arrow" and self.bytes + size > self.output.get("parquetPastBytes", math.inf):
+                self.move_on("parquet")
+            self.bytes += size
+            self.now.write(self.pa.Table.from_batches([batch]))
 
-    def move_on(self):
-        if self.rows > 0:
-            self.parts += [{**part, "inMemory": True} for part in self.memory.close(self.rows)]
+    def move_on(self, kind):
+        # A part without rows is no use to its readers; an output without rows keeps one all the same.
+        if self.now.rows > 0:
+            self.end_part()
         else:
-            self.memory.discard()
-        self.disk = FileSink(self.pa, self.output, self.schema, len(self.parts))
+            self.now.discard()
+        self.in_memory = False
+        self.now = FileSink(self.pa, self.output, self.schema, len(self.parts), kind)
+
+    def end_part(self):
+        self.parts.append({**self.now.close(), **({"inMemory": True} if self.in_memory else {})})
+        self.on_disk += 0 if self.in_memory else self.parts[-1]["bytes"]
 
     def size(self):
-        return self.disk.size() if self.disk else 0
+        return self.on_disk + (0 if self.in_memory else self.now.size())
 
-    def close(self, rows):
-        if self.disk:
-            return self.parts + self.disk.close(rows - sum(part["rows"] for part in self.parts))
-        return [{**part, "inMemory": True} for part in self.memory.close(rows)]
+    def close(self):
+        self.end_part()
+        return self.parts
 
     def discard(self):
-        for sink in (self.memory, self.disk):
-            if sink:
-                sink.discard()
-
-
-def open_sink(pa, output, schema):
-    if output["kind"] == "fifo":
-        return FifoSink(pa, output, schema)
-    return MemoryFirstSink(pa, output, schema) if "memory" in output else FileSink(pa, output, schema)
+        self.now.discard()
+        for part in self.parts:
+            folder = self.output["memory"]["dir"] if part.get("inMemory") else self.output["dir"]
+            try:
+                os.unlink(os.path.join(folder, part["file"]))
+            except FileNotFoundError:
+                pass
 
 
 class FifoSink:
     """Streams to a reader that is there at the same time; opening waits for it."""
 
-    frame_rows, frame_bytes = FRAME_ROWS, FRAME_BYTES
-
     def __init__(self, pa, output, schema):
         if not os.path.exists(output["path"]):
             os.mkfifo(output["path"], 0o600)
-        self.file, self.written = open(output["path"], "wb", buffering=MIB), 0
+        self.file = open(output["path"], "wb", buffering=MIB)
         try:
             fcntl.fcntl(self.file.fileno(), 1031, MIB)  # F_SETPIPE_SZ: the default 64 KiB costs a switch every frame
         except OSError:
@@ -125,10 +148,63 @@ class FifoSink:
     def size(self):
         return 0
 
-    def close(self, rows):
+    def close(self):
         self.writer.close()
         self.file.close()
         return []
 
     def discard(self):
         pass
+
+
+def open_sink(pa, output, schema):
+    return (FifoSink if output["kind"] == "fifo" else FilesSink)(pa, output, schema)
+
+
+class WriteAhead(threading.Thread):
+    """Writes what it is handed in a thread of its own, so that the engine makes the next rows meanwhile. As many frames wait as fit into `AHEAD_BYTES`."""
+
+    def __init__(self, write):
+        super().__init__(daemon=True)
+        self.do_write, self.frames, self.waiting, self.ended, self.failure = write, [], 0, False, None
+        self.turn = threading.Condition()
+
+    def write(self, frame, size):
+        """Takes a frame, once there is room. Raises what an earlier one failed with."""
+        with self.turn:
+            self.turn.wait_for(lambda: self.failure or self.waiting == 0 or self.waiting + size <= AHEAD_BYTES)
+            if self.failure:
+                raise self.failure
+            self.frames.append((frame, size))
+            self.waiting += size
+            self.turn.notify_all()
+
+    def end(self, write_all):
+        """Waits for what it has in hand, and for what waits as well. Raises what a frame failed with."""
+        with self.turn:
+            self.ended = True
+            if not write_all:
+                self.frames = []
+            self.turn.notify_all()
+        self.join()
+        if self.failure and write_all:
+            raise self.failure
+
+    def run(self):
+        while True:
+            with self.turn:
+                self.turn.wait_for(lambda: self.frames or self.ended)
+                if not self.frames:
+                    return
+                frame, size = self.frames.pop(0)
+            try:
+                self.do_write(frame, size)
+            except BaseException as failure:
+                with self.turn:
+                    self.failure, self.frames = failure, []
+                    self.turn.notify_all()
+                return
+            del frame  # before the next is waited for: it counts until then
+            with self.turn:
+                self.waiting -= size
+                self.turn.notify_all()

@@ -6,6 +6,7 @@ Every path in a job is a path inside the container. Exit codes: 0 with a `done` 
 """
 
 import faulthandler
+import itertools
 import json
 import os
 import re
@@ -21,7 +22,7 @@ sys.path.insert(0, os.environ.get("SPILLWAY_WHEELS", "/opt/df"))
 from arrow_types import plain_schema, type_name  # noqa: E402
 from inputs import register  # noqa: E402
 from job_errors import JobError, classify  # noqa: E402
-from outputs import open_sink  # noqa: E402
+from outputs import FRAME_BYTES, FRAME_ROWS, WriteAhead, open_sink  # noqa: E402
 
 PROTOCOL = 1
 SAMPLE_SECONDS = 0.1
@@ -147,31 +148,34 @@ def context(d, engine, whole_sorts):
     return ctx
 
 
-def stream(pa, df, output, watch, scratch_bytes):
-    schema = plain_schema(pa, df.schema())
-    source = df.execute_stream()
+def batches_of(df, partitions):
+    """Starts the plan. Where it is of one partition, those of a union follow each other, so that rows of several files stay in their order."""
+    return df.execute_stream() if partitions > 1 else itertools.chain.from_iterable(df.execute_stream_partitioned())
+
+
+def stream(pa, df, output, watch, engine):
+    schema, scratch_bytes = plain_schema(pa, df.schema()), engine["scratchBytes"]
+    source = batches_of(df, engine["partitions"])
     watch.plan = df.execution_plan()
-    sink = None
+    counted = output.get("onScratch", True)
+    sink = ahead = None
+
+    def write(frame, size):
+        watch.handing_over = True
+        sink.write(frame)
+        watch.handing_over = False
+        watch.rows, watch.bytes = watch.rows + frame.num_rows, watch.bytes + size
+        watch.file_bytes = sink.size() if counted else 0
+        if counted and watch.file_bytes + watch.spill_now > scratch_bytes:
+            raise JobError("disk", f"output and spill passed the {scratch_bytes} bytes of scratch that were lent")
+
     try:
         watch.handing_over = True  # a FIFO waits for its reader
         sink = open_sink(pa, output, schema)
         watch.handing_over = False
-        counted = output.get("onScratch", True)
+        ahead = WriteAhead(write)
+        ahead.start()
         pending, rows, size = [], 0, 0
-
-        def flush():
-            nonlocal pending, rows, size
-            if rows == 0:
-                return
-            watch.handing_over = True
-            sink.write(pa.Table.from_batches(pending, schema))
-            watch.handing_over = False
-            watch.rows, watch.bytes = watch.rows + rows, watch.bytes + size
-            watch.file_bytes = sink.size() if counted else 0
-            pending, rows, size = [], 0, 0
-            if counted and watch.file_bytes + watch.spill_now > scratch_bytes:
-                raise JobError("disk", f"output and spill passed the {scratch_bytes} bytes of scratch that were lent")
-
         for batch in source:
             batch = batch.to_pyarrow()
             if batch.schema.types != schema.types:
@@ -180,12 +184,17 @@ def stream(pa, df, output, watch, scratch_bytes):
                 batch = pa.RecordBatch.from_arrays(batch.columns, schema=schema)
             pending.append(batch)
             rows, size = rows + batch.num_rows, size + batch.nbytes
-            if rows >= sink.frame_rows or size >= sink.frame_bytes:
-                flush()
-        flush()
+            if rows >= FRAME_ROWS or size >= FRAME_BYTES:
+                ahead.write(pa.Table.from_batches(pending, schema), size)
+                pending, rows, size = [], 0, 0
+        if rows > 0:
+            ahead.write(pa.Table.from_batches(pending, schema), size)
+        ahead.end(write_all=True)
         watch.handing_over = True
-        return schema, sink.close(watch.rows)
+        return schema, sink.close()
     except BaseException:
+        if ahead:
+            ahead.end(write_all=False)
         if sink:
             sink.discard()
         raise
@@ -232,7 +241,7 @@ def attempt(d, pa, job, watch, whole_sorts):
             for name in tables:
                 open_table(name, name)
             df = plan_statement(job["sql"])
-        return stream(pa, df, job["output"], watch, engine["scratchBytes"])
+        return stream(pa, df, job["output"], watch, engine)
     except BaseException as error:  # a panic of the engine is a BaseException
         raise classify(error, planning) from error
 

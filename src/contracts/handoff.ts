@@ -15,6 +15,8 @@ export type HandoffMode = (typeof HandoffMode)[keyof typeof HandoffMode];
 export interface HandoffChoice {
   mode: HandoffMode;
   because: string;
+  /** Arrow bytes, in memory and on disk, after which rows go to Parquet while they are written; absent where they do not. */
+  parquetPastBytes?: number;
 }
 
 /** How the rows of a step are found again instead of being computed. */

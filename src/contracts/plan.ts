@@ -36,6 +36,8 @@ export interface PlannedStep {
   charge: 'lease' | 'allowance';
   /** Sizes to try, smallest first; the first is what is asked. */
   rungs: Rung[];
+  /** What differs where what it reads went to Parquet while it was written, though that was planned otherwise: it is decoded in a container. */
+  ifParquet?: Pick<PlannedStep, 'charge' | 'rungs' | 'history' | 'measured' | 'scratchBytes' | 'because'>;
   /** Name of its history in the pool. */
   history?: string;
   /** Absent where its size was declared or pinned, and before its first run; then {@link PlannedStep.rungs} is all that is tried. */

@@ -175,7 +175,24 @@ const TABLE: readonly Row[] = [
 export function chooseHandoff(facts: HandoffFacts, thresholds: HandoffThresholds = DEFAULT_THRESHOLDS): HandoffChoice {
   const sized: Sized = { facts, thresholds, share: shareOf(facts) };
   const row = TABLE.find((candidate) => candidate.when(sized))!;
-  return standIn({ mode: row.mode, because: row.because(sized) }, facts);
+  const choice = standIn({ mode: row.mode, because: row.because(sized) }, facts);
+  const parquetPastBytes = escalation(choice, facts, thresholds);
+  return parquetPastBytes === undefined ? choice : { ...choice, parquetPastBytes };
+}
+
+/** The size at which the table would have said Parquet, for a writer that finds out while it writes. Who copies Arrow files as they are wants no others. */
+function escalation(
+  { mode }: HandoffChoice,
+  { writer, readers = [], otherHeavy, lendableBytes, inMemoryBytes }: HandoffFacts,
+  { parquetAbove, parquetAboveWhenContended }: HandoffThresholds,
+): number | undefined {
+  if (mode !== HandoffMode.SHM && mode !== HandoffMode.ARROW) return undefined;
+  const writes = (WRITER_MODES[writer] as readonly HandoffMode[]).includes(HandoffMode.PARQUET);
+  if (!writes || readers.includes('write.arrow')) return undefined;
+  return Math.max(
+    0,
+    Math.floor((otherHeavy ? parquetAboveWhenContended : parquetAbove) * lendableBytes) - inMemoryBytes,
+  );
 }
 
 function shareOf({ estimatedBytes, inMemoryBytes, lendableBytes }: HandoffFacts): number | undefined {

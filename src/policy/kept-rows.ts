@@ -15,12 +15,20 @@ export function keptRows(parts: readonly HandoffPart[]): { bytes: number; scratc
   return { bytes, scratchBytes };
 }
 
-/** How rows that were to stay in memory are handed over after all: what found no place there is on disk. */
+/** How rows are handed over after all: those that found no place in memory are on disk, and those past what Arrow may take are Parquet. */
 export function handedOver(
-  choice: HandoffChoice,
-  onDisk: number,
+  { parquetPastBytes, ...choice }: HandoffChoice,
+  parts: readonly HandoffPart[],
   memory: { asked: number; had: number },
 ): HandoffChoice {
+  const bytesOf = (kind: HandoffPart['kind']): number =>
+    parts.reduce((sum, part) => sum + (part.kind === kind ? part.bytes : 0), 0);
+  if (choice.mode !== HandoffMode.PARQUET && parts.some(({ kind }) => kind === 'parquet')) {
+    const [arrow, parquet, limit] = [bytesOf('arrow'), bytesOf('parquet'), parquetPastBytes ?? 0].map(formatBytes);
+    const because = `${choice.because}; more came than the ${limit} that Arrow may take: ${arrow} of it are Arrow, ${parquet} Parquet`;
+    return { mode: HandoffMode.PARQUET, because };
+  }
+  const onDisk = keptRows(parts).scratchBytes;
   if (choice.mode !== HandoffMode.SHM || onDisk === 0) return choice;
   const why = memory.had < memory.asked ? `only ${formatBytes(memory.had)} were free on the host's tmpfs` : 'more came than was expected'; // prettier-ignore
   return {

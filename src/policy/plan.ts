@@ -48,6 +48,22 @@ const READER: Partial<Record<Verb, HandoffReader>> = {
   'write.arrow': 'write.arrow',
 };
 
+/** Verbs for which Parquet is decoded in a container of its own. */
+const DECODES: readonly Verb[] = ['transform', 'postgres.load', 'write.arrow'];
+
+const sizeOf = ({
+  charge,
+  rungs,
+  history,
+  measured,
+  scratchBytes,
+  because,
+}: PlannedStep): NonNullable<PlannedStep['ifParquet']> => ({
+  ...{ charge, rungs, scratchBytes, because },
+  ...(history !== undefined && { history }),
+  ...(measured && { measured }),
+});
+
 const DEFAULT_START_TO_CLOSE_MS = 2 * 3_600_000;
 /** A dead worker is noticed after this long; cancellation reaches an attempt sooner, with the worker's throttle of 5 s. */
 const HEARTBEAT_MS = 20_000;
@@ -73,6 +89,8 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
   let inMemoryBytes = facts.inMemoryBytes ?? 0;
   const into = fusable(wanted, pipeline.decided);
   const fused: NonNullable<RunPlan['fused']> = [];
+  /** Steps that have a reader which could not be had with Parquet. */
+  const noParquet = new Set<string>();
   for (const spec of wanted) {
     const known = facts.histories?.[historyKey(pipeline.name, spec.step)];
     const estimatedBytes = known && expectedOutputBytes(known);
@@ -91,8 +109,16 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
     const source = wanted.find(({ step }) => step === sourcesOf(spec)[0])?.verb;
     const planned = planStep(pipeline.name, spec, { handoff, handoffs, estimatedBytes, source }, facts, problems);
     inMemoryBytes += planned?.shmBytes ?? 0;
-    if (planned) steps.push(withFused(planned, wanted, into));
+    if (!planned) continue;
+    const read = handoffs.get(sourcesOf(spec)[0] ?? '');
+    const decodes = read?.parquetPastBytes !== undefined && DECODES.includes(spec.verb);
+    const parquet = decodes && new Map(handoffs).set(sourcesOf(spec)[0]!, { ...read, mode: HandoffMode.PARQUET });
+    const cannot: string[] = [];
+    const ifParquet = parquet && planStep(pipeline.name, spec, { handoff, handoffs: parquet, estimatedBytes, source }, facts, cannot); // prettier-ignore
+    if (cannot.length > 0) noParquet.add(sourcesOf(spec)[0]!);
+    steps.push(withFused(ifParquet ? { ...planned, ifParquet: sizeOf(ifParquet) } : planned, wanted, into));
   }
+  for (const source of steps) if (noParquet.has(source.step)) delete source.handoff!.parquetPastBytes;
   if (problems.length > 0) {
     throw new SpillwayError(
       'InvalidInput',
@@ -230,7 +256,7 @@ function keptInMemory(
   if (ladder[0]!.bytes > most) {
     const [first, can] = formatBoth(ladder[0]!.bytes + shmBytes, lendableBytes);
     const because = `${handoff.because}; arrow stands in for shm: with its engine it would be ${first} of ${can}`;
-    return { rungs: ladder, handoff: { mode: HandoffMode.ARROW, because } };
+    return { rungs: ladder, handoff: { ...handoff, mode: HandoffMode.ARROW, because } };
   }
   const fitting = ladder.filter(({ bytes }) => bytes <= most);
   const cut = ladder.find(({ bytes }) => bytes > most);

@@ -163,7 +163,7 @@ export class StepRunner {
         if (ref) inputs[table] = ref;
       }
       try {
-        return await this.#climb(step, inputs);
+        return await this.#climb(asItReads(step, inputs), inputs);
       } catch (error) {
         const isLost = again ? undefined : lostInputs(error);
         const lost = sources.filter(({ need }) => isLost?.(step, need, this.#refs.get(need)));
@@ -370,6 +370,12 @@ const onDisk = ({ shmBytes: _inMemory, ...step }: PlannedStep): PlannedStep => (
   ...step,
   handoff: { mode: HandoffMode.ARROW, because: 'its rows in memory were lost' },
 });
+
+/** The size of a step whose rows went to Parquet while they were written, which nobody knew when it was planned. */
+function asItReads(step: PlannedStep, inputs: Record<string, HandoffRef>): PlannedStep {
+  if (!step.ifParquet || !Object.values(inputs).some(({ parts }) => parts.some(({ kind }) => kind === 'parquet'))) return step; // prettier-ignore
+  return { ...step, ...step.ifParquet };
+}
 
 function endOf(leaseId: string, of: StepFailureDetails, kept?: End['keep'][number]): End {
   return { leaseId, token: of.token, proof: of.proof, keep: kept ? [kept] : [], used: of.used };

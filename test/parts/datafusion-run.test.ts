@@ -14,7 +14,7 @@ import {
   type DatafusionRequest,
   type DatafusionResult,
 } from '../../src/engines/datafusion/run-datafusion.ts';
-import { keptRows } from '../../src/policy/kept-rows.ts';
+import { handedOver, keptRows } from '../../src/policy/kept-rows.ts';
 import { makeDir, openContainerHost, pythonSpec, type ContainerHost } from './container-host.ts';
 
 // A sort of two gigabytes in 600 MB takes half a minute on a quiet machine, and minutes on a busy one.
@@ -36,9 +36,13 @@ type Asked = Partial<Omit<DatafusionRequest, 'output'>> & {
   kind?: 'arrow' | 'parquet';
   dir?: string;
   memory?: { dir: string; bytes: number };
+  parquetPastBytes?: number;
 };
 
-function request(sql: string, { kind = 'arrow', dir, memory, ...more }: Asked = {}): DatafusionRequest {
+function request(
+  sql: string,
+  { kind = 'arrow', dir, memory, parquetPastBytes, ...more }: Asked = {},
+): DatafusionRequest {
   const token = nextToken++;
   const attemptDir = join(host.scratch, `attempt-${token}`);
   return {
@@ -48,7 +52,12 @@ function request(sql: string, { kind = 'arrow', dir, memory, ...more }: Asked = 
       sql,
       attemptDir,
       timeoutMs: 400_000,
-      output: { kind, dir: dir ?? join(attemptDir, 'out'), ...(memory && { memory }) },
+      output: {
+        kind,
+        dir: dir ?? join(attemptDir, 'out'),
+        ...(memory && { memory }),
+        ...(parquetPastBytes && { parquetPastBytes }),
+      },
     },
     ...more,
   };
@@ -247,6 +256,51 @@ say("done", schema=str(pq.read_schema("/d/kept-views.parquet").field("s").type))
     expect(readdirSync(dir)).toEqual(['part-00000.arrow']);
     rmSync(dir, { recursive: true });
     rmSync(fileURLToPath(second!.uri));
+  });
+
+  test('goes on in Parquet past what Arrow may take; a reader gets all rows in their order', async () => {
+    const dir = mkdtempSync('/dev/shm/spillway-test-');
+    const places = { memory: { dir, bytes: 10 * MB }, parquetPastBytes: 30 * MB };
+    const sql = "select value as a, 'x' as s from generate_series(1, 6000000) order by a";
+    const result = await run(sql, places);
+    expect(result.parts.map(({ kind, inMemory }) => [kind, inMemory])).toEqual([
+      ['arrow', true],
+      ['arrow', undefined],
+      ['parquet', undefined],
+    ]);
+    const [memory, arrow, parquet] = result.parts;
+    expect(memory!.bytes + arrow!.bytes).toBeLessThan(31 * MB);
+    expect(memory!.bytes + arrow!.bytes).toBeGreaterThan(25 * MB);
+    // What Arrow would have taken for them is some 50 MB.
+    expect(parquet!.rows).toBeGreaterThan(2_000_000);
+    expect(parquet!.bytes).toBeLessThan(30 * MB);
+    expect(result.rows).toBe(6_000_000);
+    expect(handedOver({ mode: 'shm', because: 'small', parquetPastBytes: 30 * MB }, result.parts, { asked: 10 * MB, had: 10 * MB })).toEqual({ mode: 'parquet', because: expect.stringMatching(/^small; more came than the 28\.6 MiB that Arrow may take: 2\d.* MiB of it are Arrow, [\d.]+ MiB Parquet$/) }); // prettier-ignore
+    const read = await run('select * from rows', { inputs: { rows: toRef(result) }, cpus: 1 });
+    let next = 1n;
+    let astray = 0;
+    for (const { uri } of read.parts)
+      await batchesOf(fileURLToPath(uri), (batch) => {
+        for (const value of batch.getChild('a')!) if (value !== next++) astray += 1;
+      });
+    expect([astray, next]).toEqual([0, 6_000_001n]);
+    const summed = await run('select count(*) as a, sum(a) as n from rows', { inputs: { rows: toRef(result) } });
+    expect(await rowsOf(summed)).toEqual([{ a: 6_000_000, n: 18_000_003_000_000 }]);
+    rmSync(dir, { recursive: true });
+    for (const { uri, inMemory } of [...result.parts, ...read.parts]) if (!inMemory) rmSync(fileURLToPath(uri));
+  });
+
+  test.each([
+    ['in memory', 900_000],
+    ['on disk', 2_000_000],
+    ['in Parquet', 5_000_000],
+  ])('a job that fails %s leaves nothing of any kind', async (_where, at) => {
+    const dir = mkdtempSync('/dev/shm/spillway-test-');
+    const sql = `select value as a, 1 / (value - ${at}) as b from generate_series(1, 6000000)`;
+    const places = { memory: { dir, bytes: 20 * MB }, parquetPastBytes: 50 * MB };
+    await expect(run(sql, places)).rejects.toMatchObject({ details: { proof: { bytesLeft: 0 } } });
+    expect(readdirSync(dir)).toEqual([]);
+    rmSync(dir, { recursive: true });
   });
 
   test('a job that fails leaves nothing in memory, and its proof says so', async () => {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import type { HandoffRef } from '../../src/contracts/handoff.ts';
+import type { HandoffPart, HandoffRef } from '../../src/contracts/handoff.ts';
 import { SpillwayError } from '../../src/contracts/errors.ts';
 import type { PoolStatus } from '../../src/contracts/pool.ts';
 import { GiB } from '../../src/policy/sizes.ts';
@@ -101,6 +101,23 @@ describe('rows that were lost', () => {
     expect(stage.steps.of('source')).toHaveLength(1);
   }, 60_000);
 });
+
+test('rows that went to Parquet while they were written are decoded under a lease of their reader, which was planned for Arrow', async () => {
+  const parts = ['arrow', 'parquet'].map((kind, i) => ({ kind, uri: `file:///scratch/part-0000${i}.${kind}`, rows: 500, bytes: GiB })) as HandoffPart[]; // prettier-ignore
+  stage.steps.on('source', ({ request }) => ({
+    output: {
+      ...{ mode: 'parquet', because: 'a test', parts, schema: [], rows: 1000, bytes: 2 * GiB },
+      ...{ host: 'reference-host', dataId: `${request.run}/source`, fingerprint: 'f' },
+    },
+  }));
+  await (await stage.start('twoReaders')).result();
+  expect(stage.steps.of('source')[0]!.request.handoff).toMatchObject({ parquetPastBytes: expect.any(Number) }); // prettier-ignore
+  for (const step of ['left', 'right'])
+    expect(stage.steps.of(step).map(({ request }) => request)).toMatchObject([
+      { leaseId: expect.any(String), leaseBytes: 600_000_000, rung: 'decode' },
+    ]);
+  expect(await stage.idle()).toMatchObject({ lentBytes: 0 });
+}, 60_000);
 
 describe('rows that are in the way of a step that waits', () => {
   /** Lends all that can be lent to a step of another run; answers once it has it. */

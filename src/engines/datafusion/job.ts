@@ -43,11 +43,19 @@ export interface JobEngine {
   batchRows?: number;
 }
 
-/** Files are named `<name>-00000.<kind>` and on. `memory`: a directory on tmpfs that gets the rows first, as far as `bytes` reach. */
+/** Files are named `<name>-00000.<kind>` and on; `rowGroupBytes` are decoded ones. */
 export type JobOutput =
-  | { kind: 'arrow'; dir: string; name: string; onScratch: boolean; memory?: { dir: string; bytes: number } }
+  | ({ kind: 'arrow'; dir: string; name: string; onScratch: boolean; rowGroupBytes: number } & ArrowPlaces)
   | { kind: 'parquet'; dir: string; name: string; onScratch: boolean; rowGroupBytes: number }
   | { kind: 'fifo'; path: string };
+
+/** Where rows go that begin as Arrow. */
+export interface ArrowPlaces {
+  /** A directory on tmpfs that gets them first, as far as `bytes` reach. */
+  memory?: { dir: string; bytes: number };
+  /** Bytes of Arrow after which they go to Parquet. @defaultValue never */
+  parquetPastBytes?: number;
+}
 
 /** Once a second. Sums over all operators; `rows` and `bytes` are what was handed over so far. */
 export interface JobProgress {

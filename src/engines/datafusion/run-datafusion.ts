@@ -10,7 +10,15 @@ import { chooseCpuset, isTmpfs, type Machine } from '../../host/machine.ts';
 import { containerUser } from '../container/cli-runtime.ts';
 import type { ContainerEvent, ContainerOutcome, ContainerRuntime, Mount } from '../container/container-port.ts';
 import { failureOf } from './failure.ts';
-import { planInputs, PROTOCOL, type DatafusionJob, type JobDone, type JobOutput, type JobProgress } from './job.ts';
+import {
+  type ArrowPlaces,
+  planInputs,
+  PROTOCOL,
+  type DatafusionJob,
+  type JobDone,
+  type JobOutput,
+  type JobProgress,
+} from './job.ts';
 import { splitMemory, type MemorySplit } from './memory-rule.ts';
 
 /** What DataFusion jobs are run with. */
@@ -23,8 +31,7 @@ export interface DatafusionDeps {
   user?: string;
 }
 
-type FilesOutput =
-  { kind: 'arrow'; dir: string; memory?: { dir: string; bytes: number } } | { kind: 'parquet'; dir: string };
+type FilesOutput = ({ kind: 'arrow'; dir: string } & ArrowPlaces) | { kind: 'parquet'; dir: string };
 
 /** One attempt of a DataFusion step. */
 export interface DatafusionRequest {
@@ -42,7 +49,8 @@ export interface DatafusionRequest {
   /** Statements within it; its inputs are named `<step>.<table>` then. */
   fused?: FusedQuery;
   /**
-   * `dir` gets `part-00000.<kind>`; with `memory`, a directory on tmpfs gets the rows first, as far as `memory.bytes`, a part of the lease, reach. `path` is a
+   * `dir` gets `part-00000.<kind>`; with `memory`, a directory on tmpfs gets the rows first, as far as `memory.bytes`, a part of the lease, reach; with
+   * `parquetPastBytes`, Parquet gets those past so many bytes of Arrow. Each place has a file of its own, in the order of the rows. `path` is a
    * FIFO with a reader, made when it is missing. Rows read from a FIFO count only once this attempt has ended well: a reader cannot tell a failed writer from
    * a finished one.
    */
@@ -187,7 +195,8 @@ function jobOutput(
       return { kind: 'fifo', path: join(seen.out, basename(output.path)) };
     case 'arrow':
       return {
-        ...{ kind: 'arrow', dir: seen.out, name: PART, onScratch },
+        ...{ kind: 'arrow', dir: seen.out, name: PART, onScratch, rowGroupBytes },
+        ...(output.parquetPastBytes !== undefined && { parquetPastBytes: output.parquetPastBytes }),
         ...(output.memory && { memory: { dir: seen.memory, bytes: output.memory.bytes } }),
       };
     case 'parquet':

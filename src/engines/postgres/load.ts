@@ -72,7 +72,7 @@ export interface LoadRequest {
     stallMs?: number;
     /** Time between looks after a statement that is not answered. @defaultValue 10 s */
     watchMs?: number;
-    /** Arrow bytes of a chunk of `parallel`. @defaultValue 16 MiB */
+    /** Arrow bytes of a chunk of `parallel`. @defaultValue a sixteenth of the dataset, from 16 to 64 MiB */
     chunkBytes?: number;
     /** Longest time to reach the server again for cleaning up. @defaultValue 15 s */
     cleanUpMs?: number;

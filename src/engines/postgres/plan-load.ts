@@ -2,7 +2,7 @@ import { SpillwayError } from '../../contracts/errors.ts';
 import type { LoadWrite, PartitionBound } from '../../contracts/pipeline.ts';
 import type { ArrowSource } from './arrow-source.ts';
 import { sourceColumns } from './arrow-types.ts';
-import { CHUNK_BYTES } from './copy-ranges.ts';
+import { chunkBytesOf } from './copy-ranges.ts';
 import { quoteIdentifier, quoteTable, showTable, stagingCheck, type TableName } from './identifiers.ts';
 import { plannedIndexes } from './indexes.ts';
 import { type InsertTarget, inspectInsertTarget, planInsert } from './insert-target.ts';
@@ -70,7 +70,7 @@ export async function planLoad(
 const common = (request: LoadRequest, claim: Claim, target: TableName) => ({
   ...{ attempt: request, claim, target, staging: stagingName(claim.staging), expectedRows: request.expectedRows },
   indexOrder: request.indexOrder ?? 'after-logged',
-  chunkBytes: request.limits?.chunkBytes ?? CHUNK_BYTES,
+  chunkBytes: request.limits?.chunkBytes ?? chunkBytesOf(request.expectedBytes ?? 0),
   ...(request.limits?.swapWaitMs === undefined ? {} : { swapWaitMs: request.limits.swapWaitMs }),
 });
 

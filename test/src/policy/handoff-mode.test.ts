@@ -154,6 +154,23 @@ describe('a carrier that cannot do it stands in with its nearest, and says so', 
   });
 });
 
+describe('where rows go to Parquet while they are written', () => {
+  test.each<[string, Partial<HandoffFacts>, number | undefined]>([
+    ['is where the table has the border', {}, 400 * GiB],
+    ['counts what is in memory already', { inMemoryBytes: 100 * GiB }, 300 * GiB],
+    ['is never below nothing', { inMemoryBytes: 450 * GiB }, 0],
+    ['is sooner beside other heavy work', { otherHeavy: true }, 200 * GiB],
+    ['is the same for rows that begin in memory', { estimatedBytes: GiB }, 400 * GiB],
+    ['is nowhere where they begin there', { estimatedBytes: 450 * GiB }, undefined],
+    ['is nowhere for who cannot write it', { writer: 'transform' }, undefined],
+    ['is nowhere where Arrow files are copied as they are', { readers: ['postgres', 'write.arrow'] }, undefined],
+    ['is nowhere for what is fused', { fusable: true }, undefined],
+  ])('%s', (_title, given, bytes) => expect(chooseHandoff({ ...facts, ...given }).parquetPastBytes).toBe(bytes));
+
+  test('moves with its threshold', () =>
+    expect(chooseHandoff(facts, { ...DEFAULT_THRESHOLDS, parquetAbove: 0.6 }).parquetPastBytes).toBe(300 * GiB));
+});
+
 describe('thresholds', () => {
   test('move the borders', () => {
     const thresholds = { ...DEFAULT_THRESHOLDS, arrowAbove: 0.4, parquetAbove: 0.6 };

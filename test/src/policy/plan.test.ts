@@ -196,6 +196,36 @@ describe('a load', () => {
   });
 });
 
+describe('a reader of rows that may go to Parquet while they are written', () => {
+  const transform = (over: object = {}): StepSpec => ({ step: 't', verb: 'transform', from: 'j', run: 'f', ...over });
+
+  test('knows what it asks then', () => {
+    const made = plan([load(), join(), query()]);
+    expect(made.steps[1]!.handoff).toMatchObject({ mode: 'arrow', parquetPastBytes: Math.floor(0.8 * 64 * GiB) });
+    expect(made.steps[2]).toMatchObject({
+      ...{ charge: 'allowance' },
+      ifParquet: { charge: 'lease', rungs: [{ name: 'decode', bytes: 600_000_000 }], history: 'daily/p' },
+    });
+  });
+
+  test('that could not be had then keeps them from it', () => {
+    const made = plan([load({ from: 't' }), transform({ memory: '512 MiB' }), join(), query()]);
+    expect(made.steps[1]!.handoff).toEqual({ mode: 'arrow', because: 'its size is unknown' });
+    expect(made.steps[2]!.ifParquet).toBeUndefined();
+    expect(
+      planned('t', [load({ from: 't' }), transform({ memory: '2 GiB' }), join(), query()]).ifParquet,
+    ).toMatchObject({
+      rungs: [
+        { name: 'declared', bytes: 2 * GiB },
+        { name: 'S', bytes: 4 * GiB },
+        { name: 'M', bytes: 16 * GiB },
+        { name: 'L', bytes: 32 * GiB },
+        { name: 'whole', bytes: 64 * GiB },
+      ],
+    });
+  });
+});
+
 describe('what cannot be had is said with key, rule, value and fix', () => {
   test.each<[string, StepSpec[], string]>([
     [
