@@ -1,4 +1,4 @@
-"""Arrow types in the notation of the protocol, and schemas without views."""
+"""Arrow types in the notation of the protocol, and schemas without views and dictionaries."""
 
 import re
 
@@ -63,23 +63,34 @@ def parse_type(pa, text):
     raise JobError("io", f"an empty input has a column of type {text}; write it with one empty part that carries its schema")
 
 
-def without_views(pa, t):
-    """The type with every string_view and binary_view replaced: a view keeps whole source buffers alive."""
+def plain_type(pa, t):
+    """
+    The type with every view and dictionary in it replaced. A view keeps whole source buffers alive; a file holds one dictionary for a column, and the engine
+    makes another one for each batch.
+    """
     is_ = pa.types
     if t == pa.string_view():
         return pa.string()
     if t == pa.binary_view():
         return pa.binary()
-    if is_.is_struct(t):
-        return pa.struct([f.with_type(without_views(pa, f.type)) for f in t])
-    if is_.is_fixed_size_list(t):
-        return pa.list_(t.value_field.with_type(without_views(pa, t.value_type)), t.list_size)
-    if is_.is_list(t):
-        return pa.list_(t.value_field.with_type(without_views(pa, t.value_type)))
     if is_.is_dictionary(t):
-        return pa.dictionary(t.index_type, without_views(pa, t.value_type), t.ordered)
+        return plain_type(pa, t.value_type)
+    if is_.is_struct(t):
+        return pa.struct([plain_field(pa, f) for f in t])
+    if is_.is_map(t):
+        return pa.map_(plain_field(pa, t.key_field), plain_field(pa, t.item_field), t.keys_sorted)
+    if is_.is_fixed_size_list(t):
+        return pa.list_(plain_field(pa, t.value_field), t.list_size)
+    if is_.is_large_list(t):
+        return pa.large_list(plain_field(pa, t.value_field))
+    if is_.is_list(t):
+        return pa.list_(plain_field(pa, t.value_field))
     return t
 
 
+def plain_field(pa, field):
+    return field.with_type(plain_type(pa, field.type))
+
+
 def plain_schema(pa, schema):
-    return pa.schema([f.with_type(without_views(pa, f.type)) for f in schema])
+    return pa.schema([plain_field(pa, f) for f in schema])

@@ -56,8 +56,8 @@ def register(pa, ctx, table, link_root, partitions):
         import pyarrow.parquet as pq
 
         links = link_all(link_root, parquet, "parquet")
-        # Stated, because a file may carry an Arrow schema of its own that asks for views.
-        schema = plain_schema(pa, pq.read_schema(parquet[0]).remove_metadata())
+        # Stated, because a file may carry an Arrow schema of its own that asks for views, and those of one table are of one type, whatever Parquet makes of it.
+        schema = plain_schema(pa, schema if arrow else pq.read_schema(parquet[0]).remove_metadata())
         frames.append(f"{name}__parquet" if both else name)
         ctx.register_parquet(frames[-1], links, schema=schema)
     csv = [part["path"] for part in table["parts"] if part["kind"] == "csv"]

@@ -5,6 +5,9 @@ import math
 import os
 import threading
 
+from arrow_types import type_name
+from job_errors import JobError
+
 MIB = 1 << 20
 # Tiny batches are gathered, since readers pay per frame; larger frames than the engine's own batches made the next sort spill four times as often.
 FRAME_ROWS, FRAME_BYTES = 8192, 4 * MIB
@@ -70,6 +73,20 @@ class FileSink:
                 pass
 
 
+def unfit_for_parquet(pa, schema):
+    """Names of the columns whose type Parquet does not have."""
+    import pyarrow.parquet as pq
+
+    def fits(field):
+        try:
+            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+            return True
+        except pa.ArrowNotImplementedError:
+            return False
+
+    return [f"{field.name} ({type_name(pa, field.type)})" for field in schema if not fits(field)]
+
+
 class FilesSink:
     """
     Writes into memory as far as that was lent, what comes after to Arrow files on disk, and to Parquet what is past the size of which Arrow is kept: a file
@@ -83,6 +100,13 @@ class FilesSink:
         self.pa, self.output, self.schema = pa, output, schema
         self.parts, self.on_disk, self.bytes = [], 0, 0
         self.in_memory = "memory" in output
+        self.parquet_past = output.get("parquetPastBytes", math.inf)
+        if output["kind"] == "parquet" or self.parquet_past < math.inf:
+            unfit = unfit_for_parquet(pa, schema)
+            if unfit and output["kind"] == "parquet":
+                raise JobError("sql", f"Cast what no Parquet file holds, for example to a text: {', '.join(unfit)}")
+            if unfit:
+                self.parquet_past = math.inf
         self.now = FileSink(pa, {**output, "dir": output["memory"]["dir"]} if self.in_memory else output, schema)
 
     def write(self, table):
@@ -93,7 +117,7 @@ class FilesSink:
             size = self.pa.ipc.get_record_batch_size(batch)
             if self.in_memory and self.now.size() + size + self.FOOTER > self.output["memory"]["bytes"]:
                 self.move_on("arrow")
-            if self.now.kind == "arrow" and self.bytes + size > self.output.get("parquetPastBytes", math.inf):
+            if self.now.kind == "arrow" and self.bytes + size > self.parquet_past:
                 self.move_on("parquet")
             self.bytes += size
             self.now.write(self.pa.Table.from_batches([batch]))

@@ -108,6 +108,7 @@ export class CopyEncoder {
   start(batch: ColumnBatch): void {
     this.next = 0;
     this.count = batch.rows;
+    if (batch.rows === 0) return; // its buffers may be empty, also those of offsets, of which there is one more than rows
     if (this.sizes.length < batch.rows) this.sizes = new Int32Array(batch.rows);
     let fixed = 2;
     for (const [index, column] of this.columns.entries()) {

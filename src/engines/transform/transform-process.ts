@@ -3,7 +3,16 @@ import { createReadStream, existsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { RecordBatch, RecordBatchReader, type DataType, type Field, type Schema, Struct, makeData } from 'apache-arrow';
+import {
+  type Data,
+  DataType,
+  type Field,
+  makeData,
+  RecordBatch,
+  RecordBatchReader,
+  type Schema,
+  Struct,
+} from 'apache-arrow';
 import { createJiti } from 'jiti';
 import { heldBytesOf } from '../../host/process-memory.ts';
 import { nearestName } from '../../policy/nearest-name.ts';
@@ -126,9 +135,17 @@ async function* split({ input, batchRows }: RunOrder): AsyncGenerator<RecordBatc
     }
   }
   if (!any && schema) {
-    const children = schema.fields.map(({ type }: Field<DataType>) => makeData({ type, length: 0 } as never));
-    yield new RecordBatch(schema, makeData({ type: new Struct(schema.fields), length: 0, nullCount: 0, children }));
+    yield new RecordBatch(schema, noValues(new Struct(schema.fields)) as Data<Struct>);
   }
+}
+
+/** A column without values. The library makes none of a nested type that could be written. */
+function noValues(type: DataType): Data {
+  const children = ((type.children ?? []) as Field<DataType>[]).map((field) => noValues(field.type));
+  const [child] = children;
+  const valueOffsets = DataType.isLargeList(type) ? new BigInt64Array(1) : new Int32Array(1);
+  const isList = DataType.isList(type) || DataType.isLargeList(type) || DataType.isMap(type);
+  return makeData({ type, length: 0, nullCount: 0, children, ...(child && { child }), ...(isList && { valueOffsets }) } as never) as Data; // prettier-ignore
 }
 
 async function* readers(input: RunOrder['input']) {
