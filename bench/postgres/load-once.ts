@@ -63,7 +63,7 @@ let decoderBytes = 0;
 
 /** Starts the runner on a Parquet file; answers the FIFO that it writes rows to. */
 function decode(python: string): { fifo: string; ended: Promise<unknown> } {
-  const folder = mkdtempSync(join(dirname(process.argv[2]!), 'decode-')); // which goes with the order;
+  const folder = mkdtempSync(join(dirname(process.argv[2]!), 'decode-')); // goes with the order
   const fifo = join(folder, 'rows.fifo');
   execFileSync('mkfifo', [fifo]);
   const job: DatafusionJob = {

@@ -33,20 +33,19 @@ class FileSink:
             self.group_rows, self.group_bytes = output.get("rowGroupRows", 1 << 20), output["rowGroupBytes"]
             self.group, self.gathered_rows, self.gathered_bytes = [], 0, 0
 
-    def write(self, table):
-        self.rows += table.num_rows
+    def write(self, batch):
+        self.rows += batch.num_rows
         if self.kind == "arrow":
-            for batch in table.combine_chunks().to_batches():
-                self.writer.write_batch(batch)
+            self.writer.write_batch(batch)
             return
-        self.group.append(table)
-        self.gathered_rows, self.gathered_bytes = self.gathered_rows + table.num_rows, self.gathered_bytes + table.nbytes
+        self.group.append(batch)
+        self.gathered_rows, self.gathered_bytes = self.gathered_rows + batch.num_rows, self.gathered_bytes + batch.nbytes
         if self.gathered_rows >= self.group_rows or self.gathered_bytes >= self.group_bytes:
             self.write_group()
 
     def write_group(self):
         if self.group:
-            self.writer.write_table(self.pa.concat_tables(self.group), row_group_size=self.gathered_rows)
+            self.writer.write_table(self.pa.Table.from_batches(self.group, self.schema), row_group_size=self.gathered_rows)
         self.group, self.gathered_rows, self.gathered_bytes = [], 0, 0
 
     def size(self):
@@ -77,14 +76,14 @@ def unfit_for_parquet(pa, schema):
     """Names of the columns whose type Parquet does not have."""
     import pyarrow.parquet as pq
 
-    def fits(field):
+    def fits(fields):
         try:
-            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+            pq.ParquetWriter(pa.BufferOutputStream(), fields).close()
             return True
         except pa.ArrowNotImplementedError:
             return False
 
-    return [f"{field.name} ({type_name(pa, field.type)})" for field in schema if not fits(field)]
+    return [] if fits(schema) else [f"{field.name} ({type_name(pa, field.type)})" for field in schema if not fits(pa.schema([field]))]
 
 
 class FilesSink:
@@ -101,26 +100,22 @@ class FilesSink:
         self.parts, self.on_disk, self.bytes = [], 0, 0
         self.in_memory = "memory" in output
         self.parquet_past = output.get("parquetPastBytes", math.inf)
-        if output["kind"] == "parquet" or self.parquet_past < math.inf:
-            unfit = unfit_for_parquet(pa, schema)
-            if unfit and output["kind"] == "parquet":
-                raise JobError("sql", f"Cast what no Parquet file holds, for example to a text: {', '.join(unfit)}")
-            if unfit:
-                self.parquet_past = math.inf
+        if output["kind"] == "parquet" and (unfit := unfit_for_parquet(pa, schema)):
+            raise JobError("sql", f"Cast what no Parquet file holds, for example to a text: {', '.join(unfit)}")
         self.now = FileSink(pa, {**output, "dir": output["memory"]["dir"]} if self.in_memory else output, schema)
 
     def write(self, table):
-        if self.now.kind == "parquet":
-            self.now.write(table)
-            return
         for batch in table.combine_chunks().to_batches():
-            size = self.pa.ipc.get_record_batch_size(batch)
+            size = self.pa.ipc.get_record_batch_size(batch) if self.now.kind == "arrow" else 0
             if self.in_memory and self.now.size() + size + self.FOOTER > self.output["memory"]["bytes"]:
                 self.move_on("arrow")
             if self.now.kind == "arrow" and self.bytes + size > self.parquet_past:
-                self.move_on("parquet")
+                if unfit_for_parquet(self.pa, self.schema):
+                    self.parquet_past = math.inf
+                else:
+                    self.move_on("parquet")
             self.bytes += size
-            self.now.write(self.pa.Table.from_batches([batch]))
+            self.now.write(batch)
 
     def move_on(self, kind):
         # A part without rows is no use to its readers; an output without rows keeps one all the same.

@@ -110,13 +110,16 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
     const planned = planStep(pipeline.name, spec, { handoff, handoffs, estimatedBytes, source }, facts, problems);
     inMemoryBytes += planned?.shmBytes ?? 0;
     if (!planned) continue;
-    const read = handoffs.get(sourcesOf(spec)[0] ?? '');
-    const decodes = read?.parquetPastBytes !== undefined && DECODES.includes(spec.verb);
-    const parquet = decodes && new Map(handoffs).set(sourcesOf(spec)[0]!, { ...read, mode: HandoffMode.PARQUET });
-    const cannot: string[] = [];
-    const ifParquet = parquet && planStep(pipeline.name, spec, { handoff, handoffs: parquet, estimatedBytes, source }, facts, cannot); // prettier-ignore
-    if (cannot.length > 0) noParquet.add(sourcesOf(spec)[0]!);
-    steps.push(withFused(ifParquet ? { ...planned, ifParquet: sizeOf(ifParquet) } : planned, wanted, into));
+    const from = DECODES.includes(spec.verb) ? sourcesOf(spec)[0]! : undefined;
+    const read = from === undefined ? undefined : handoffs.get(from);
+    if (from === undefined || read?.parquetPastBytes === undefined) {
+      steps.push(withFused(planned, wanted, into));
+      continue;
+    }
+    const parquet = new Map(handoffs).set(from, { ...read, mode: HandoffMode.PARQUET });
+    const ifParquet = planStep(pipeline.name, spec, { handoff, handoffs: parquet, estimatedBytes, source }, facts, []);
+    if (!ifParquet) noParquet.add(from);
+    steps.push(ifParquet ? { ...planned, ifParquet: sizeOf(ifParquet) } : planned);
   }
   for (const source of steps) if (noParquet.has(source.step)) delete source.handoff!.parquetPastBytes;
   if (problems.length > 0) {

@@ -368,7 +368,7 @@ const messageOf = (error: unknown): string => (error instanceof Error ? (error.c
 /** What was lost from memory once goes to disk: rows there are not taken away for somebody who waits, so that their reader gets to them. */
 const onDisk = ({ shmBytes: _inMemory, ...step }: PlannedStep): PlannedStep => ({
   ...step,
-  handoff: { mode: HandoffMode.ARROW, because: 'its rows in memory were lost' },
+  handoff: { ...step.handoff, mode: HandoffMode.ARROW, because: 'its rows in memory were lost' },
 });
 
 /** The size of a step whose rows went to Parquet while they were written, which nobody knew when it was planned. */

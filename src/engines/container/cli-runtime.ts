@@ -128,7 +128,7 @@ class Attempt {
         seconds: (Date.now() - began) / 1000,
         stderrTail: output.tail,
         ...(last && { result: last }),
-        proof: await proveEmpty(this.#tree, stepPath),
+        proof: await proveEmpty(this.#tree, stepPath, { keepsRows: verdict === 'ok' }),
       };
     } finally {
       await sampler?.stop();

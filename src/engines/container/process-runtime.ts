@@ -134,7 +134,7 @@ class Attempt {
         stderrTail: output.tail,
         ...(last && { result: last }),
         proof: started
-          ? await proveEmpty(this.#tree, stepPath)
+          ? await proveEmpty(this.#tree, stepPath, { keepsRows: verdict === 'ok' })
           : { kind: 'never-started', atMs: Date.now(), bytesLeft: 0 },
       };
     } finally {
