@@ -1,7 +1,7 @@
 import { Context } from '@temporalio/activity';
 import { type Proof, runOfData } from '../src/contracts/pool.ts';
 import type { ControlActivities, ReconcileRequest } from '../src/contracts/steps.ts';
-import { shrinkHeap } from '../src/engines/trino/heap.ts';
+import { shrinkHeapTo } from '../src/engines/trino/heap.ts';
 import { demoteRows } from '../src/handoff/demote-rows.ts';
 import { isAlive } from '../src/host/process-id.ts';
 import type { ActivityDeps } from './deps.ts';
@@ -70,7 +70,7 @@ export function createControlActivities(deps: ControlDeps): ControlActivities {
       const pid = deps.engines.trinoPid(name);
       const floor = deps.config.hardware.trino.floorBytes;
       if (pid === undefined) return { kind: 'exited', atMs: Date.now(), bytesLeft: 0 };
-      const { afterBytes } = await shrinkHeap({ pid });
+      const afterBytes = await shrinkHeapTo(floor, { pid });
       return { kind: 'query-gone', atMs: Date.now(), bytesLeft: Math.max(0, afterBytes - floor) };
     },
   };

@@ -85,8 +85,8 @@ const recoveryAct = { startToCloseTimeout: '60 seconds' } as const;
 
 /** The durable ledger of one host's memory. All decisions are `src/policy/pool`; this file feeds it events and does what it says. */
 export async function memoryPool(input: MemoryPoolInput): Promise<void> {
-  // Pools that 0.1.0 opened go on by its policy until they continue as new, also when their history is replayed.
-  const policyVersion = input.state !== undefined || patched('policy 2') ? NEWEST_POLICY : 1;
+  // Pools that an earlier release opened go on by its policy until they continue as new, also when their history is replayed.
+  const policyVersion = input.state !== undefined || patched('policy 3') ? NEWEST_POLICY : patched('policy 2') ? 2 : 1;
   let state: PoolState = input.state ?? emptyPool(input.pool, policyVersion);
   let opened = input.state !== undefined;
   let changed = false;

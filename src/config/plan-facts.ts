@@ -1,4 +1,4 @@
-import { engineDataId, type PoolStatus } from '../contracts/pool.ts';
+import { isEngineData, type PoolStatus } from '../contracts/pool.ts';
 import type { PlanFacts } from '../policy/plan.ts';
 import type { ResolvedConfig, ResolvedHardware } from './resolved.ts';
 import { chargedServers } from './system-share.ts';
@@ -14,7 +14,7 @@ export const trinoQueryBytes = (hardware: ResolvedHardware): number =>
 /** Rows that runs keep in memory; what idle engines keep is not among them. */
 const rowsInMemory = ({ leases }: PoolStatus): number =>
   leases
-    .filter(({ kind, leaseId }) => kind === 'data' && !leaseId.startsWith(engineDataId('')))
+    .filter(({ kind, leaseId }) => kind === 'data' && !isEngineData(leaseId))
     .reduce((sum, { bytes }) => sum + bytes, 0);
 
 /** Facts of a plan, from the configuration and from the pool as it is now; without a pool, as it will be once a worker is up. */

@@ -75,6 +75,8 @@ export interface Ask {
   kind: LeaseKind;
   weight: Weight;
   bytes: number;
+  /** It asks for all that can be lent: where that turns out to be less than `bytes`, it is served with that, down to this. @defaultValue `bytes` */
+  leastBytes?: number;
   scratchBytes: number;
   /** 1 is served first, 5 last. */
   priority: number;
@@ -169,6 +171,8 @@ export interface Demoted {
 
 /** Id of the data lease that stands for what a resident engine did not give back. */
 export const engineDataId = (engine: string): string => `engine:${engine}`;
+/** Whether an id is one of those. */
+export const isEngineData = (dataId: string): boolean => dataId.startsWith(engineDataId(''));
 
 /** Id of the data lease that stands for what a step of a run wrote. */
 export const dataIdOf = (run: string, step: string): string => `${run}/${step}`;

@@ -32,7 +32,8 @@ export function learnedSize(sized: Sized, { history, verb, besideBytes, leastByt
   if (!history || headroom === undefined || most === undefined || sized.charge !== 'lease') return sized;
   if (history.pinnedBytes !== undefined) {
     const bytes = Math.min(Math.max(history.pinnedBytes, leastBytes), most);
-    const ladder = [{ name: 'pinned', bytes }, ...sized.ladder.filter((rung) => rung.bytes > bytes)];
+    const larger = sized.ladder.filter((rung) => rung.bytes > bytes);
+    const ladder = larger.length === 0 ? sized.ladder.slice(-1) : [{ name: 'pinned', bytes }, ...larger];
     return { charge: 'lease', ladder, because: `${formatBytes(bytes)} pinned by an operator` };
   }
   const above = aboveRanOut(sized, history);
@@ -59,6 +60,9 @@ export function rungsFor({ rungs, measured }: Pick<PlannedStep, 'rungs' | 'measu
   const needed = measured && measuredBytes(measured, inputBytes);
   if (needed === undefined) return rungs;
   const rounded = Math.ceil(Math.max(needed, measured!.leastBytes) / ROUND_BYTES) * ROUND_BYTES;
+  const planned = rungs.filter(({ name }) => name !== 'measured');
+  const most = planned.at(-1);
+  if (most !== undefined && rounded >= most.bytes) return [most];
   const bytes = Math.min(rounded, rungs.at(-1)!.bytes);
-  return [{ name: 'measured', bytes }, ...rungs.filter((rung) => rung.name !== 'measured' && rung.bytes > bytes)];
+  return [{ name: 'measured', bytes }, ...planned.filter((rung) => rung.bytes > bytes)];
 }

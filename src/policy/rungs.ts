@@ -38,6 +38,16 @@ export function rungs(sizes: RungSizes, lendableBytes: number): Rung[] {
 }
 
 /**
+ * Least that is of use to a step at a rung, in bytes; undefined where it is that rung or nothing. `whole` is what can be lent when it is lent: more
+ * than the rung that ran out before it.
+ */
+export function leastOf(rungs: readonly Rung[], index: number): number | undefined {
+  const { name, bytes } = rungs[index]!;
+  if (name !== 'whole') return undefined;
+  return Math.min(bytes, Math.max(SMALLEST_RUNG_BYTES, (rungs[index - 1]?.bytes ?? 0) + 1));
+}
+
+/**
  * The part of a ladder that starts at a rung, by name (`S`, `M`, `L`, `whole`) or at the first rung of at least so many bytes.
  * A name that collapsed starts at the rung it collapsed into. Never empty unless `ladder` is: what asks for more than the top gets the top.
  */

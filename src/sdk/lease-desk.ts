@@ -9,7 +9,7 @@ import {
 import type { Answer, Ask, End, Granted, Refused } from '../contracts/pool.ts';
 import { PoolMessage } from '../contracts/pool.ts';
 import type { RunnerActivities } from '../contracts/steps.ts';
-import type { PlannedStep, Rung } from '../contracts/plan.ts';
+import type { PlannedStep } from '../contracts/plan.ts';
 import { failure } from './failures.ts';
 import type { OneAtATime } from './one-at-a-time.ts';
 
@@ -58,7 +58,11 @@ export class LeaseDesk {
   }
 
   /** Asks for bytes and waits until they are lent. @throws `LeaseRefused` */
-  async acquire(step: PlannedStep, rung: Rung, ordinal: number): Promise<{ leaseId: string; bytes: number }> {
+  async acquire(
+    step: PlannedStep,
+    { bytes, leastBytes }: { bytes: number; leastBytes: number | undefined },
+    ordinal: number,
+  ): Promise<{ leaseId: string; bytes: number }> {
     const info = workflowInfo();
     const leaseId = `${info.originalExecutionRunId}/${step.step}#${ordinal}`;
     const returns = this.#riding.get(step.step) ?? [];
@@ -72,7 +76,8 @@ export class LeaseDesk {
       leaseId,
       kind: 'work',
       weight: step.weight,
-      bytes: rung.bytes,
+      bytes,
+      ...(leastBytes === undefined ? {} : { leastBytes }),
       scratchBytes: step.scratchBytes,
       priority: step.priority,
       holder: { workflowId: info.workflowId, runId: info.runId },

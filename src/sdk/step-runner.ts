@@ -21,6 +21,7 @@ import { stepsOfQuery } from '../policy/fuse.ts';
 import { afterFailure, type LadderState } from '../policy/ladder.ts';
 import { keptRows } from '../policy/kept-rows.ts';
 import { rungsFor } from '../policy/learned-size.ts';
+import { leastOf } from '../policy/rungs.ts';
 import { formatBytes } from '../policy/sizes.ts';
 import type { Board } from './board.ts';
 import { cancelDetails, failure, readStepFailure } from './failures.ts';
@@ -229,7 +230,9 @@ export class StepRunner {
       this.#ordinals.set(step.step, ordinal + 1);
       const size = rungs[ladder.rung]!;
       const rung = { ...size, bytes: size.bytes + (step.shmBytes ?? 0) };
-      const lease = step.charge === 'lease' ? await desk.acquire(step, rung, ordinal) : undefined;
+      const least = leastOf(rungs, ladder.rung);
+      const leastBytes = least === undefined ? undefined : least + (step.shmBytes ?? 0);
+      const lease = step.charge === 'lease' ? await desk.acquire(step, { bytes: rung.bytes, leastBytes }, ordinal) : undefined; // prettier-ignore
       const bytes = lease?.bytes ?? rung.bytes;
       const what = `${step.step} · ${step.engine} · ${rung.name} ${formatBytes(bytes)}${withFused(step)}${note}`;
       this.#board.running(step.step, what);

@@ -7,6 +7,7 @@ import { createLedgerActivities } from '../../activities/ledger.ts';
 import { type Demote, type Demoted, PoolMessage, poolWorkflowId, TaskQueue } from '../../src/contracts/pool.ts';
 import type { ReconcileRequest } from '../../src/contracts/steps.ts';
 import { emptyPool, type PoolState } from '../../src/policy/pool/state.ts';
+import { NEWEST_POLICY } from '../../src/policy/pool/versions.ts';
 import { GiB } from '../../src/policy/sizes.ts';
 import { ask, end, proof } from './pool-double.ts';
 import { silenceTemporal } from './stage.ts';
@@ -171,7 +172,7 @@ describe('the memory pool as a workflow', () => {
       let answer = await pool.acquire(name, wide);
       for (let i = 0; i < 200 && answer.kind === 'queued'; i++) answer = await pool.acquire(name, wide);
       expect(answer).toMatchObject({ kind: 'granted', bytes: 55 * GiB });
-      expect([await policy(), demotions.map(({ dataId }) => dataId)]).toEqual([2, ['b/made']]);
+      expect([await policy(), demotions.map(({ dataId }) => dataId)]).toEqual([NEWEST_POLICY, ['b/made']]);
     });
   }, 60_000);
 

@@ -2,7 +2,9 @@ import type { WorkflowHandle } from '@temporalio/client';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SpillwayError } from '../../src/contracts/errors.ts';
+import { GiB } from '../../src/policy/sizes.ts';
 import { historyOf, type RecordedHistory } from './history.ts';
+import { proof } from './pool-double.ts';
 import { eventually, type Stage } from './stage.ts';
 
 const job = {
@@ -17,7 +19,7 @@ const job = {
 
 /**
  * Has runs and the pool go through what their code distinguishes, and answers their histories by name: a run that completes,
- * one that waits and climbs, one that fails, one that is cancelled, and the pool that served them, in all its runs.
+ * one that waits and climbs, one that fails, one that is cancelled, one beside an engine that keeps memory, and the pool that served them, in all its runs.
  */
 export async function recordHistories(stage: Stage): Promise<Record<string, RecordedHistory>> {
   const recorded: Record<string, RecordedHistory> = {};
@@ -53,6 +55,14 @@ export async function recordHistories(stage: Stage): Promise<Record<string, Reco
   await cancelled.cancel();
   await cancelled.result().catch(() => undefined);
   recorded['elt-pipeline-cancelled'] = await historyOf(cancelled);
+
+  stage.steps.reset();
+  stage.steps.on('lines', () => ({ proof: proof({ kind: 'query-gone', bytesLeft: 3 * GiB }) }));
+  stage.control.onEvict = () => GiB;
+  const wide = await stage.start('eltPipeline', { ...job, steps: job.steps.map((step) => (step.step === 'daily' ? { ...step, profile: 'whole' } : step)) }); // prettier-ignore
+  await wide.result();
+  delete stage.control.onEvict;
+  stage.steps.reset();
 
   const left = stage.steps.hold('daily');
   const terminated = await stage.start('eltPipeline', job);

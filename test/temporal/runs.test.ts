@@ -5,6 +5,7 @@ import type { Ask } from '../../src/contracts/pool.ts';
 import type { SinkResult } from '../../src/contracts/pipeline.ts';
 import { GiB, TiB } from '../../src/policy/sizes.ts';
 import { countTypes, eventsOf, failureOf, localActivities, scheduled, updates } from './history.ts';
+import { proof } from './pool-double.ts';
 import { eventually, Stage } from './stage.ts';
 
 let stage: Stage;
@@ -193,6 +194,27 @@ describe('the ladder', () => {
     const handle = await stage.start('threeSteps', input);
     expect(await failureOf(handle)).toEqual({ type: 'OutOfMemoryOwn', message: 'daily: out of memory at whole' });
     expect(stage.steps.of('daily')).toHaveLength(3);
+    await stage.idle();
+  }, 30_000);
+
+  test('the whole of a pool is lent beside a resident engine that cannot give all of its memory back', async () => {
+    failing('EngineExhausted', 2);
+    stage.steps.on('lines', () => ({ proof: proof({ kind: 'query-gone', bytesLeft: 3 * GiB }) }));
+    stage.control.onEvict = () => GiB;
+    try {
+      const handle = await stage.start('threeSteps', input);
+      await handle.result();
+      expect(stage.control.evictions).toEqual(['trino.default']);
+      expect((await summaries(handle, 'datafusionSql')).at(-1)).toBe('daily · DataFusion · whole 59 GiB (L ran out of memory)'); // prettier-ignore
+      expect(stage.steps.of('daily').at(-1)!.request).toMatchObject({ rung: 'whole', leaseBytes: 59 * GiB });
+      expect((await stage.status()).leases.filter(({ kind }) => kind === 'data')).toMatchObject([
+        { leaseId: 'engine:trino.default', bytes: GiB, because: 'kept by lines; its engine was asked for them, and kept them' },
+      ]); // prettier-ignore
+    } finally {
+      delete stage.control.onEvict;
+      stage.steps.reset();
+      await stage.run('threeSteps', input); // its next query takes them over
+    }
     await stage.idle();
   }, 30_000);
 

@@ -9,7 +9,7 @@ import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { createControlActivities, createRunnerActivities, PoolClient } from '../../activities/index.ts';
 import { isRunLive } from '../../activities/holders.ts';
 import type { ResolvedConfig } from '../../src/config/resolved.ts';
-import type { Demote, Demoted, PoolStatus } from '../../src/contracts/pool.ts';
+import type { Demote, Demoted, PoolStatus, Proof } from '../../src/contracts/pool.ts';
 import { poolWorkflowId, TaskQueue } from '../../src/contracts/pool.ts';
 import { RUN_REPORT_QUERY, type RunReport } from '../../src/contracts/report.ts';
 import type { DropRequest, ReconcileRequest } from '../../src/contracts/steps.ts';
@@ -35,6 +35,9 @@ export interface ControlActs {
   demotions: Demote[];
   onDemote?: (request: Demote) => Demoted;
   reconciles: ReconcileRequest[];
+  /** Engines that were asked for what they kept; all of it comes back, unless a test says how many bytes stay. */
+  evictions: string[];
+  onEvict?: (engine: string) => number;
 }
 
 /** Handle of a run whose result is `T`. */
@@ -50,7 +53,7 @@ export class Stage {
   readonly config: ResolvedConfig;
   readonly pool: PoolClient;
   readonly steps = new StepDoubles();
-  readonly control: ControlActs = { drops: [], demotions: [], reconciles: [] };
+  readonly control: ControlActs = { drops: [], demotions: [], reconciles: [], evictions: [] };
   readonly #stack = new ReleaseStack();
   #stepWorkers = new ReleaseStack();
   #serial = 0;
@@ -102,6 +105,10 @@ export class Stage {
           return (
             this.control.onDemote?.(request) ?? { dataId, token, outcome: 'moved', scratchBytes, because: 'a double' }
           );
+        },
+        evictEngine: async ({ engine }: { engine: string }): Promise<Proof> => {
+          this.control.evictions.push(engine);
+          return { kind: 'query-gone', atMs: Date.now(), bytesLeft: this.control.onEvict?.(engine) ?? 0 };
         },
         reconcile: (request: ReconcileRequest) => {
           this.control.reconciles.push(request);

@@ -2,7 +2,7 @@ import { execa } from 'execa';
 import { access, constants, readFile, readlink, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { SpillwayError } from '../../contracts/errors.ts';
-import { KiB } from '../../policy/sizes.ts';
+import { KiB, MiB } from '../../policy/sizes.ts';
 
 /** What asking a JVM for its heap gave. */
 export interface Shrunk {
@@ -48,6 +48,22 @@ export async function shrinkHeap({ pid, jcmd }: { pid: number; jcmd?: string }):
   }
   const afterBytes = await settled(pid);
   return { beforeBytes, afterBytes, asked: true, because: `GC.run by ${command}` };
+}
+
+/** What a round has to bring for another one. */
+const WORTH_ANOTHER_BYTES = MiB;
+const MOST_ROUNDS = 4;
+
+/**
+ * {@link shrinkHeap} until the process is down to a floor or gives nothing more: what one collection found dead the next one gives back.
+ * Answers RssAnon then, in bytes.
+ */
+export async function shrinkHeapTo(floorBytes: number, of: Parameters<typeof shrinkHeap>[0]): Promise<number> {
+  for (let round = 1; ; round += 1) {
+    const { beforeBytes, afterBytes, asked } = await shrinkHeap(of);
+    const isEnough = afterBytes <= floorBytes || beforeBytes - afterBytes < WORTH_ANOTHER_BYTES;
+    if (!asked || isEnough || round === MOST_ROUNDS) return afterBytes;
+  }
 }
 
 /** Anonymous resident memory of a process, in bytes: what is really taken, without mapped files. Raises EngineUnreachable when it is gone. */

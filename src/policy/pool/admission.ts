@@ -1,10 +1,39 @@
-import { engineDataId, LeaseKind, Weight } from '../../contracts/pool.ts';
+import { engineDataId, isEngineData, LeaseKind, Weight } from '../../contracts/pool.ts';
 import { formatBoth, formatBytes } from '../sizes.ts';
-import type { PoolState, Waiting } from './state.ts';
+import type { DataLease, PoolState, Waiting } from './state.ts';
 import { sums, type Sums } from './sums.ts';
 
 /** What an ask is compared by. */
-export type Wanted = Pick<Waiting, 'leaseId' | 'kind' | 'weight' | 'bytes' | 'scratchBytes' | 'engine'>;
+export type Wanted = Pick<
+  Waiting,
+  'leaseId' | 'kind' | 'weight' | 'bytes' | 'leastBytes' | 'scratchBytes' | 'engine'
+> & { arrival?: number };
+
+/**
+ * Whether these are to an ask as good as a standing charge: an idle engine was asked for them since it arrived, or for it, and kept them. One that is
+ * content with less goes without them at once; to another they are lost when the engine gives back no more. Of its own engine an ask takes over what
+ * that kept.
+ */
+export function isKeptFrom({ dataId, keptFrom = 0, hopelessFrom = 0 }: DataLease, wanted: Wanted): boolean {
+  const { engine, leastBytes, arrival } = wanted;
+  if (engine !== undefined && dataId === engineDataId(engine)) return false;
+  return (
+    arrival !== undefined && arrival < (leastBytes === undefined ? hopelessFrom : Math.max(keptFrom, hopelessFrom))
+  );
+}
+
+const keptBytes = (wanted: Wanted, { kept }: Sums): number =>
+  kept.reduce((sum, data) => sum + (isKeptFrom(data, wanted) ? data.bytes : 0), 0);
+
+/** What can be lent to an ask once all else has come back, in bytes. */
+export const lendableTo = (wanted: Wanted, now: Sums): number =>
+  Math.max(0, now.lendableBytes - keptBytes(wanted, now));
+
+/** What an ask is served with: its bytes, or, of one that says what is enough, all that can be lent to it. */
+export const bytesTo = (wanted: Wanted, now: Sums): number =>
+  wanted.leastBytes === undefined
+    ? wanted.bytes
+    : Math.min(wanted.bytes, Math.max(wanted.leastBytes, lendableTo(wanted, now)));
 
 /** Why an ask can never be served, or undefined. Never clamps. */
 export function refusal(state: PoolState, wanted: Wanted, now: Sums = sums(state)): string | undefined {
@@ -14,9 +43,14 @@ export function refusal(state: PoolState, wanted: Wanted, now: Sums = sums(state
     const [asked, limit] = formatBoth(wanted.bytes, state.limitBytes);
     return `asks a standing charge of ${asked}; pool ${state.pool} has a limit of ${limit}`;
   }
-  if (wanted.bytes > now.lendableBytes) {
-    const [asked, lendable] = formatBoth(wanted.bytes, now.lendableBytes);
-    return `asks ${asked}; pool ${state.pool} can lend ${lendable} (limit ${formatBytes(state.limitBytes)} less standing charges of ${formatBytes(now.standingBytes)})`;
+  const bytes = bytesTo(wanted, now);
+  const lendableBytes = lendableTo(wanted, now);
+  if (bytes > lendableBytes) {
+    const [asked, lendable] = formatBoth(bytes, lendableBytes);
+    const atLeast = wanted.leastBytes === undefined ? '' : 'at least ';
+    const keptFromIt = keptBytes(wanted, now);
+    const kept = keptFromIt === 0 ? '' : ` and ${formatBytes(keptFromIt)} that idle engines were asked for and keep`;
+    return `asks ${atLeast}${asked}; pool ${state.pool} can lend ${lendable} (limit ${formatBytes(state.limitBytes)} less standing charges of ${formatBytes(now.standingBytes)}${kept})`;
   }
   if (wanted.scratchBytes > state.scratchLimitBytes) {
     const [asked, limit] = formatBoth(wanted.scratchBytes, state.scratchLimitBytes);
@@ -26,16 +60,18 @@ export function refusal(state: PoolState, wanted: Wanted, now: Sums = sums(state
 }
 
 /** What an ask takes of the free bytes: what its resident engine kept is taken over, not taken twice. */
-const netBytes = (state: PoolState, wanted: Wanted): number =>
-  wanted.engine === undefined
-    ? wanted.bytes
-    : Math.max(0, wanted.bytes - (state.data[engineDataId(wanted.engine)]?.bytes ?? 0));
+function netBytes(state: PoolState, wanted: Wanted, now: Sums): number {
+  const bytes = bytesTo(wanted, now);
+  return wanted.engine === undefined
+    ? bytes
+    : Math.max(0, bytes - (state.data[engineDataId(wanted.engine)]?.bytes ?? 0));
+}
 
 const heavyWork = (wanted: Wanted): boolean => wanted.kind === LeaseKind.WORK && wanted.weight === Weight.HEAVY;
 
 /** Why an ask has to wait although nobody is before it, or undefined when it fits now. */
 export const waitReason = (state: PoolState, wanted: Wanted, now: Sums = sums(state)): string | undefined =>
-  lacking(state, wanted, now, netBytes(state, wanted));
+  lacking(state, wanted, now, netBytes(state, wanted, now));
 
 /**
  * Whether an ask fits into what is free. Without a word of why: hundreds of waiters are looked at in each event, and texts are slow to make where
@@ -61,7 +97,7 @@ function lacking(state: PoolState, wanted: Wanted, now: Sums, takesBytes: number
   if (state.leases[wanted.leaseId]) return 'what an earlier attempt of it left on the host is not gone yet';
   const freeBytes = Math.max(0, now.freeBytes);
   if (takesBytes > freeBytes) {
-    const [needed, free] = formatBoth(wanted.bytes, freeBytes);
+    const [needed, free] = formatBoth(bytesTo(wanted, now), freeBytes);
     return `needs ${needed}, ${free} of ${formatBytes(now.lendableBytes)} free`;
   }
   const scratchFreeBytes = Math.max(0, now.scratchFreeBytes);
@@ -77,7 +113,7 @@ function lacking(state: PoolState, wanted: Wanted, now: Sums, takesBytes: number
  * worker from starting), else the first in the queue. A standing charge that waits for another one holds up nobody.
  */
 export function headOf(state: PoolState, now: Sums = sums(state)): Waiting | undefined {
-  const standing = state.queue.find((w) => w.kind === LeaseKind.STANDING && w.bytes <= now.lendableBytes);
+  const standing = state.queue.find((w) => w.kind === LeaseKind.STANDING && w.bytes <= lendableTo(w, now));
   return standing ?? state.queue.find((w) => w.kind !== LeaseKind.STANDING);
 }
 
@@ -102,7 +138,7 @@ export function nextToServe(state: PoolState): { index: number; because: string 
 
 /** Whether a waiter takes nothing that the head will need. */
 function besideHead(state: PoolState, head: Waiting, now: Sums): (wanted: Waiting) => boolean {
-  const headTakes = netBytes(state, head);
+  const headTakes = netBytes(state, head, now);
   const left: Sums = {
     ...now,
     freeBytes: now.freeBytes - headTakes,
@@ -112,18 +148,18 @@ function besideHead(state: PoolState, head: Waiting, now: Sums): (wanted: Waitin
   // What its own engine kept is the head's to take over, and while it is short of bytes what any idle engine kept.
   const headNeedsKept = (engine: string | undefined): boolean =>
     engine !== undefined && (engine === head.engine || headTakes > Math.max(0, now.freeBytes));
-  return (wanted) => fits(state, wanted, left, headNeedsKept(wanted.engine) ? wanted.bytes : netBytes(state, wanted));
+  return (wanted) =>
+    fits(state, wanted, left, headNeedsKept(wanted.engine) ? bytesTo(wanted, now) : netBytes(state, wanted, now));
 }
 
 /** Idle engines whose kept bytes would let the head start, if they gave them back. */
 export function enginesInTheWay(state: PoolState): string[] {
   const now = sums(state);
   const head = headOf(state, now);
-  if (head === undefined || netBytes(state, head) <= Math.max(0, now.freeBytes)) return [];
+  if (head === undefined || netBytes(state, head, now) <= Math.max(0, now.freeBytes)) return [];
   const busy = new Set(Object.values(state.leases).map((lease) => lease.engine));
-  const prefix = engineDataId('');
   return Object.values(state.data)
-    .filter((data) => data.dataId.startsWith(prefix) && data.bytes > 0)
-    .map((data) => data.dataId.slice(prefix.length))
+    .filter((data) => isEngineData(data.dataId) && data.bytes > 0 && !isKeptFrom(data, head))
+    .map((data) => data.dataId.slice(engineDataId('').length))
     .filter((engine) => engine !== head.engine && !busy.has(engine));
 }

@@ -1,5 +1,5 @@
-import { engineDataId, type Demoted, runOfData } from '../../contracts/pool.ts';
-import { headOf } from './admission.ts';
+import { engineDataId, type Demoted, isEngineData, runOfData } from '../../contracts/pool.ts';
+import { bytesTo, headOf, isKeptFrom, lendableTo } from './admission.ts';
 import { EVICT_AGAIN_MS } from './effects.ts';
 import type { DataLease, Effect, PoolState, Waiting } from './state.ts';
 import { sums } from './sums.ts';
@@ -28,13 +28,13 @@ export function demoteForHead(draft: PoolState, nowMs: number, effects: Effect[]
 
 /** The youngest first, what the head's own run keeps last; as many as it takes. */
 function toRevoke(state: PoolState, head: Waiting, nowMs: number): DataLease[] {
-  const { lendableBytes } = sums(state);
-  const all = Object.values(state.data);
+  const now = sums(state);
+  const all = Object.values(state.data).filter((data) => !isKeptFrom(data, head));
   // What the head's own engine kept is taken over by it, as far as that goes.
   const own = head.engine === undefined ? undefined : state.data[engineDataId(head.engine)];
   const stays = all.filter((data) => data !== own && !isIdleEngine(data, nowMs) && data.demotion?.phase !== 'asked');
   const kept = stays.reduce((sum, { bytes }) => sum + bytes, 0);
-  let lacking = Math.max(head.bytes, own?.bytes ?? 0) - (lendableBytes - kept);
+  let lacking = Math.max(bytesTo(head, now), own?.bytes ?? 0) - (lendableTo(head, now) - kept);
   if (lacking <= 0) return [];
   const isOwn = (data: DataLease): boolean => runOfData(data.dataId) === runOfData(head.leaseId);
   const ready = stays.filter((data) => isRevocable(data) && !wasTriedJustNow(data, nowMs));
@@ -50,7 +50,7 @@ function toRevoke(state: PoolState, head: Waiting, nowMs: number): DataLease[] {
 
 /** An engine gives back by itself, once it was asked; one that kept on in spite of it is counted on no more. */
 const isIdleEngine = (data: DataLease, nowMs: number): boolean =>
-  data.dataId.startsWith(engineDataId('')) && nowMs - (data.evictedAtMs ?? nowMs) < EVICT_AGAIN_MS;
+  isEngineData(data.dataId) && nowMs - (data.evictedAtMs ?? nowMs) < EVICT_AGAIN_MS;
 
 const wasTriedJustNow = ({ demotion }: DataLease, nowMs: number): boolean =>
   demotion !== undefined && demotion.phase !== 'lost' && nowMs - demotion.atMs < DEMOTE_AGAIN_MS;

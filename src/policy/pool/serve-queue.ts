@@ -1,7 +1,8 @@
 import type { Answer } from '../../contracts/pool.ts';
 import { engineDataId } from '../../contracts/pool.ts';
-import { nextToServe, refusal } from './admission.ts';
+import { bytesTo, nextToServe, refusal } from './admission.ts';
 import { evictTheIdle, tellGrant, tellRefusal } from './effects.ts';
+import type { PolicyOptions } from './policy-options.ts';
 import { demoteForHead } from './revoke.ts';
 import { wayOut } from './stall.ts';
 import type { Effect, Lease, PoolState, Waiting } from './state.ts';
@@ -9,14 +10,14 @@ import { sums } from './sums.ts';
 
 /**
  * Serves the queue while somebody can go. The asker of this very event learns it by the answer, the others by signal.
- * Answers the asker's refusal, if that is how it ended. With `revokes`, rows in memory are taken out of it for a head that cannot start otherwise.
+ * Answers the asker's refusal, if that is how it ended.
  */
 export function serveQueue(
   draft: PoolState,
   nowMs: number,
   effects: Effect[],
   askerId: string | undefined,
-  revokes: boolean,
+  policy: PolicyOptions,
 ): Answer | undefined {
   let answer: Answer | undefined;
   const refuse = (index: number, because: string): void => {
@@ -32,7 +33,7 @@ export function serveQueue(
       serve(draft, next.index, next.because, nowMs, effects, askerId);
       continue;
     }
-    const way = wayOut(draft, revokes);
+    const way = wayOut(draft, policy);
     if (!way) break;
     if (way.kind === 'pass') serve(draft, way.index, way.because, nowMs, effects, askerId);
     else
@@ -44,7 +45,7 @@ export function serveQueue(
   }
   draft.stats.maxQueue = Math.max(draft.stats.maxQueue, draft.queue.length);
   evictTheIdle(draft, nowMs, effects);
-  if (revokes) demoteForHead(draft, nowMs, effects);
+  if (policy.revokes === true) demoteForHead(draft, nowMs, effects);
   return answer;
 }
 
@@ -57,7 +58,8 @@ function serve(
   askerId: string | undefined,
 ): void {
   const [served] = draft.queue.splice(index, 1) as [Waiting];
-  const { leaseId, kind, weight, bytes, scratchBytes, holder, step, engine, history, lookedAtMs } = served;
+  const { leaseId, kind, weight, scratchBytes, holder, step, engine, history, lookedAtMs } = served;
+  const bytes = bytesTo(served, sums(draft));
   const lease: Lease = {
     ...{ leaseId, kind, weight, bytes, scratchBytes, holder, step },
     ...(engine === undefined ? {} : { engine }),
@@ -68,7 +70,7 @@ function serve(
   const kept = served.engine === undefined ? undefined : draft.data[engineDataId(served.engine)];
   if (kept) {
     // Taken over; an engine that kept more than this asks for stays charged for the rest.
-    kept.bytes -= Math.min(kept.bytes, served.bytes);
+    kept.bytes -= Math.min(kept.bytes, bytes);
     if (kept.bytes === 0) delete draft.data[kept.dataId];
   }
   draft.leases[served.leaseId] = lease;

@@ -36,6 +36,8 @@ export interface Waiting {
   kind: LeaseKind;
   weight: Weight;
   bytes: number;
+  /** As of an ask. */
+  leastBytes?: number;
   scratchBytes: number;
   priority: number;
   holder: Holder;
@@ -62,6 +64,10 @@ export interface DataLease {
   token?: number;
   /** Last time an idle engine was asked to give it back; keeps such acts from piling up. */
   evictedAtMs?: number;
+  /** An idle engine has said what it kept when it was asked last: asks that arrived before this, and that are content with less, do not wait for these. */
+  keptFrom?: number;
+  /** It gave back next to nothing then: asks that arrived before this have no hope of these. */
+  hopelessFrom?: number;
   demotion?: Demotion;
 }
 
@@ -81,7 +87,7 @@ export interface Demotion {
 export interface PoolState {
   stateVersion: 1;
   /** See `versions.ts`. */
-  policyVersion: 1 | 2;
+  policyVersion: 1 | 2 | 3;
   pool: string;
   /** 0 until a host announced its limits: nothing is lent before. */
   limitBytes: number;

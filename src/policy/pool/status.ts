@@ -36,7 +36,7 @@ export function poolStatus(state: PoolState, waiters?: number): PoolStatus {
       weight: 'light',
       state: 'kept',
       sinceMs: data.sinceMs,
-      because: `kept by ${data.step}${movingOf(data)}`,
+      because: `kept by ${data.step}${movingOf(data)}${data.keptFrom === undefined && data.hopelessFrom === undefined ? '' : '; its engine was asked for them, and kept them'}`,
     });
   }
   return {

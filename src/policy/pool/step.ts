@@ -1,4 +1,4 @@
-import { LeaseKind } from '../../contracts/pool.ts';
+import { engineDataId, isEngineData, LeaseKind } from '../../contracts/pool.ts';
 import type {
   Announce,
   AnnounceAnswer,
@@ -28,6 +28,7 @@ import { release } from './release.ts';
 import { demoted } from './revoke.ts';
 import { serveQueue } from './serve-queue.ts';
 import type { Effect, Lease, PoolState, Waiting } from './state.ts';
+import type { PolicyOptions } from './policy-options.ts';
 import { sums } from './sums.ts';
 
 /** Everything that can happen to a pool. */
@@ -65,11 +66,9 @@ export interface PoolAnswers {
   operate: OperateAnswer;
 }
 
-export interface StepOptions {
+export interface StepOptions extends PolicyOptions {
   /** Nothing is granted: the pool is about to continue as new, and a grant's signal would be lost. */
   hold?: boolean;
-  /** Rows in memory are revoked for who cannot start otherwise; see `versions.ts`. */
-  revokes?: boolean;
 }
 
 /**
@@ -79,15 +78,21 @@ export interface StepOptions {
 export function step(before: PoolState, event: PoolEvent, nowMs: number, options: StepOptions = {}): Stepped {
   const draft = draftOf(before);
   const effects: Effect[] = [];
-  const answer = apply(draft, event, nowMs, effects);
+  const answer = apply(draft, options.settles === true ? event : asBefore(event), nowMs, effects);
+  if (options.settles === true && event.kind === 'drop')
+    noteKept(draft, event.drop, before.data[event.drop.dataId]?.bytes ?? 0);
   fitLimit(draft);
   const askerId = event.kind === 'acquire' ? event.ask.leaseId : undefined;
-  const refused =
-    options.hold === true ? undefined : serveQueue(draft, nowMs, effects, askerId, options.revokes === true);
+  const refused = options.hold === true ? undefined : serveQueue(draft, nowMs, effects, askerId, options);
   const final =
     event.kind === 'acquire' ? ((answer as Answer | undefined) ?? refused ?? answerFor(draft, event.ask)) : answer;
   return { state: draft, effects, answer: final };
 }
+
+/** Asks said nothing of what is enough when the policies before 3 were followed. */
+const asBefore = (event: PoolEvent): PoolEvent =>
+  event.kind === 'acquire' ? { kind: 'acquire', ask: withoutLeast(event.ask) } : event;
+const withoutLeast = ({ leastBytes: _least, ...ask }: Ask): Ask => ask;
 
 /**
  * A copy that the event may change: leases, data and waiters are copied, what is in them is only ever replaced. With 500 waiters an event takes 0.4 of
@@ -174,6 +179,7 @@ function acquire(draft: PoolState, ask: Ask, nowMs: number, effects: Effect[]): 
     kind: ask.kind,
     weight: ask.weight,
     bytes: ask.bytes,
+    ...(ask.leastBytes === undefined ? {} : { leastBytes: ask.leastBytes }),
     scratchBytes: ask.scratchBytes,
     priority: ask.priority,
     holder: ask.holder,
@@ -209,7 +215,7 @@ function answerFor(state: PoolState, ask: Ask): Answer {
   const lease = state.leases[ask.leaseId];
   if (ahead < 0 && lease) return { kind: 'granted', bytes: lease.bytes, because: lease.because };
   const because =
-    waitReason(state, ask) ??
+    waitReason(state, state.queue[ahead] ?? ask) ??
     (ahead > 0 ? `${ahead} before it in the queue` : 'the pool goes on in a new run, and serves it then');
   return { kind: 'queued', ahead, because };
 }
@@ -287,6 +293,21 @@ function drop(draft: PoolState, request: Drop): void {
   if (!data) return;
   if (request.proof.bytesLeft === 0) delete draft.data[request.dataId];
   else data.bytes = Math.min(data.bytes, request.proof.bytesLeft);
+}
+
+/** What an engine gives back is worth asking again while it is this share of what it kept. */
+const WORTH_ASKING_AGAIN = 1 / 8;
+
+/** An idle engine has answered what it keeps. One that works again is asked anew when it is idle. */
+function noteKept(draft: PoolState, { dataId }: Drop, keptBefore: number): void {
+  const data = draft.data[dataId];
+  const isBusy = Object.values(draft.leases).some(
+    ({ engine }) => engine !== undefined && engineDataId(engine) === dataId,
+  );
+  if (data === undefined || !isEngineData(dataId) || isBusy || data.keptFrom !== undefined) return; // told before
+  data.keptFrom = draft.arrivals;
+  if (keptBefore - data.bytes < keptBefore * WORTH_ASKING_AGAIN) data.hopelessFrom = draft.arrivals;
+  else delete data.hopelessFrom;
 }
 
 function announce(draft: PoolState, said: Announce, nowMs: number, effects: Effect[]): AnnounceAnswer {

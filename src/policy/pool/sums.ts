@@ -1,5 +1,5 @@
 import { LeaseKind, Weight } from '../../contracts/pool.ts';
-import type { PoolState } from './state.ts';
+import type { DataLease, PoolState } from './state.ts';
 
 /** What is taken and what is left, in bytes; all derived from the leases. */
 export interface Sums {
@@ -11,6 +11,8 @@ export interface Sums {
   scratchLentBytes: number;
   scratchFreeBytes: number;
   heavyTaken: boolean;
+  /** What idle engines were asked for and kept. */
+  kept: readonly DataLease[];
 }
 
 export function sums(state: PoolState): Sums {
@@ -18,6 +20,7 @@ export function sums(state: PoolState): Sums {
   let lentBytes = 0;
   let scratchLentBytes = 0;
   let heavyTaken = false;
+  const kept: DataLease[] = [];
   for (const lease of Object.values(state.leases)) {
     scratchLentBytes += lease.scratchBytes;
     if (lease.kind === LeaseKind.STANDING) standingBytes += lease.bytes;
@@ -26,6 +29,7 @@ export function sums(state: PoolState): Sums {
   }
   for (const data of Object.values(state.data)) {
     lentBytes += data.bytes;
+    if (data.keptFrom !== undefined || data.hopelessFrom !== undefined) kept.push(data);
     scratchLentBytes += data.scratchBytes + (data.demotion?.scratchBytes ?? 0);
   }
   return {
@@ -36,5 +40,6 @@ export function sums(state: PoolState): Sums {
     scratchLentBytes,
     scratchFreeBytes: state.scratchLimitBytes - scratchLentBytes,
     heavyTaken,
+    kept,
   };
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { RungSizes } from '../../../src/policy/rungs.ts';
-import { ladderFrom, rungs, SMALLEST_RUNG_BYTES } from '../../../src/policy/rungs.ts';
+import { ladderFrom, leastOf, rungs, SMALLEST_RUNG_BYTES } from '../../../src/policy/rungs.ts';
 import { GiB, MiB } from '../../../src/policy/sizes.ts';
 
 const EPYC: RungSizes = { kind: 'bytes', S: 32 * GiB, M: 128 * GiB, L: 256 * GiB };
@@ -32,6 +32,21 @@ describe('rungs', () => {
       expect(new Set(bytes).size).toBe(bytes.length);
       expect(ladder.at(-1)).toEqual({ name: 'whole', bytes: lendable });
     }
+  });
+});
+
+describe('leastOf', () => {
+  const ladder = rungs(SHARES, 16 * GiB);
+
+  test('a rung of a size is that size or nothing', () => {
+    expect([0, 1, 2].map((index) => leastOf(ladder, index))).toEqual([undefined, undefined, undefined]);
+  });
+
+  test('of the whole it is more than what ran out before it', () => expect(leastOf(ladder, 3)).toBe(8 * GiB + 1));
+
+  test('of the whole to start with it is the smallest rung, or all that there is', () => {
+    expect(leastOf(ladder.slice(3), 0)).toBe(SMALLEST_RUNG_BYTES);
+    expect(leastOf(rungs(SHARES, 500 * MiB), 0)).toBe(500 * MiB);
   });
 });
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { engineDataId } from '../../../../src/contracts/pool.ts';
+import { type Ask, engineDataId } from '../../../../src/contracts/pool.ts';
+import type { PoolState } from '../../../../src/policy/pool/state.ts';
 import { PoolDriver } from './pool-driver.ts';
 
 /** A run keeps what a step of it made: bytes in memory, or scratch. */
@@ -161,5 +162,107 @@ describe('hold and wait', () => {
     expect(pool.queued).toEqual(['b/wide#0']);
     pool.drop(engineDataId('trino'), 0);
     expect(pool.told('grant')).toEqual(['b/wide#0']);
+  });
+
+  describe('a resident engine keeps some of its memory in spite of being asked', () => {
+    /** 100 can be lent; the server keeps 10 of them when its query has ended. */
+    function besideTrino(policyVersion?: PoolState['policyVersion']): PoolDriver {
+      const pool = new PoolDriver(100, 100, policyVersion);
+      pool.acquire({ leaseId: 'a/query#0', weight: 'heavy', bytes: 60, engine: 'trino' });
+      pool.end('a/query#0', pool.token('a/query#0'), { bytesLeft: 10 });
+      return pool;
+    }
+    const wide = (over: Partial<Ask> = {}): Partial<Ask> => ({ leaseId: 'b/wide#0', weight: 'heavy', bytes: 100, leastBytes: 50, ...over }); // prettier-ignore
+    const exactly = (leaseId = 'b/wide#0'): Partial<Ask> => ({ leaseId, weight: 'heavy', bytes: 98 });
+    const grants = (pool: PoolDriver) => pool.effects.flatMap((effect) => (effect.kind === 'grant' ? [effect.message] : [])); // prettier-ignore
+
+    test('who asks for all that can be lent is lent the rest, once the engine has answered', () => {
+      const pool = besideTrino();
+      expect(pool.acquire(wide())).toMatchObject({ kind: 'queued', because: 'needs 100 B, 90 B of 100 B free' });
+      expect(pool.told('evict')).toEqual(['trino']);
+      pool.drop(engineDataId('trino'), 3);
+      expect(grants(pool)).toEqual([expect.objectContaining({ leaseId: 'b/wide#0', bytes: 97 })]);
+      expect(pool.sums).toMatchObject({ freeBytes: 0, lentBytes: 100 });
+    });
+
+    test('policy 2 keeps it waiting for them', () => {
+      const pool = besideTrino(2);
+      pool.acquire(wide());
+      pool.drop(engineDataId('trino'), 3);
+      expect(pool.queued).toEqual(['b/wide#0']);
+    });
+
+    test('each who comes later has the engine asked anew, and is lent what it gave back since', () => {
+      const pool = besideTrino();
+      pool.acquire(wide());
+      pool.drop(engineDataId('trino'), 3);
+      pool.end('b/wide#0', pool.token('b/wide#0'));
+      pool.acquire(wide({ leaseId: 'c/wide#0' }));
+      expect(pool.told('evict')).toEqual(['trino']);
+      expect(pool.queued).toEqual(['c/wide#0']);
+      pool.drop(engineDataId('trino'), 0);
+      expect(grants(pool)).toEqual([expect.objectContaining({ leaseId: 'c/wide#0', bytes: 100 })]);
+    });
+
+    test('less than what is enough is lent to nobody', () => {
+      const pool = besideTrino();
+      pool.acquire(wide({ leastBytes: 95 }));
+      pool.drop(engineDataId('trino'), 10);
+      expect([pool.told('refuse'), pool.queued]).toEqual([['b/wide#0'], []]);
+      expect(pool.effects).toMatchObject([{ message: { because: 'asks at least 95 B; pool p can lend 90 B (limit 100 B less standing charges of 0 B and 10 B that idle engines were asked for and keep)' } }]); // prettier-ignore
+    });
+
+    test('who needs a size waits while the engine gives back, and is refused when it no longer does', () => {
+      const pool = besideTrino();
+      pool.acquire(exactly());
+      pool.drop(engineDataId('trino'), 5); // half of it came
+      expect(pool.queued).toEqual(['b/wide#0']);
+      pool.tell({ kind: 'continued' }, 10_000);
+      expect(pool.told('evict')).toEqual([]);
+      pool.tell({ kind: 'continued' }, 25_000);
+      expect(pool.told('evict')).toEqual(['trino']);
+      pool.drop(engineDataId('trino'), 5); // nothing more did
+      expect([pool.told('refuse'), pool.queued]).toEqual([['b/wide#0'], []]);
+      // Who comes later has it asked anew, and may be lucky.
+      expect(pool.acquire(exactly('c/wide#0'))).toMatchObject({
+        kind: 'queued',
+      });
+      expect(pool.told('evict')).toEqual(['trino']);
+      pool.drop(engineDataId('trino'), 1);
+      expect(pool.told('grant')).toEqual(['c/wide#0']);
+    });
+
+    test('an answer that comes twice counts once', () => {
+      const pool = besideTrino();
+      pool.acquire(exactly());
+      pool.drop(engineDataId('trino'), 5);
+      pool.drop(engineDataId('trino'), 5);
+      expect(pool.queued).toEqual(['b/wide#0']);
+    });
+
+    test('its own next query takes them over; they are asked for anew when that has ended', () => {
+      const pool = besideTrino();
+      pool.acquire(wide({ leastBytes: 95 }));
+      pool.drop(engineDataId('trino'), 10);
+      expect(pool.acquire({ leaseId: 'd/query#0', weight: 'heavy', bytes: 100, engine: 'trino' })).toMatchObject({ kind: 'granted' }); // prettier-ignore
+      pool.end('d/query#0', pool.token('d/query#0'), { bytesLeft: 10 });
+      pool.acquire(wide({ leaseId: 'e/wide#0' }));
+      expect(pool.told('evict')).toEqual(['trino']);
+      pool.drop(engineDataId('trino'), 0);
+      expect(pool.told('grant')).toEqual(['e/wide#0']);
+    });
+  });
+
+  test('scratch that is charged for rows whose host failed to move them keeps nobody waiting for ever', () => {
+    const pool = new PoolDriver(100, 100);
+    pool.acquire({ leaseId: 'a/made#0', bytes: 40 });
+    pool.end('a/made#0', pool.token('a/made#0'), { keep: [{ dataId: 'a/made', bytes: 40, scratchBytes: 0 }] });
+    pool.acquire({ leaseId: 'b/wide#0', bytes: 70 });
+    expect(pool.told('demote')).toEqual(['a/made']);
+    pool.acquire({ leaseId: 'a/next#0', bytes: 10, scratchBytes: 80 });
+    pool.withdraw('b/wide#0');
+    expect(pool.queued).toEqual(['a/next#0']);
+    pool.tell({ kind: 'revived' }); // the host's word is lost with the pool that heard it
+    expect(pool.told('refuse')).toEqual(['a/next#0']); // its own run keeps what it waits for
   });
 });

@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import {
   engineDataId,
+  isEngineData,
   type Answer,
   type Ask,
   type Begin,
@@ -26,6 +27,8 @@ export type Move =
       scratch: number;
       heavy: boolean;
       priority: number;
+      /** What is enough, above `bytes` that is no word of it. */
+      least: number;
       engine: number;
       kind: 'work' | 'engine';
       riding: boolean;
@@ -35,6 +38,7 @@ export type Move =
   | { do: 'begin'; at: number; byRightRun: boolean }
   | { do: 'end'; at: number; left: number; keep: number; keepScratch: number }
   | { do: 'withdraw' | 'suspect' | 'undeliverable' | 'drop'; at: number }
+  | { do: 'evict'; left: number }
   | { do: 'report'; at: number; left: number }
   | { do: 'demote'; at: number; outcome: Demoted['outcome'] }
   | { do: 'grow'; at: number; bytes: number; scratch: number }
@@ -52,10 +56,12 @@ const of = <D extends string, T>(
 ): fc.Arbitrary<{ do: D } & T> =>
   fc.record({ do: fc.constant(name), ...fields }) as unknown as fc.Arbitrary<{ do: D } & T>;
 
+const ENGINES = ['trino', 'other trino'];
+
 /** Mostly sensible moves, with all that can go wrong among them. */
 export const anyMove: fc.Arbitrary<Move> = fc.oneof(
   { weight: 24, arbitrary: of('ask', {
-    run: fc.nat(5), bytes, scratch: bytes, heavy: fc.boolean(), priority: fc.integer({ min: 1, max: 5 }), engine: fc.nat(4),
+    run: fc.nat(5), bytes, scratch: bytes, heavy: fc.boolean(), priority: fc.integer({ min: 1, max: 5 }), least: fc.nat(28), engine: fc.nat(4),
     kind: fc.constantFrom<'work' | 'engine'>('work', 'work', 'work', 'work', 'engine'), riding: fc.boolean(),
   }) },
   { weight: 6, arbitrary: of('ask again', { at, reset: fc.boolean(), bytes }) },
@@ -66,6 +72,7 @@ export const anyMove: fc.Arbitrary<Move> = fc.oneof(
   { weight: 5, arbitrary: of('suspect', { at }) },
   { weight: 2, arbitrary: of('undeliverable', { at }) },
   { weight: 5, arbitrary: of('drop', { at }) },
+  { weight: 6, arbitrary: of('evict', { left: fc.constantFrom(0, 1, 3, 20) }) },
   { weight: 8, arbitrary: of('report', { at, left: fc.constantFrom(0, 0, 0, 1, 5) }) },
   { weight: 8, arbitrary: of('demote', { at, outcome: fc.constantFrom<Demoted['outcome']>('moved', 'moved', 'dropped', 'busy', 'failed') }) },
   { weight: 4, arbitrary: of('grow', { at, bytes, scratch: bytes }) },
@@ -102,6 +109,7 @@ export class PoolWorld {
   readonly #begun: { leaseId: string; token: number }[] = [];
   readonly #looks: ReconcileRequest[] = [];
   readonly #demotions: Demote[] = [];
+  readonly #evictions: string[] = [];
   readonly #grants: (Effect & { kind: 'grant' })[] = [];
   readonly #resets = new Map<string, number>();
   readonly #check: (seen: Seen) => void;
@@ -143,7 +151,8 @@ export class PoolWorld {
         this.#ask({
           ...{ leaseId: `${run}/${name}#0`, kind: move.kind, weight: move.heavy ? 'heavy' : 'light', step: name },
           ...{ bytes: move.bytes, scratchBytes: move.scratch, priority: move.priority, holder: this.#holder(run) },
-          ...(move.engine === 0 ? { engine: 'trino' } : {}),
+          ...(move.engine < 2 ? { engine: ENGINES[move.engine]! } : {}),
+          ...(move.least <= move.bytes ? { leastBytes: move.least } : {}),
           history: `p/${run}`,
           ...(riding.length > 0 ? { returns: riding.map(({ leaseId, token }) => end(leaseId, token)) } : {}),
         });
@@ -155,7 +164,8 @@ export class PoolWorld {
         const run = ask.leaseId.split('/')[0]!;
         if (ask.kind === 'standing') return this.#ask(ask);
         if (move.reset) this.#resets.set(run, (this.#resets.get(run) ?? 0) + 1);
-        return this.#ask({ ...ask, bytes: move.bytes, holder: this.#holder(run) });
+        const least = ask.leastBytes === undefined ? {} : { leastBytes: Math.min(ask.leastBytes, move.bytes) };
+        return this.#ask({ ...ask, bytes: move.bytes, ...least, holder: this.#holder(run) });
       }
       case 'ask standing':
         return this.#ask({
@@ -214,6 +224,11 @@ export class PoolWorld {
         if (look) this.report(look, move.left);
         return;
       }
+      case 'evict': {
+        const engine = this.#evictions.shift();
+        if (engine !== undefined) this.#evicted(engine, move.left);
+        return;
+      }
       case 'demote': {
         const [asked] = this.#demotions.splice(move.at % Math.max(1, this.#demotions.length), 1);
         if (asked) this.demoted(asked, move.outcome);
@@ -256,6 +271,7 @@ export class PoolWorld {
       case 'revive':
         this.hold = false;
         this.#demotions.length = 0;
+        this.#evictions.length = 0;
         this.#looks.length = 0; // lost with the run of the pool that was terminated
         this.state = { ...(JSON.parse(JSON.stringify(this.state)) as PoolState), limitBytes: 0 };
         this.feed({ kind: 'revived' });
@@ -281,29 +297,36 @@ export class PoolWorld {
     const on = outcome === 'moved' ? scratchBytes : 0;
     this.feed({ kind: 'demoted', demoted: { dataId, token, outcome, scratchBytes: on, because: 'a move' } });
   }
+  /** An engine that holds less than it is charged gives back to that; what it never gives back stays. */
+  #evicted(engine: string, left: number): void {
+    this.feed({ kind: 'drop', drop: { dataId: engineDataId(engine), proof: proof(left) } });
+  }
   announce(limitBytes: number, scratchLimitBytes: number, alive: ReturnType<typeof evidence>['alive'] = []): void {
     this.feed({ kind: 'announce', announce: { host: HOST, limitBytes, scratchLimitBytes, evidence: evidence(alive) } });
   }
 
-  /** All that runs ends, all that is asked of hosts is done, runs that do not wait end and drop what they kept. */
-  settle(): void {
+  /**
+   * All that runs ends, all that is asked of hosts is done, runs that do not wait end and drop what they kept.
+   * @param enginesKeep what engines do not give back, however often they are asked
+   */
+  settle(enginesKeep = 0): void {
     this.hold = false;
     if (this.state.limitBytes === 0) this.announce(20, 20);
     this.feed({ kind: 'operate', operate: { act: 'resume' } });
     this.feed({ kind: 'continued' });
-    this.#settleNow();
+    this.#settleNow(enginesKeep);
     // Whoever waits asks again after a while: what readers or a failure kept in memory is tried again then.
-    for (let round = 0; round < 3 && this.state.queue.length > 0; round += 1) {
-      this.nowMs += 10_000;
+    for (let round = 0; round < 8 && this.state.queue.length > 0; round += 1) {
+      this.nowMs += 31_000;
       for (const { leaseId } of this.state.queue) {
         const ask = this.#asks.get(leaseId);
         if (ask) this.feed({ kind: 'acquire', ask });
       }
-      this.#settleNow();
+      this.#settleNow(enginesKeep);
     }
   }
 
-  #settleNow(): void {
+  #settleNow(enginesKeep: number): void {
     for (let before = ''; before !== JSON.stringify(this.state);) {
       before = JSON.stringify(this.state);
       for (const lease of Object.values(this.state.leases)) {
@@ -316,9 +339,9 @@ export class PoolWorld {
         else this.feed({ kind: 'end', end: end(lease.leaseId, begun.token) });
       }
       for (const asked of this.#demotions.splice(0)) this.demoted(asked, 'moved');
+      for (const engine of this.#evictions.splice(0)) this.#evicted(engine, enginesKeep);
       for (const { dataId } of Object.values(this.state.data)) {
-        const idle = dataId.startsWith(engineDataId(''));
-        if (idle || !this.state.queue.some((w) => w.leaseId.startsWith(`${dataId.split('/')[0]}/`))) {
+        if (!isEngineData(dataId) && !this.state.queue.some((w) => w.leaseId.startsWith(`${dataId.split('/')[0]}/`))) {
           this.feed({ kind: 'drop', drop: { dataId, proof: proof() } });
         }
       }
@@ -343,6 +366,7 @@ export class PoolWorld {
     if (effect.kind === 'refuse') this.known.set(effect.message.leaseId, 'refused');
     if (effect.kind === 'reconcile') this.#looks.push(effect.request);
     if (effect.kind === 'demote') this.#demotions.push(effect.request);
+    if (effect.kind === 'evict') this.#evictions.push(effect.engine);
   }
 }
 

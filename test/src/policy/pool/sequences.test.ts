@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { LeaseKind } from '../../../../src/contracts/pool.ts';
-import { headOf, nextToServe } from '../../../../src/policy/pool/admission.ts';
+import { isEngineData, LeaseKind } from '../../../../src/contracts/pool.ts';
+import { bytesTo, headOf, lendableTo, nextToServe } from '../../../../src/policy/pool/admission.ts';
 import type { PoolState } from '../../../../src/policy/pool/state.ts';
 import { poolStatus } from '../../../../src/policy/pool/status.ts';
 import { policyOf } from '../../../../src/policy/pool/versions.ts';
@@ -99,7 +99,7 @@ function theHeadIsKeptFor(seen: Seen): void {
   const shrunk = Math.max(0, before.limitBytes - after.limitBytes); // resized by an operator: lent to nobody
   holds(
     'bytes kept for the head were lent to others',
-    now.freeBytes + shrunk >= Math.min(was.freeBytes, head.bytes),
+    now.freeBytes + shrunk >= Math.min(was.freeBytes, bytesTo(head, now)),
     seen,
   );
   holds(
@@ -110,6 +110,18 @@ function theHeadIsKeptFor(seen: Seen): void {
   const heavyHead = head.kind === 'work' && head.weight === 'heavy';
   const tookSlot = fresh.some(({ kind, weight }) => kind === 'work' && weight === 'heavy');
   holds('the slot of a heavy head was given to another', !heavyHead || !tookSlot, seen);
+}
+
+/** Who said what is enough is served with all that can be lent, between that and what it asked for; all others with what they asked for. */
+function servedWithWhatWasAsked({ before, after, event, ...rest }: Seen): void {
+  const asks = new Map(before.queue.map((waiting) => [waiting.leaseId, waiting]));
+  if (event.kind === 'acquire' && !asks.has(event.ask.leaseId)) asks.set(event.ask.leaseId, { ...event.ask } as never);
+  for (const { leaseId, bytes, phase } of Object.values(after.leases)) {
+    const ask = asks.get(leaseId);
+    if (before.leases[leaseId] || phase !== 'granted' || !ask) continue;
+    const served = bytes <= ask.bytes && bytes >= (ask.leastBytes ?? ask.bytes);
+    holds(`${leaseId} was served with ${bytes}`, served, { before, after, event, ...rest });
+  }
 }
 
 function numbersAreWhole(seen: Seen): void {
@@ -155,47 +167,54 @@ describe('whatever holders, hosts and the network do', () => {
     () => {
       let events = 0;
       fc.assert(
-        fc.property(fc.array(anyMove, { minLength: 40, maxLength: 240, size: 'max' }), (moves) => {
-          let lastToken = 0;
-          const found = new Set<string>();
-          const world = new PoolWorld((seen) => {
-            events += 1;
-            noteFound(found, seen);
-            neverMoreThanThereIs(seen, found);
-            nothingGoesWithoutProof(seen);
-            rowsStayUntilTheyAreGone(seen);
-            theHeadIsKeptFor(seen);
-            numbersAreWhole(seen);
-            twiceIsOnce(seen);
-            nobodyIsLeftOut(seen);
-            if (seen.event.kind === 'begin' && seen.answer !== 'stale') {
-              const { token } = seen.answer as { token: number };
-              holds('a token did not rise', token > lastToken, seen);
-              lastToken = token;
-            }
-            const told = [...world.known].filter(([, known]) => known === 'waits').map(([leaseId]) => leaseId);
-            const queued = seen.after.queue.map((w) => w.leaseId);
-            holds(
-              'somebody waits who was told otherwise, or was told to wait and does not',
-              isDeepStrictEqual(told.sort(), queued.sort()),
-              seen,
-            );
-            holds(
-              'the state is not plain JSON',
-              isDeepStrictEqual(JSON.parse(JSON.stringify(seen.after)), seen.after),
-              seen,
-            );
-          });
-          for (const move of moves) world.play(move);
-          world.settle();
-          const { leases, queue, data } = world.state;
-          expect(Object.values(leases).filter(({ kind }) => kind !== 'standing')).toEqual([]);
-          // Only a standing charge that others leave no room for still waits.
-          const { lendableBytes } = sums(world.state);
-          expect(queue.filter(({ kind, bytes }) => kind !== 'standing' || bytes <= lendableBytes)).toEqual([]);
-          expect(data).toEqual({});
-          expect(poolStatus(world.state)).toMatchObject({ lentBytes: 0, scratchLentBytes: 0, heavyTaken: false });
-        }),
+        fc.property(
+          fc.array(anyMove, { minLength: 40, maxLength: 240, size: 'max' }),
+          fc.nat(6),
+          (moves, enginesKeep) => {
+            let lastToken = 0;
+            const found = new Set<string>();
+            const world = new PoolWorld((seen) => {
+              events += 1;
+              noteFound(found, seen);
+              neverMoreThanThereIs(seen, found);
+              nothingGoesWithoutProof(seen);
+              rowsStayUntilTheyAreGone(seen);
+              theHeadIsKeptFor(seen);
+              servedWithWhatWasAsked(seen);
+              numbersAreWhole(seen);
+              twiceIsOnce(seen);
+              nobodyIsLeftOut(seen);
+              if (seen.event.kind === 'begin' && seen.answer !== 'stale') {
+                const { token } = seen.answer as { token: number };
+                holds('a token did not rise', token > lastToken, seen);
+                lastToken = token;
+              }
+              const told = [...world.known].filter(([, known]) => known === 'waits').map(([leaseId]) => leaseId);
+              const queued = seen.after.queue.map((w) => w.leaseId);
+              holds(
+                'somebody waits who was told otherwise, or was told to wait and does not',
+                isDeepStrictEqual(told.sort(), queued.sort()),
+                seen,
+              );
+              holds(
+                'the state is not plain JSON',
+                isDeepStrictEqual(JSON.parse(JSON.stringify(seen.after)), seen.after),
+                seen,
+              );
+            });
+            for (const move of moves) world.play(move);
+            world.settle(enginesKeep);
+            const { leases, queue, data } = world.state;
+            expect(Object.values(leases).filter(({ kind }) => kind !== 'standing')).toEqual([]);
+            // Only a standing charge that others leave no room for still waits.
+            const now = sums(world.state);
+            expect(queue.filter((w) => w.kind !== 'standing' || w.bytes <= lendableTo(w, now))).toEqual([]);
+            const ofRuns = Object.values(data).filter(({ dataId }) => !isEngineData(dataId));
+            expect(ofRuns).toEqual([]);
+            const lentBytes = Object.values(data).reduce((sum, { bytes }) => sum + bytes, 0);
+            expect(poolStatus(world.state)).toMatchObject({ lentBytes, scratchLentBytes: 0, heavyTaken: false });
+          },
+        ),
         // Shrinking a long sequence takes a while; what was found until then is printed with its seed.
         { numRuns: SEQUENCES, interruptAfterTimeLimit: 30_000 + 100 * SEQUENCES },
       );

@@ -71,6 +71,6 @@ describe('the policy a pool follows', () => {
   test('of a newer release is an error that says so', () => {
     const { state } = new PoolDriver(1);
     const newer = { ...state, policyVersion: 99 as unknown as 1 };
-    expect(() => policyOf(newer)).toThrow('pool p follows policy 99; this release knows 1, 2. Run a newer release.');
+    expect(() => policyOf(newer)).toThrow('pool p follows policy 99; this release knows 1, 2, 3. Run a newer release.');
   });
 });

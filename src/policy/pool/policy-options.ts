@@ -1,0 +1,10 @@
+/** What tells one version of the policy from another; see `versions.ts`. */
+export interface PolicyOptions {
+  /** Rows in memory are revoked for who cannot start otherwise. */
+  revokes?: boolean;
+  /**
+   * What an idle engine was asked for and kept is counted on no more, asks may say what is enough, and scratch that is charged for rows on their way
+   * keeps nobody waiting whose host will not speak of them again.
+   */
+  settles?: boolean;
+}
