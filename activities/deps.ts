@@ -3,6 +3,7 @@ import type { ResolvedConfig } from '../src/config/resolved.ts';
 import type { ContainerRuntime } from '../src/engines/container/container-port.ts';
 import type { DatafusionDeps } from '../src/engines/datafusion/run-datafusion.ts';
 import type { PostgresDeps } from '../src/engines/postgres/session.ts';
+import type { TransformGroups } from '../src/engines/transform/transform-groups.ts';
 import type { Trino } from '../src/engines/trino/client.ts';
 import type { Checkpoints } from '../src/handoff/checkpoints.ts';
 import type { ScratchLedger } from '../src/handoff/scratch-ledger.ts';
@@ -14,6 +15,7 @@ export interface StepEngines {
   readonly checkpoints: Checkpoints;
   readonly containers: ContainerRuntime;
   readonly datafusion: DatafusionDeps;
+  readonly transformGroups: TransformGroups;
   /** @throws SpillwayError `InvalidInput` when none of that name is configured */
   trino(name: string): Trino;
   /** Process of a resident Trino on this host, where it is known. */

@@ -31,6 +31,7 @@ export async function removeAttempt(deps: Deps, of: { run: string; step: string;
   }
   const transforms = await endTransforms({ run: of.run, step: of.step, upToToken: of.token });
   await containers.removeGroups(deps.config.pool.name, of);
+  await deps.engines.transformGroups.removeUpTo(deps.config.pool.name, of);
   const queries = await eachTrino(deps, async (trino) => {
     const running = await trino.queriesBySource(stepSource(of));
     return killQueries(
@@ -48,7 +49,9 @@ export async function removeAttempt(deps: Deps, of: { run: string; step: string;
 /** Removes everything outside that carries a run's name. */
 export async function removeWholeRun(deps: Deps, run: string): Promise<Removed & { bytes: number }> {
   const containers = await deps.engines.containers.removeByLabels({ 'spillway.run': run });
+  const ofTransforms = transformsOf({ run });
   const transforms = await endTransforms({ run });
+  for (const attempt of ofTransforms) await deps.engines.transformGroups.removeUpTo(deps.config.pool.name, attempt);
   const queries = await eachTrino(deps, (trino) => trino.killBySource(runSource(run)));
   await Promise.all(
     Object.entries(deps.config.trino).map(([name, { lakeCatalog }]) =>

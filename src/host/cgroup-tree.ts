@@ -30,6 +30,10 @@ export interface CgroupTree {
   makeStep(pool: string, name: string, limitBytes: number): Promise<string>;
   /** Puts a process into a step's group (a path of makeStep). */
   addProcess(path: string, pid: number): Promise<void>;
+  /** Puts a process into a group, a path of {@link groupOf}, that has no groups below it. What it holds already stays charged where it was. */
+  moveProcess(path: string, pid: number): Promise<void>;
+  /** Path of the group that a process is in. */
+  groupOf(pid: number): Promise<string>;
   /** Reads a group; undefined when it is gone. */
   read(path: string): Promise<GroupReading | undefined>;
   /** Names of the groups directly below. */
@@ -53,11 +57,13 @@ export interface CgroupTreeOptions {
   root?: string;
   /** Removes one directory; recorded trees hold plain files and need another. @defaultValue rmdir */
   removeDirectory?: (path: string) => Promise<void>;
+  /** @defaultValue '/proc' */
+  procRoot?: string;
 }
 
 /** Finds out which groups this host has and whether we may make some; probes by making and removing one. */
 export async function openCgroupTree(options: CgroupTreeOptions = {}): Promise<CgroupTree | NoCgroups> {
-  const { root = '/sys/fs/cgroup', removeDirectory = (path) => rmdir(path) } = options;
+  const { root = '/sys/fs/cgroup', removeDirectory = (path) => rmdir(path), procRoot = '/proc' } = options;
   const top = await readdir(root).catch((): string[] => []);
   const isV2 = top.includes('cgroup.controllers');
   if (!isV2 && !top.includes('memory')) return { version: 'none', because: `no memory groups below ${root}` };
@@ -76,7 +82,7 @@ export async function openCgroupTree(options: CgroupTreeOptions = {}): Promise<C
   } catch (error) {
     return { version: 'none', because: `memory groups below ${root} cannot be made: ${(error as Error).message}` };
   }
-  return new Tree(layout, removeDirectory);
+  return new Tree(layout, removeDirectory, procRoot);
 }
 
 /** Path of a pool's group; the same on every host and hierarchy. */
@@ -96,10 +102,13 @@ class Tree implements CgroupTree {
   readonly #layout: Layout;
   readonly #removeDirectory: (path: string) => Promise<void>;
 
-  constructor(layout: Layout, removeDirectory: (path: string) => Promise<void>) {
+  readonly #procRoot: string;
+
+  constructor(layout: Layout, removeDirectory: (path: string) => Promise<void>, procRoot: string) {
     this.version = layout.version;
     this.#layout = layout;
     this.#removeDirectory = removeDirectory;
+    this.#procRoot = procRoot;
   }
 
   async makePool(pool: string, limitBytes: number): Promise<string> {
@@ -124,6 +133,17 @@ class Tree implements CgroupTree {
     const at = this.version === 'v2' ? join(this.#at(path), 'process') : this.#at(path);
     await mkdir(at, { recursive: true });
     await writeFile(join(at, 'cgroup.procs'), String(pid));
+  }
+
+  async moveProcess(path: string, pid: number): Promise<void> {
+    await writeFile(join(this.#at(path), 'cgroup.procs'), String(pid));
+  }
+
+  async groupOf(pid: number): Promise<string> {
+    const groups = await readFile(join(this.#procRoot, String(pid), 'cgroup'), 'utf8');
+    // Lines of hierarchy:controllers:path; v2 has the number 0 and names no controllers.
+    const line = this.version === 'v2' ? /^0::(.*)$/m : /^\d+:(?:[^:]*,)?memory(?:,[^:]*)?:(.*)$/m;
+    return line.exec(groups)?.[1] ?? '/';
   }
 
   async read(path: string): Promise<GroupReading | undefined> {

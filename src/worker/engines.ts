@@ -8,10 +8,11 @@ import { createCliRuntime } from '../engines/container/cli-runtime.ts';
 import { createProcessRuntime } from '../engines/container/process-runtime.ts';
 import { connectPostgres } from '../engines/postgres/connection.ts';
 import { openTrino, type Trino } from '../engines/trino/client.ts';
+import { transformGroups } from '../engines/transform/transform-groups.ts';
 import { transformProcesses } from '../engines/transform/transform-processes.ts';
 import { openCheckpoints } from '../handoff/checkpoints.ts';
 import { openHostScratch } from '../handoff/scratch-ledger.ts';
-import { openCgroupTree } from '../host/cgroup-tree.ts';
+import type { CgroupTree, NoCgroups } from '../host/cgroup-tree.ts';
 import { readMachine } from '../host/machine.ts';
 import { readProcessId } from '../host/process-id.ts';
 import { sumByLease } from './alive-leases.ts';
@@ -26,8 +27,11 @@ export interface Engines extends StepEngines {
 }
 
 /** Opens what steps work with. Nothing is connected yet: an engine that is down fails the steps that need it, not the worker. */
-export async function openEngines(config: ResolvedConfig, readSecret: SecretReader): Promise<Engines> {
-  const cgroups = await openCgroupTree();
+export async function openEngines(
+  config: ResolvedConfig,
+  readSecret: SecretReader,
+  cgroups: CgroupTree | NoCgroups,
+): Promise<Engines> {
   const { kind, flags, image } = config.runtime;
   const poolLimitBytes = config.hardware.poolBytes;
   const containers =
@@ -44,6 +48,7 @@ export async function openEngines(config: ResolvedConfig, readSecret: SecretRead
     checkpoints: openCheckpoints(scratch, checkpointLimits(config)),
     containers,
     datafusion: { runtime: containers, image, machine: readMachine(), ...(kind === 'process' && { user: ownUser() }) },
+    transformGroups: transformGroups(cgroups, poolLimitBytes),
     trino: (name) => trinos.get(name) ?? unknownConnection('trino', name, [...trinos.keys()]),
     trinoPid: (name) => (config.trino[name]?.residence === 'resident' ? startedPid(config, 'trino') : undefined),
     postgres(name) {

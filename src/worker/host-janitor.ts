@@ -4,7 +4,9 @@ import { removeWholeRun } from '../../activities/outside.ts';
 import { runOfData } from '../contracts/pool.ts';
 import { listLeftovers } from '../engines/postgres/janitor.ts';
 import { sweepScratch } from '../handoff/janitor.ts';
+import type { CgroupTree, NoCgroups } from '../host/cgroup-tree.ts';
 import type { DataLease } from '../policy/pool/state.ts';
+import { removeDeadWorkerGroups } from './worker-group.ts';
 import type { WorkerLog } from './worker-log.ts';
 
 /** Between two sweeps; the first comes at once. */
@@ -15,12 +17,14 @@ const EMPTY_GROUP_AGE_MS = 30_000;
 /** Removes from this host what belongs to runs that are over: containers, queries, loads, files. */
 export class HostJanitor {
   readonly #deps: ActivityDeps;
+  readonly #cgroups: CgroupTree | NoCgroups;
   readonly #log: WorkerLog;
   readonly #liveness: RunLiveness;
   #nextMs = 0;
 
-  constructor(deps: ActivityDeps, log: WorkerLog) {
+  constructor(deps: ActivityDeps, cgroups: CgroupTree | NoCgroups, log: WorkerLog) {
     this.#deps = deps;
+    this.#cgroups = cgroups;
     this.#log = log;
     this.#liveness = new RunLiveness(deps.client);
   }
@@ -42,6 +46,7 @@ export class HostJanitor {
     await sweepScratch(engines.scratch, { liveRuns: live, listedAtMs });
     await engines.checkpoints.sweep();
     await engines.containers.removeEmptyGroups(config.pool.name, EMPTY_GROUP_AGE_MS);
+    await removeDeadWorkerGroups(this.#cgroups, config.pool.name);
   }
 
   /** Runs that something outside is named after. An engine that is down shows nothing now, and is looked at again. */

@@ -6,6 +6,7 @@ import {
   createRunnerActivities,
   PoolClient,
 } from '../../activities/index.ts';
+import { workerStandingBytes } from '../config/plan-facts.ts';
 import type { ResolvedConfig } from '../config/resolved.ts';
 import { TaskQueue } from '../contracts/pool.ts';
 import { listTransforms } from '../engines/transform/run-transform.ts';
@@ -20,8 +21,10 @@ import { watchPool } from './pool-watch.ts';
 import { ReleaseStack } from './release-stack.ts';
 import { addSearchAttributes, probeSearchAttributes } from './search-attributes.ts';
 import { StandingCharges } from './standing.ts';
+import { joinWorkerGroup } from './worker-group.ts';
 import { openHost } from './worker-host.ts';
 import type { WorkerLog } from './worker-log.ts';
+import { openCgroupTree } from '../host/cgroup-tree.ts';
 import { tmpfsFreeBytes } from '../host/tmpfs.ts';
 
 /** What a worker needs of the program around it. */
@@ -83,11 +86,16 @@ async function open(
   if (share.kind === 'first') stack.push('the host lock', () => share.lock.release());
   else log.info(`joined pool ${config.pool.name}: process ${share.holder.pid} runs the heavy steps of this host`);
 
+  const cgroups = await openCgroupTree();
+  const { poolBytes } = config.hardware;
+  const own = { pool: config.pool.name, poolBytes, process: host.process, bytes: workerStandingBytes(config.hardware) };
+  stack.push('the memory group', await joinWorkerGroup(cgroups, own, log));
+
   const bundles = Promise.all([bundlePool(config), bundleWorkflows(config)]);
   bundles.catch(() => undefined); // awaited below, after what is quicker
   const transforms = config.transforms === undefined ? Promise.resolve([]) : listTransforms(config.transforms);
   transforms.catch(() => undefined);
-  const engines = await openEngines(config, readSecret);
+  const engines = await openEngines(config, readSecret, cgroups);
   const pool = new PoolClient(client);
   const deps = { config, pool, client, engines, host: host.name, process: host.process };
 
@@ -119,7 +127,7 @@ async function open(
   const state = { pollsHeavy: false };
   const standing = new StandingCharges(config, pool, host, engines, stopping.signal, log);
   if (share.kind === 'first') await standing.announce();
-  const janitor = new HostJanitor(deps, log);
+  const janitor = new HostJanitor(deps, cgroups, log);
   const watching = watchPool(
     {
       client,

@@ -50,6 +50,11 @@ function stepsOf(stack: Stack, kind: JobKind, table: string): PipelineSpec {
       const out: WriteStep = { step: 'out', verb: 'write.parquet', from: 'counted', directory: 'lake', path: table };
       return { name: table, steps: [orders, all, counted, load(stack, 'counted', table), out] };
     }
+    case 'whole': {
+      // All that can be lent: rows that others keep in memory go to disk, and Trino is asked for what it keeps.
+      const counted = datafusion('counted', 'orders', 'select orderpriority, count(*) as orders from orders group by 1', { profile: 'whole' }); // prettier-ignore
+      return { name: table, steps: [query('orders', ORDERS), counted, load(stack, 'counted', table)] };
+    }
     case 'light':
       return { name: table, steps: [query('orders', ORDERS), load(stack, 'orders', table, { key: ['orderkey'] })] };
   }
@@ -76,6 +81,7 @@ const DIGEST: Record<JobKind, string> = {
   transform: 'count(*), sum(orders)',
   light: 'count(*), sum(orderkey)',
   folder: 'count(*), sum(orders)',
+  whole: 'count(*), sum(orders)',
 };
 const COUNTED = 'select orderpriority, count(*) as orders from tpch.tiny.orders group by 1';
 const SOURCE: Record<JobKind, string> = {
@@ -88,6 +94,7 @@ const SOURCE: Record<JobKind, string> = {
   transform: COUNTED,
   light: ORDERS,
   folder: COUNTED,
+  whole: COUNTED,
 };
 
 const wanted = new Map<JobKind, Promise<string>>();

@@ -11,6 +11,7 @@ export const JOB_KINDS = [
   'transform',
   'light',
   'folder',
+  'whole',
 ] as const;
 export type JobKind = (typeof JOB_KINDS)[number];
 

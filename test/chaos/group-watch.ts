@@ -7,11 +7,13 @@ const EVERY_MS = 50;
 /** What a pool's memory groups showed while they were watched; bytes. */
 export interface Watched {
   looks: number;
+  /** Looks at which a worker lived in a group of its own. */
+  workerLooks: number;
   /** Most that steps were lent at one time, by the limits of groups in which somebody lived. */
   lentBytes: number;
   /** Most that lay in memory as rows at one time. */
   rowBytes: number;
-  /** Most that a pool's group held beyond what its steps and their rows were lent. */
+  /** Most that a pool's group held beyond what its workers held, and its steps and their rows were lent. */
   beyondBytes: number;
   /** Limits that the pool's group had. */
   poolLimits: number[];
@@ -32,7 +34,15 @@ export async function watchGroups(
   // prettier-ignore
   const tree = await openCgroupTree();
   if (tree.version === 'none') return undefined;
-  const seen: Watched = { looks: 0, lentBytes: 0, rowBytes: 0, beyondBytes: 0, poolLimits: [], engines: 0 };
+  const seen: Watched = {
+    looks: 0,
+    workerLooks: 0,
+    lentBytes: 0,
+    rowBytes: 0,
+    beyondBytes: 0,
+    poolLimits: [],
+    engines: 0,
+  };
   let stopped = false;
   const loop = (async () => {
     while (!stopped) {
@@ -62,13 +72,17 @@ async function look(
   const names = await tree.children(path);
   const groups = await Promise.all(names.map(async (name) => ({ name, reading: await tree.read(`${path}/${name}`) })));
   if (!pool) return;
-  const alive = groups.filter(({ reading }) => reading !== undefined && reading.processes > 0);
+  const inUse = groups.filter(({ reading }) => reading !== undefined && reading.processes > 0);
+  const isWorker = ({ name }: { name: string }): boolean => name.startsWith('worker-');
+  const alive = inUse.filter((group) => !isWorker(group));
   const lentBytes = alive.reduce((sum, { reading }) => sum + (reading!.limitBytes ?? 0), 0);
-  const allLimits = groups.reduce((sum, { reading }) => sum + (reading?.limitBytes ?? 0), 0);
+  const allLimits = groups.reduce((sum, group) => sum + (isWorker(group) ? 0 : (group.reading?.limitBytes ?? 0)), 0);
+  const workerBytes = groups.reduce((sum, group) => sum + (isWorker(group) ? (group.reading?.heldBytes ?? 0) : 0), 0);
   seen.looks += 1;
+  if (inUse.length > alive.length) seen.workerLooks += 1;
   seen.lentBytes = Math.max(seen.lentBytes, lentBytes);
   seen.rowBytes = Math.max(seen.rowBytes, rowBytes);
-  seen.beyondBytes = Math.max(seen.beyondBytes, pool.heldBytes - allLimits - rowBytes);
+  seen.beyondBytes = Math.max(seen.beyondBytes, pool.heldBytes - workerBytes - allLimits - rowBytes);
   seen.engines = Math.max(seen.engines, alive.filter(({ name }) => isHeavy(name)).length);
   if (pool.limitBytes !== undefined && !seen.poolLimits.includes(pool.limitBytes))
     seen.poolLimits.push(pool.limitBytes);

@@ -120,6 +120,7 @@ function brokenBy(
   if (watched.lentBytes > lendableBytes) broken.push(`steps were lent ${formatBytes(watched.lentBytes)} of ${formatBytes(lendableBytes)}`); // prettier-ignore
   if (watched.beyondBytes > BEYOND_BYTES) broken.push(`the pool's group held ${formatBytes(watched.beyondBytes)} more than its steps were lent`); // prettier-ignore
   if (watched.engines > 1) broken.push(`${watched.engines} heavy engines lived at one time`);
+  if (watched.workerLooks === 0) broken.push('no worker was seen in the group of the pool');
   for (const limit of watched.poolLimits)
     if (limit !== limitBytes) broken.push(`the pool's group had a limit of ${limit} B, not ${limitBytes} B`);
   return broken;

@@ -111,9 +111,16 @@ test('a light step that leaks is ended at what it was lent; the heavy container 
     ],
   };
   const light = await stack.startJob(leak);
-  await eventually(async () => transformProcesses()[0], { what: 'the transform' });
+  const transform = await eventually(async () => transformProcesses()[0], { what: 'the transform' });
   const heavy = await stack.startJob(slowJob(stack, 'beside', 25_000));
   const container = await runningContainer(stack, 'paired');
+  const tree = await openCgroupTree();
+  if (tree.version !== 'none') {
+    const pool = poolPath(stack.pool);
+    const { pid } = stack.workers[0]!;
+    expect(await tree.groupOf(transform.process.pid)).toMatch(new RegExp(`^${pool}/.*-leak-transform-`));
+    expect(await tree.groupOf(pid)).toMatch(new RegExp(`^${pool}/worker-${pid}-`));
+  }
   writeFileSync(marker, '');
   await expect(stack.result(light)).rejects.toMatchObject({ cause: { message: expect.stringMatching(/^leak: .*memory/) } }); // prettier-ignore
   expect(await stack.failures(light)).toContain('OutOfMemoryOwn');

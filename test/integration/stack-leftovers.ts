@@ -41,11 +41,13 @@ async function containers(stack: Stack): Promise<string[]> {
     .map((name) => `container ${name}`);
 }
 
-/** Memory groups of steps, on hosts that have groups. */
+/** Memory groups of steps, and of workers that are gone, on hosts that have groups. */
 async function groups(stack: Stack): Promise<string[]> {
   const cgroups = await openCgroupTree();
   if (cgroups.version === 'none') return [];
-  return (await cgroups.children(poolPath(stack.pool))).map((name) => `memory group ${name}`);
+  const live = stack.workers.map(({ pid }) => `worker-${pid}-`);
+  const names = await cgroups.children(poolPath(stack.pool));
+  return names.filter((name) => !live.some((own) => name.startsWith(own))).map((name) => `memory group ${name}`);
 }
 
 async function queries(stack: Stack): Promise<string[]> {

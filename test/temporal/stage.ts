@@ -15,6 +15,7 @@ import { RUN_REPORT_QUERY, type RunReport } from '../../src/contracts/report.ts'
 import type { DropRequest, ReconcileRequest } from '../../src/contracts/steps.ts';
 import { checkpointLimits } from '../../src/config/checkpoint-limits.ts';
 import { openCheckpoints } from '../../src/handoff/checkpoints.ts';
+import { transformGroups } from '../../src/engines/transform/transform-groups.ts';
 import { openScratch } from '../../src/handoff/scratch-ledger.ts';
 import { ownProcessId } from '../../src/host/process-id.ts';
 import { bundlePool, bundleWorkflows } from '../../src/worker/bundles.ts';
@@ -206,6 +207,7 @@ export class Stage {
         removeGroups: async () => undefined,
       } as unknown as Engines['containers'],
       datafusion: {} as Engines['datafusion'],
+      transformGroups: transformGroups({ version: 'none', because: 'a double' }, 0),
       trino: none,
       trinoPid: () => undefined,
       postgres: none,

@@ -12,6 +12,7 @@ import { readProcessId } from '../../host/process-id.ts';
 import { heldBytesOf } from '../../host/process-memory.ts';
 import { formatBoth, MiB } from '../../policy/sizes.ts';
 import type { TransformEvent, TransformOrder, TransformTrouble, WrittenPart } from './transform-job.ts';
+import type { TransformGroup } from './transform-groups.ts';
 import { nameArguments, type TransformName } from './transform-processes.ts';
 
 /** How often the memory of the process is looked at, for code that holds the thread and cannot look itself. */
@@ -22,6 +23,8 @@ const HEAP_SHARE = 0.75;
 /** One attempt of a transform. */
 export interface TransformRequest extends TransformName {
   order: Extract<TransformOrder, { kind: 'run' }>;
+  /** Holds its process, and is removed with it. Where there is none, its memory is looked at every 50 ms alone. */
+  group?: TransformGroup | undefined;
   signal: AbortSignal;
   onProgress?: (progress: { rowsIn: number; rows: number; bytes: number }) => void;
 }
@@ -76,11 +79,18 @@ export async function listTransforms(module: string): Promise<string[]> {
  * Raises `InvalidInput`, `TransformFailed`, `OutOfMemoryOwn`, `ScratchFull`, `HandoffLost` with `TransformFailureDetails`. An abort is rethrown
  * once the process is gone. Files of the rows are there only when it went well.
  */
-export async function runTransform({ order, signal, onProgress, ...name }: TransformRequest): Promise<TransformResult> {
+export async function runTransform({
+  order,
+  group,
+  signal,
+  onProgress,
+  ...name
+}: TransformRequest): Promise<TransformResult> {
   signal.throwIfAborted();
   const startedAtMs = Date.now();
   const child = new TransformProcess(nameArguments(name), order.limitBytes);
   let overLimit = false;
+  let killed = false;
   // Whether it worked is seen, and said, when it is ended at last.
   const end = (): void => void child.end().catch(() => undefined);
   const sampling = setInterval(() => {
@@ -91,22 +101,28 @@ export async function runTransform({ order, signal, onProgress, ...name }: Trans
   signal.addEventListener('abort', end, { once: true });
   let last: TransformEvent | undefined;
   try {
-    last = await child.run(order, (event) => {
-      if (event.ev === 'progress') onProgress?.(event);
+    last = await child.run(order, {
+      held: (pid) => group?.hold(pid),
+      hear: (event) => {
+        if (event.ev === 'progress') onProgress?.(event);
+      },
     });
+    killed = (await group?.ranOut()) === true;
   } finally {
     clearInterval(sampling);
     signal.removeEventListener('abort', end);
     await child.end();
+    await group?.remove();
   }
   const seconds = (Date.now() - startedAtMs) / 1000;
   const proof: Proof = { kind: 'exited', atMs: Date.now(), bytesLeft: 0 };
   const details: TransformFailureDetails = { proof, peakBytes: child.peakBytes, seconds };
   if (signal.aborted) throw signal.reason;
-  if (last?.ev === 'done' && !overLimit) return { ...last, ...details };
+  if (last?.ev === 'done' && !overLimit && !killed) return { ...last, ...details };
   const what = `${name.step}: transform ${order.transform}`;
-  if (overLimit || (last?.ev === 'error' && last.trouble === 'memory')) {
-    const [granted, peak] = formatBoth(order.limitBytes, child.peakBytes);
+  if (overLimit || killed || (last?.ev === 'error' && last.trouble === 'memory')) {
+    // What it took at the last moment nobody has seen; the kernel has.
+    const [granted, peak] = formatBoth(order.limitBytes, killed ? Math.max(child.peakBytes, order.limitBytes) : child.peakBytes); // prettier-ignore
     throw new SpillwayError(
       'OutOfMemoryOwn',
       `${what} was lent ${granted} and held ${peak}. Hold fewer batches at a time, or declare memory.`,
@@ -144,16 +160,23 @@ class TransformProcess {
     this.#exited = once(this.#child, 'exit').catch(() => undefined);
   }
 
-  /** Gives the order once the process listens; answers its last word, when it is gone. */
-  async run(order: TransformOrder, hear?: (event: TransformEvent) => void): Promise<TransformEvent | undefined> {
+  /** Gives the order once the process is held and listens; answers its last word, when it is gone. */
+  async run(
+    order: TransformOrder,
+    { held, hear }: { held?: (pid: number) => Promise<void> | undefined; hear?: (event: TransformEvent) => void } = {},
+  ): Promise<TransformEvent | undefined> {
     let last: TransformEvent | undefined;
+    const { pid } = this.#child;
+    const holding = Promise.resolve(pid === undefined ? undefined : held?.(pid));
     this.#child.on('message', (event: TransformEvent) => {
-      if (event.ev === 'ready') this.#child.send(order, () => undefined);
+      if (event.ev === 'ready')
+        holding.then(() => this.#child.send(order, () => undefined), () => undefined); // prettier-ignore
       else {
         last = event;
         hear?.(event);
       }
     });
+    await holding;
     await this.#exited;
     return last?.ev === 'progress' ? undefined : last;
   }

@@ -99,6 +99,19 @@ describe('version 1, hybrid', () => {
     expect(await (await open()).read(`/${STEP}`)).toMatchObject({ heldBytes: 380 });
   });
 
+  test('a process is moved between groups, which are read from what the kernel says of it', async () => {
+    record({
+      'proc/77/cgroup': '9:name=systemd:/a\n4:cpu,memory:/user.slice/b\n0::/c\n',
+      'memory/user.slice/b/cgroup.procs': '',
+    });
+    const tree = await openCgroupTree({ root, removeDirectory, procRoot: join(root, 'proc') });
+    if (tree.version === 'none') throw new Error(tree.because);
+    const before = await tree.groupOf(77);
+    expect(before).toBe('/user.slice/b');
+    await tree.moveProcess(before, 77);
+    expect(text('memory/user.slice/b/cgroup.procs')).toBe('77');
+  });
+
   test('a group is removed from every hierarchy, with all below it', async () => {
     record({
       [`memory/${STEP}/conmon/cgroup.procs`]: '',
