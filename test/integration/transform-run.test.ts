@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Int64, RecordBatchFileWriter, Table, tableFromIPC, vectorFromArray } from 'apache-arrow';
 import { listTransforms, runTransform, type TransformResult } from '../../src/engines/transform/run-transform.ts';
+import { heldBytesOf } from '../../src/host/process-memory.ts';
 import { endTransforms } from '../../src/engines/transform/transform-processes.ts';
 
 const MODULE = fileURLToPath(new URL('transforms-of-test.ts', import.meta.url));
@@ -35,7 +36,7 @@ function input(...sizes: number[]): string {
 
 const run = (
   transform: string,
-  file: string,
+  file: string | string[],
   more: { args?: Record<string, unknown>; limitBytes?: number; scratchBytes?: number; batchRows?: number; signal?: AbortSignal } = {}, // prettier-ignore
 ): Promise<TransformResult> => {
   const {
@@ -49,7 +50,7 @@ const run = (
     order: {
       kind: 'run',
       ...{ module: MODULE, transform, args, run: folder, step: 'clean', limitBytes, scratchBytes },
-      input: { files: [file] },
+      input: { files: [file].flat() },
       writeTo: join(folder, 'out.arrow'),
       batchRows: more.batchRows ?? 1000,
     },
@@ -89,6 +90,32 @@ describe('a transform that goes well', () => {
     expect(await run('firstOnly', input(10, 10))).toMatchObject({ rows: 10, readAll: false });
   });
 });
+
+test('ten times the rows take no more memory, in its process or in ours', async () => {
+  // 64 batches of 1 MiB, read again and again: 0.5 GiB and 5 GiB.
+  const file = join(folder, 'in.arrow');
+  const batch = new Table({ x: vectorFromArray(new Float64Array(MiB / 8).fill(0.5)) }).batches[0]!;
+  writeFileSync(file, RecordBatchFileWriter.writeAll(Array.from({ length: 64 }, () => batch)).toUint8Array(true));
+  const streamed = async (times: number): Promise<{ theirs: number; ours: number }> => {
+    let ours = 0;
+    const look = setInterval(() => (ours = Math.max(ours, heldBytesOf(process.pid))), 50);
+    try {
+      const made = await run(
+        'sums',
+        Array.from({ length: times }, () => file),
+        { batchRows: MiB },
+      );
+      expect([made.rowsIn, made.rows]).toEqual([(times * 64 * MiB) / 8, times * 64]);
+      return { theirs: made.peakBytes, ours };
+    } finally {
+      clearInterval(look);
+      rmSync(join(folder, 'out.arrow'));
+    }
+  };
+  const [some, many] = [await streamed(8), await streamed(80)];
+  expect(many.theirs - some.theirs).toBeLessThan(64 * MiB);
+  expect(many.ours - some.ours).toBeLessThan(64 * MiB);
+}, 120_000);
 
 describe('a transform that does not go well says why, and leaves nothing', () => {
   test.each([

@@ -18,6 +18,13 @@ export default defineTransforms({
   async *rowsOfBatches(batches) {
     for await (const batch of batches) yield new Table({ rows: vectorFromArray([batch.numRows]) });
   },
+  async *sums(batches) {
+    for await (const batch of batches) {
+      let sum = 0;
+      for (const x of batch.getChild('x')!.toArray() as Float64Array) sum += x;
+      yield new Table({ rows: vectorFromArray([batch.numRows]), sum: vectorFromArray([sum]) });
+    }
+  },
   async *firstOnly(batches) {
     for await (const batch of batches) {
       yield batch;

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { Client } from 'pg';
+import { CopyEncoder } from '../../src/engines/postgres/encoder.ts';
 import { listLeftovers, removeAttempts, removeRun } from '../../src/engines/postgres/janitor.ts';
 import type { LoadRequest } from '../../src/engines/postgres/load.ts';
 import { loadTable } from '../../src/engines/postgres/load.ts';
@@ -108,7 +109,25 @@ describe.each(['freeze', 'unlogged', 'parallel'] as const)('strategy %s', (strat
   test('a source that fails midway publishes nothing, and its error is told', async () => {
     const broken = Promise.reject(new Error('the writer died'));
     broken.catch(() => undefined);
-    await expect(load(new StagedSource(idBatch(0, 9), broken), { strategy })).rejects.toThrow(/the writer died/);
+    await expect(load(new StagedSource(idBatch(0, 9), broken), { strategy })).rejects.toMatchObject({
+      code: 'Unexpected',
+      message: expect.stringMatching(/^Rows could not be read: the writer died; nothing was published/),
+    });
+    expect(await rowsOf()).toEqual(OLD);
+  });
+
+  test('rows that the encoder fails on publish nothing, and nobody blames the connection', async () => {
+    const failing = jest.spyOn(CopyEncoder.prototype, 'fill').mockImplementation(() => {
+      throw new RangeError('offset is out of bounds');
+    });
+    try {
+      await expect(load(new StagedSource(idBatch(0, 9)), { strategy })).rejects.toMatchObject({
+        code: 'Unexpected',
+        message: 'Rows could not be encoded for COPY: offset is out of bounds; nothing was published.',
+      });
+    } finally {
+      failing.mockRestore();
+    }
     expect(await rowsOf()).toEqual(OLD);
   });
 

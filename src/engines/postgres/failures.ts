@@ -18,11 +18,6 @@ export function isServerError(error: unknown): error is ServerError {
 
 const ENDED = new Set(['57P01', '57P02', '57P03', '57P05', '08006', '08003', '08001']);
 
-/** Whether the connection is gone, or soon is, rather than a statement refused. */
-export function isConnectionLoss(error: unknown): boolean {
-  return isServerError(error) ? ENDED.has(error.code) : error instanceof Error && !(error instanceof SpillwayError);
-}
-
 /** Classes and codes whose cause may be gone at the next attempt. */
 const PASSING = [/^08/, /^40/, /^53/, /^55/, /^57/, /^58/, /^XX/, /^25P0[34]$/, /^42P0[67]$/, /^42701$/];
 

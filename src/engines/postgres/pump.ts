@@ -48,6 +48,22 @@ function check(copy: CopySink, signal: AbortSignal): void {
   signal.throwIfAborted();
 }
 
+/** What is neither the server's fault nor the connection's is told as what it is. */
+function ownFault(what: string, error: unknown): Error {
+  if (error instanceof SpillwayError || (error instanceof Error && error.name === 'AbortError')) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new SpillwayError('Unexpected', `Rows could not be ${what}: ${message}; nothing was published.`, { cause: error }); // prettier-ignore
+}
+
+/** One step of the encoder. */
+function encoding<T>(act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    throw ownFault('encoded for COPY', error);
+  }
+}
+
 /**
  * Encodes all batches into a COPY, never holding more than a few chunks, and ends its data.
  * Answers the rows that were encoded and the rows that the server counted.
@@ -94,7 +110,8 @@ export async function pump(
       await room(() => free.length > 0);
       open = { chunk: free.pop()!, used: 0, wide: false };
     }
-    const used = encoder.fill(open.chunk, open.used);
+    const { chunk, used: before } = open;
+    const used = encoding(() => encoder.fill(chunk, before));
     if (used > open.used) {
       open.used = used;
       if (encoder.more) send();
@@ -103,19 +120,22 @@ export async function pump(
       free.push(open.chunk);
       open = undefined;
       await room(() => copy.pending < RING_CHUNKS * copy.connections);
-      open = { chunk: makeChunk(encoder.nextRowBytes), used: 0, wide: true };
-      open.used = encoder.fill(open.chunk, 0);
+      const wide = makeChunk(encoder.nextRowBytes);
+      open = { chunk: wide, used: encoding(() => encoder.fill(wide, 0)), wide: true };
       send();
     }
   };
 
   const reader = batches[Symbol.asyncIterator]();
   for (;;) {
-    const coming = reader.next();
+    const coming = reader.next().catch((error: unknown) => {
+      throw ownFault('read', error);
+    });
     coming.catch(() => undefined);
     const next = await waitFor(coming, copy, signal, undefined);
     if (!next || next.value.done) break;
-    encoder.start(next.value.value);
+    const { value: batch } = next.value;
+    encoding(() => encoder.start(batch));
     while (encoder.more) await encodeSome();
   }
   send();

@@ -1,3 +1,4 @@
+import { SpillwayError } from '../../../contracts/errors.ts';
 import type { Data, Dictionary, Vector } from 'apache-arrow';
 import type { Validity, VariableKernel } from './kernel.ts';
 import { CellError, isValid } from './kernel.ts';
@@ -50,7 +51,10 @@ export function narrowOffsets(offsets: BigInt64Array, count: number, into: Int32
   const words = new Int32Array(offsets.buffer, offsets.byteOffset, offsets.length * 2);
   for (let i = 0; i <= count; i++) {
     if (words[2 * i + 1] !== 0 || words[2 * i]! < 0)
-      throw new Error('a batch with more than 2 GiB of text in one column');
+      throw new SpillwayError(
+        'LoadRefused',
+        'A batch has more than 2 GiB of text in one column; write smaller batches.',
+      );
     narrow[i] = words[2 * i]!;
   }
   return narrow;
