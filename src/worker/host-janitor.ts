@@ -29,11 +29,12 @@ export class HostJanitor {
     this.#liveness = new RunLiveness(deps.client);
   }
 
-  /** Sweeps when it is time. */
+  /** Removes the groups of workers that are gone; sweeps when it is time. */
   async round(): Promise<void> {
+    const { config, engines } = this.#deps;
+    await removeDeadWorkerGroups(this.#cgroups, config.pool.name);
     if (Date.now() < this.#nextMs) return;
     this.#nextMs = Date.now() + SWEEP_EVERY_MS;
-    const { config, engines } = this.#deps;
     const listedAtMs = Date.now();
     const live: string[] = [];
     for (const run of await this.#runsSeen()) {
@@ -46,7 +47,6 @@ export class HostJanitor {
     await sweepScratch(engines.scratch, { liveRuns: live, listedAtMs });
     await engines.checkpoints.sweep();
     await engines.containers.removeEmptyGroups(config.pool.name, EMPTY_GROUP_AGE_MS);
-    await removeDeadWorkerGroups(this.#cgroups, config.pool.name);
   }
 
   /** Runs that something outside is named after. An engine that is down shows nothing now, and is looked at again. */

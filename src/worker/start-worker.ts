@@ -25,6 +25,7 @@ import { joinWorkerGroup } from './worker-group.ts';
 import { openHost } from './worker-host.ts';
 import type { WorkerLog } from './worker-log.ts';
 import { openCgroupTree } from '../host/cgroup-tree.ts';
+import { ownProcessId } from '../host/process-id.ts';
 import { tmpfsFreeBytes } from '../host/tmpfs.ts';
 
 /** What a worker needs of the program around it. */
@@ -76,6 +77,12 @@ async function open(
   { log, readSecret }: WorkerHooks,
   stack: ReleaseStack,
 ): Promise<RunningWorker> {
+  const cgroups = await openCgroupTree();
+  const { poolBytes } = config.hardware;
+  const own = { pool: config.pool.name, poolBytes, process: ownProcessId(), bytes: workerStandingBytes(config.hardware) }; // prettier-ignore
+  // First, as what is taken before counts elsewhere, and so it is left last.
+  stack.push('the memory group', await joinWorkerGroup(cgroups, own, log));
+
   const { client, connection } = await connect(config.temporal);
   stack.push('the client', () => connection.close());
   const native = await connectWorkers(config.temporal);
@@ -85,11 +92,6 @@ async function open(
   const share = await shareHost(config, host.identity);
   if (share.kind === 'first') stack.push('the host lock', () => share.lock.release());
   else log.info(`joined pool ${config.pool.name}: process ${share.holder.pid} runs the heavy steps of this host`);
-
-  const cgroups = await openCgroupTree();
-  const { poolBytes } = config.hardware;
-  const own = { pool: config.pool.name, poolBytes, process: host.process, bytes: workerStandingBytes(config.hardware) };
-  stack.push('the memory group', await joinWorkerGroup(cgroups, own, log));
 
   const bundles = Promise.all([bundlePool(config), bundleWorkflows(config)]);
   bundles.catch(() => undefined); // awaited below, after what is quicker

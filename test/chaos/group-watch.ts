@@ -3,6 +3,8 @@ import { openCgroupTree, poolPath, type CgroupTree } from '../../src/host/cgroup
 
 /** Looked at this often. */
 const EVERY_MS = 50;
+/** The kernel sums a group's statistics every 2 s: for as long a pool's may count what a worker held that is gone. */
+const LAG_MS = 2_500;
 
 /** What a pool's memory groups showed while they were watched; bytes. */
 export interface Watched {
@@ -43,10 +45,11 @@ export async function watchGroups(
     poolLimits: [],
     engines: 0,
   };
+  const workers: { atMs: number; bytes: number }[] = [];
   let stopped = false;
   const loop = (async () => {
     while (!stopped) {
-      await look(tree, poolPath(pool), rowsRoot, isHeavy, seen).catch(() => undefined); // groups go while they are read
+      await look(tree, poolPath(pool), { rowsRoot, isHeavy, workers }, seen).catch(() => undefined); // groups go while they are read
       await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
     }
   })();
@@ -62,12 +65,15 @@ export async function watchGroups(
 async function look(
   tree: CgroupTree,
   path: string,
-  rowsRoot: string | undefined,
-  isHeavy: (group: string) => boolean,
+  of: {
+    rowsRoot: string | undefined;
+    isHeavy: (group: string) => boolean;
+    workers: { atMs: number; bytes: number }[];
+  },
   seen: Watched,
 ): Promise<void> {
   // Rows first, as they may go; then the pool's group: a step that begins between two reads is not missed in what was lent.
-  const rowBytes = rowsRoot === undefined ? 0 : await bytesUnder(rowsRoot);
+  const rowBytes = of.rowsRoot === undefined ? 0 : await bytesUnder(of.rowsRoot);
   const pool = await tree.read(path);
   const names = await tree.children(path);
   const groups = await Promise.all(names.map(async (name) => ({ name, reading: await tree.read(`${path}/${name}`) })));
@@ -77,13 +83,16 @@ async function look(
   const alive = inUse.filter((group) => !isWorker(group));
   const lentBytes = alive.reduce((sum, { reading }) => sum + (reading!.limitBytes ?? 0), 0);
   const allLimits = groups.reduce((sum, group) => sum + (isWorker(group) ? 0 : (group.reading?.limitBytes ?? 0)), 0);
-  const workerBytes = groups.reduce((sum, group) => sum + (isWorker(group) ? (group.reading?.heldBytes ?? 0) : 0), 0);
+  const bytes = groups.reduce((sum, group) => sum + (isWorker(group) ? (group.reading?.heldBytes ?? 0) : 0), 0);
+  of.workers.push({ atMs: Date.now(), bytes });
+  while (of.workers[0]!.atMs < Date.now() - LAG_MS) of.workers.shift();
+  const workerBytes = Math.max(...of.workers.map((one) => one.bytes));
   seen.looks += 1;
   if (inUse.length > alive.length) seen.workerLooks += 1;
   seen.lentBytes = Math.max(seen.lentBytes, lentBytes);
   seen.rowBytes = Math.max(seen.rowBytes, rowBytes);
   seen.beyondBytes = Math.max(seen.beyondBytes, pool.heldBytes - workerBytes - allLimits - rowBytes);
-  seen.engines = Math.max(seen.engines, alive.filter(({ name }) => isHeavy(name)).length);
+  seen.engines = Math.max(seen.engines, alive.filter(({ name }) => of.isHeavy(name)).length);
   if (pool.limitBytes !== undefined && !seen.poolLimits.includes(pool.limitBytes))
     seen.poolLimits.push(pool.limitBytes);
 }
