@@ -14,8 +14,13 @@ export async function memoryRootOf(scratch: string): Promise<string | undefined>
 }
 
 /** Room on the host's tmpfs, in bytes; 0 where there is none. */
-export async function tmpfsFreeBytes(): Promise<number> {
+export const tmpfsFreeBytes = (): Promise<number> => blocks('bavail');
+
+/** Size of the host's tmpfs, in bytes; 0 where there is none. */
+export const tmpfsSizeBytes = (): Promise<number> => blocks('blocks');
+
+async function blocks(of: 'bavail' | 'blocks'): Promise<number> {
   if (!(await isTmpfs(MOUNT).catch(() => false))) return 0;
-  const { bavail, bsize } = await statfs(MOUNT);
-  return bavail * bsize;
+  const found = await statfs(MOUNT);
+  return found[of] * found.bsize;
 }

@@ -1,5 +1,5 @@
 import type { Finding } from '../../contracts/doctor.ts';
-import { formatBytes } from '../sizes.ts';
+import { formatBytes, MiB } from '../sizes.ts';
 
 /** What a host has and allows, as far as it can be read. */
 export interface HostReading {
@@ -19,6 +19,8 @@ export interface HostReading {
     /** Steps run without containers, by choice or because none could be had. */
     | { kind: 'process' };
   openFiles: number;
+  /** Size of the host's tmpfs, bytes; 0 where there is none. */
+  tmpfsBytes: number;
   selinux: 'enforcing' | 'permissive' | 'absent';
   /** People who can log in here, besides root and us. */
   otherUsers: readonly string[];
@@ -30,6 +32,8 @@ export interface HostWants {
   profileRamBytes: number;
   poolBytes: number;
   partitions: number;
+  /** Most that the rows of one step may take in memory, before they go to files. */
+  rowsInMemoryBytes: number;
 }
 
 /** Every file of a wide Parquet input and every spill file is one. */
@@ -44,6 +48,7 @@ export function examineHost(host: HostReading, wants: HostWants): Finding[] {
     cpuset(host),
     runtime(host),
     files(host),
+    tmpfs(host, wants),
     selinux(host),
     users(host),
   ];
@@ -116,6 +121,18 @@ function files({ openFiles }: HostReading): Finding {
     ? { check, verdict: 'warn', because, mend: 'ulimit -n 20000, or LimitNOFILE=20000 in the unit' }
     : { check, verdict: 'ok', because };
 }
+
+function tmpfs({ tmpfsBytes }: HostReading, { rowsInMemoryBytes }: HostWants): Finding {
+  const check = 'rows in memory';
+  if (tmpfsBytes === 0)
+    return { check, verdict: 'warn', because: 'there is no tmpfs at /dev/shm: rows between steps go to scratch', mend: `mount -t tmpfs -o size=${mebibytes(rowsInMemoryBytes)} tmpfs /dev/shm` }; // prettier-ignore
+  const because = `/dev/shm has ${formatBytes(tmpfsBytes)}, the rows of one step may take ${formatBytes(rowsInMemoryBytes)}`;
+  return tmpfsBytes < rowsInMemoryBytes
+    ? { check, verdict: 'warn', because: `${because}: what is more goes to scratch`, mend: `mount -o remount,size=${mebibytes(rowsInMemoryBytes)} /dev/shm, or --shm-size of the container that runs the worker` } // prettier-ignore
+    : { check, verdict: 'ok', because };
+}
+
+const mebibytes = (bytes: number): string => `${Math.ceil(bytes / MiB)}M`;
 
 function selinux({ selinux: state }: HostReading): Finding {
   const check = 'SELinux';

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { planFacts } from '../../config/plan-facts.ts';
 import { PROFILE_RAM } from '../../config/hardware-profiles.ts';
 import type { ResolvedConfig } from '../../config/resolved.ts';
 import type { DoctorReport, Finding } from '../../contracts/doctor.ts';
@@ -20,6 +21,7 @@ export async function diagnose(config: ResolvedConfig, readSecret: SecretReader)
     profileRamBytes: (PROFILE_RAM[hardware.profile] ?? hardware.ramBytes) / hardware.scaleDivisor,
     poolBytes: hardware.poolBytes,
     partitions: hardware.datafusion.partitions,
+    rowsInMemoryBytes: Math.floor(config.handoff.arrowAbove * planFacts(config, undefined).lendableBytes),
   };
   const groups = await Promise.all([
     readHost(config).then((host) => examineHost(host, wants)),

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { ResolvedConfig } from '../../config/resolved.ts';
 import { openCgroupTree } from '../../host/cgroup-tree.ts';
 import { probeRuntime } from '../../host/container-runtime.ts';
+import { tmpfsSizeBytes } from '../../host/tmpfs.ts';
 import { readMachine } from '../../host/machine.ts';
 import type { HostReading } from '../../policy/doctor/host.ts';
 
@@ -24,6 +25,7 @@ export async function readHost(config: ResolvedConfig): Promise<HostReading> {
     controllers: await readControllers('/sys/fs/cgroup'),
     runtime,
     openFiles: openFiles(),
+    tmpfsBytes: await tmpfsSizeBytes(),
     selinux: await readSelinux(),
     otherUsers: otherUsers(readOr('/etc/passwd', '')),
   };

@@ -13,10 +13,17 @@ const HOST: HostReading = {
   controllers: { memory: true, cpuset: true },
   runtime: { kind: 'podman', version: '5.0', flags: [], limits: { memory: true, cpuset: true } },
   openFiles: 20_000,
+  tmpfsBytes: 12 * GiB,
   selinux: 'absent',
   otherUsers: [],
 };
-const WANTS: HostWants = { profile: 'auto', profileRamBytes: 24 * GiB, poolBytes: 12 * GiB, partitions: 2 };
+const WANTS: HostWants = {
+  profile: 'auto',
+  profileRamBytes: 24 * GiB,
+  poolBytes: 12 * GiB,
+  partitions: 2,
+  rowsInMemoryBytes: 4 * GiB,
+};
 
 /** Findings that are not ok; each of them says what to do about it, unless nobody can. */
 const troubles = (findings: Finding[]): string[] =>
@@ -72,6 +79,8 @@ describe('a host', () => {
       /^cpuset: warn: podman did not bind a container to a core/,
     ],
     ['few open files', { openFiles: 1024 }, {}, /^open files: warn: 1024 may be open at once → ulimit -n/],
+    ['a small tmpfs, as containers have', { tmpfsBytes: 64 * MiB }, {}, /^rows in memory: warn: \/dev\/shm has 64 MiB, the rows of one step may take 4 GiB: what is more goes to scratch → mount -o remount,size=4096M \/dev\/shm, or --shm-size/], // prettier-ignore
+    ['no tmpfs', { tmpfsBytes: 0 }, {}, /^rows in memory: warn: there is no tmpfs at \/dev\/shm.* → mount -t tmpfs/],
     ['SELinux, which was never tried', { selinux: 'enforcing' }, {}, /^SELinux: unverified: /],
     ['people who log in', { otherUsers: ['ann', 'bob'] }, {}, /^other users: warn: ann, bob can log in here/],
   ])('with %s is told so', (_title, host, wants, expected) => {
