@@ -25,7 +25,9 @@ export function handedOver(
     parts.reduce((sum, part) => sum + (part.kind === kind ? part.bytes : 0), 0);
   if (choice.mode !== HandoffMode.PARQUET && parts.some(({ kind }) => kind === 'parquet')) {
     const [arrow, parquet, limit] = [bytesOf('arrow'), bytesOf('parquet'), parquetPastBytes ?? 0].map(formatBytes);
-    const because = `${choice.because}; more came than the ${limit} that Arrow may take: ${arrow} of it are Arrow, ${parquet} Parquet`;
+    const inMemory = parts.reduce((sum, part) => sum + (part.inMemory ? part.bytes : 0), 0);
+    const ofIt = inMemory > 0 ? `, ${formatBytes(inMemory)} of that in memory` : '';
+    const because = `${choice.because}; more came than the ${limit} that Arrow may take: ${arrow} of it are Arrow${ofIt}, ${parquet} Parquet`;
     return { mode: HandoffMode.PARQUET, because };
   }
   const onDisk = keptRows(parts).scratchBytes;

@@ -275,7 +275,7 @@ say("done", schema=str(pq.read_schema("/d/kept-views.parquet").field("s").type))
     expect(parquet!.rows).toBeGreaterThan(2_000_000);
     expect(parquet!.bytes).toBeLessThan(30 * MB);
     expect(result.rows).toBe(6_000_000);
-    expect(handedOver({ mode: 'shm', because: 'small', parquetPastBytes: 30 * MB }, result.parts, { asked: 10 * MB, had: 10 * MB })).toEqual({ mode: 'parquet', because: expect.stringMatching(/^small; more came than the 28\.6 MiB that Arrow may take: 2\d.* MiB of it are Arrow, [\d.]+ MiB Parquet$/) }); // prettier-ignore
+    expect(handedOver({ mode: 'shm', because: 'small', parquetPastBytes: 30 * MB }, result.parts, { asked: 10 * MB, had: 10 * MB })).toEqual({ mode: 'parquet', because: expect.stringMatching(/^small; more came than the 28\.6 MiB that Arrow may take: 2\d.* MiB of it are Arrow, [\d.]+ MiB of that in memory, [\d.]+ MiB Parquet$/) }); // prettier-ignore
     const read = await run('select * from rows', { inputs: { rows: toRef(result) }, cpus: 1 });
     let next = 1n;
     let astray = 0;
