@@ -1,4 +1,4 @@
-import { datafusion, files, write } from 'spillway/workflow';
+import { datafusion, files, mergeFiles, perPartition, sortExternal, write } from 'spillway/workflow';
 
 /** Sums a month of files, and leaves one folder of Parquet for each day that it runs. */
 export async function monthlyRevenue({ month, day }: { month: string; day: string }) {
@@ -8,4 +8,15 @@ export async function monthlyRevenue({ month, day }: { month: string; day: strin
     sql: 'select orderdate, sum(totalprice) as revenue from orders group by orderdate',
   });
   return write.parquet('export', { from: daily, directory: 'lake', path: `revenue/${day}` });
+}
+
+/** Many small files of a day become one folder of few, and one sorted folder for each country. */
+export async function filesOfDay({ day, countries }: { day: string; countries: string[] }) {
+  const into = { directory: 'lake', path: `orders/${day}/all` };
+  await mergeFiles('merged', { directory: 'landing', path: `${day}/*.parquet`, into });
+  const orders = files('orders', { directory: 'lake', path: `${into.path}/*.parquet` });
+  return perPartition('of', { from: orders, by: 'country', values: countries }, (rows, country, step) => {
+    const sorted = sortExternal(`${step}-sorted`, { from: rows, by: ['orderdate', { column: 'totalprice', descending: true }] }); // prettier-ignore
+    return write.parquet(`${step}-out`, { from: sorted, directory: 'lake', path: `orders/${day}/${country}` });
+  });
 }

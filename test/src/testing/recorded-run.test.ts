@@ -1,9 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
 import { dailyRevenue } from '../../../examples/daily-revenue/workflows.ts';
-import { monthlyRevenue } from '../../../examples/files/workflows.ts';
-import { datafusion, postgres, runPipeline, trino } from '../../../src/sdk/index.ts';
+import { filesOfDay, monthlyRevenue } from '../../../examples/files/workflows.ts';
+import { datafusion, perPartition, postgres, runPipeline, sortExternal, trino } from '../../../src/sdk/index.ts';
 import { GiB } from '../../../src/policy/sizes.ts';
 import { runRecorded } from '../../../src/testing/index.ts';
+
+const rows = () => trino.query('rows', { sql: 'select 1 as a' });
+const nothing = async (): Promise<void> => undefined;
 
 describe('a workflow that is run without any engine', () => {
   test('is planned as a worker would, and its sinks give back what the test says', async () => {
@@ -32,6 +35,42 @@ describe('a workflow that is run without any engine', () => {
       ['export', 'allowance', undefined],
     ]);
     expect(run.result).toMatchObject({ rows: 30, path: 'revenue/2026-11-28' });
+  });
+
+  test('may merge files, sort rows, and have a step for each partition', async () => {
+    const run = await runRecorded(filesOfDay, [{ day: '2026-11-28', countries: ['DE', "CÔTE D'IVOIRE"] }]);
+    expect(run.steps.map(({ step }) => step)).toEqual([
+      ...['merged-files', 'merged-rows', 'merged', 'orders'],
+      ...['of-DE', 'of-DE-sorted', 'of-DE-out', 'of-C-TE-D-IVOIRE', 'of-C-TE-D-IVOIRE-sorted', 'of-C-TE-D-IVOIRE-out'],
+    ]);
+    const sqlOf = (name: string): unknown =>
+      (run.steps.find(({ step }) => step === name)!.spec as { sql?: unknown }).sql;
+    expect(sqlOf('of-C-TE-D-IVOIRE')).toBe(`select * from rows where "country" = 'CÔTE D''IVOIRE'`);
+    expect(sqlOf('of-DE-sorted')).toBe('select * from rows order by "orderdate", "totalprice" desc');
+    expect([run.plans.length, run.warnings]).toEqual([2, []]);
+  });
+
+  test.each<[string, () => unknown, string]>([
+    ['nothing to sort by', () => sortExternal('s', { from: rows(), by: [] }), "sortExternal('s').by must be a list of at least one column, got []. Write by: ['day', { column: 'revenue', descending: true }]."],
+    ['a value that is there twice', () => perPartition('p', { from: rows(), by: 'a', values: ['x y', 'x-y'] }, nothing), `perPartition('p').values must give each step a name of its own, got "x-y" as another p-x-y. Name each value once.`],
+    ['a value that is no value', () => perPartition('p', { from: rows(), by: 'a', values: [Number.NaN] }, nothing), "perPartition('p').values must be texts, finite numbers, booleans or null, got null. Write dates as texts, such as '2026-11-29'."],
+  ])('refuses %s', async (_, build, message) => {
+    await expect(runRecorded(async () => void (await build()), [])).rejects.toMatchObject({ message });
+  }); // prettier-ignore
+
+  test('a partition of rows without a value, columns with any name, and where those without a value stand', async () => {
+    const by = { column: 'c', nulls: 'first' } as const;
+    const run = await runRecorded(
+      () =>
+        perPartition('p', { from: rows(), by: 'a "b"', values: [null, true, 1.5] }, (of, value, name) => {
+          const from = sortExternal(`${name}-sorted`, { from: of, by: [by], memory: '1 GiB' });
+          return postgres.load(`${name}-load`, { from, into: `a.t${String(value).replace('.', '_')}` });
+        }),
+      [],
+    );
+    const statements = run.steps.flatMap(({ spec }) => (spec.verb === 'datafusion.sql' ? [spec.sql] : []));
+    const filters = ['is null', '= true', '= 1.5'].map((of) => `select * from rows where "a ""b""" ${of}`);
+    expect(statements).toEqual(expect.arrayContaining([...filters, 'select * from rows order by "c" nulls first']));
   });
 
   test('goes the way that the given results lead', async () => {
