@@ -7,6 +7,8 @@ import type { Client } from 'pg';
 import { listLeftovers } from '../../src/engines/postgres/janitor.ts';
 import { type LoadRequest, loadTable } from '../../src/engines/postgres/load.ts';
 import { LoadPhase } from '../../src/engines/postgres/load-plan.ts';
+import { findOrphanFiles } from '../../src/engines/postgres/orphan-files.ts';
+import { eventually } from '../integration/stack-waiting.ts';
 import { idBatch, StagedSource, textBatch } from './postgres-arrow.ts';
 import { filePostgres } from './postgres-fixture.ts';
 import { startProxy } from './postgres-proxy.ts';
@@ -187,3 +189,33 @@ test.each(['freeze', 'parallel', 'unlogged'] as const)(
     }
   },
 );
+
+/** Times of files are whole seconds. */
+const MARGIN = '2 seconds';
+
+test('files of a load that died with its server are found, and nothing else is taken for one', async () => {
+  const before = (await findOrphanFiles(postgres.client, MARGIN))!;
+  // Not by kill -9: a backend that sees its postmaster gone before it is killed itself removes them.
+  let crashed: Promise<void> | undefined;
+  const failing = load({ strategy: 'freeze', limits: { cleanUpMs: 300 }, ...when(LoadPhase.INDEXING, () => (crashed = postgres.server.stop('immediate'))) }); // prettier-ignore
+  await expect(failing).rejects.toThrow();
+  await crashed;
+  await postgres.server.start();
+  postgres.client = await postgres.server.connect();
+  const found = await eventually(async () => {
+    const now = (await findOrphanFiles(postgres.client, MARGIN))!;
+    return now.files > before.files ? now : undefined;
+  });
+  expect(found.bytes - before.bytes).toBeGreaterThan(ROWS * 30);
+  expect(found.largest[0]).toMatch(/^base\/\d+\/\d+$/);
+  const open = await postgres.server.connect();
+  await open.query('begin; create table mart.coming as select * from generate_series(1, 10000)');
+  expect(await findOrphanFiles(postgres.client, MARGIN)).toEqual(found);
+  await open.query('commit');
+  await load({ token: 2 });
+  await postgres.client.query('checkpoint'); // files of dropped tables go with it
+  expect(await findOrphanFiles(postgres.client, MARGIN)).toEqual(found);
+  await open.query(`create role plain login; set role plain`);
+  expect(await findOrphanFiles(open, MARGIN)).toBeUndefined();
+  await open.end();
+});

@@ -37,7 +37,16 @@ export type TrinoReading =
       found: { heapBytes: number; poolBytes: number };
     };
 export type PostgresReading =
-  Silent | { answers: true; version: string; ours: boolean; settings: readonly SettingReading[]; walLevel: string };
+  | Silent
+  | {
+      answers: true;
+      version: string;
+      ours: boolean;
+      settings: readonly SettingReading[];
+      walLevel: string;
+      /** Files that belong to no table; absent where this user may not look. */
+      orphans: { files: number; bytes: number; largest: readonly string[] } | undefined;
+    };
 
 const isLoopback = (host: string): boolean => /^(localhost|127\.|\[?::1)/.test(host);
 
@@ -104,5 +113,13 @@ export function examinePostgres(name: string, postgres: PostgresReading): Findin
             ? 'spillway down && spillway up'
             : `${wrong.map(({ name: key, wanted }) => `alter system set ${key} = '${wanted}';`).join(' ')} then restart it`,
         },
+    orphans(`${check} files`, postgres.orphans),
   ];
+}
+
+function orphans(check: string, found: Extract<PostgresReading, { answers: true }>['orphans']): Finding {
+  if (!found) return { check, verdict: 'unverified', because: 'this user may not list the files of the server' };
+  if (found.files === 0) return { check, verdict: 'ok', because: 'each belongs to a table' };
+  const because = `${formatBytes(found.bytes)} in ${found.files} files belong to no table: a server that was killed within a transaction left them`;
+  return { check, verdict: 'warn', because, mend: `back the server up, stop it, and remove ${found.largest.join(', ')}${found.files > found.largest.length ? ' and others' : ''} from its data directory` }; // prettier-ignore
 }

@@ -2,6 +2,7 @@ import type { ResolvedConfig, ResolvedPostgres, ResolvedTrino } from '../../conf
 import { SpillwayError } from '../../contracts/errors.ts';
 import { TaskQueue } from '../../contracts/pool.ts';
 import { connectPostgres } from '../../engines/postgres/connection.ts';
+import { findOrphanFiles } from '../../engines/postgres/orphan-files.ts';
 import type { PostgresReading, TemporalReading, TrinoReading } from '../../policy/doctor/servers.ts';
 import { probeTrino } from '../../provision/trino-probe.ts';
 import { postgresSettings } from '../../render/postgres.ts';
@@ -96,6 +97,7 @@ export async function readPostgres(
           found: found.get(name),
         })),
         walLevel: found.get('wal_level') ?? 'unknown',
+        orphans: await findOrphanFiles(client),
       };
     } finally {
       await client.end();

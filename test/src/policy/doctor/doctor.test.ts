@@ -25,6 +25,8 @@ const WANTS: HostWants = {
   rowsInMemoryBytes: 4 * GiB,
 };
 
+const NONE = { files: 0, bytes: 0, largest: [] as string[] };
+
 /** Findings that are not ok; each of them says what to do about it, unless nobody can. */
 const troubles = (findings: Finding[]): string[] =>
   findings
@@ -197,9 +199,17 @@ describe('servers', () => {
     ['of somebody else', false, /settings: warn: .* → alter system set work_mem = '4194304'; then restart it/],
   ])('a PostgreSQL %s with another setting', (_title, ours, expected) => {
     const found = troubles(
-      examinePostgres('default', { answers: true, version: '15', ours, settings, walLevel: 'replica' }),
+      examinePostgres('default', { answers: true, version: '15', ours, settings, walLevel: 'replica', orphans: NONE }),
     );
     expect(found).toEqual([expect.stringMatching(expected)]);
+  });
+
+  test.each<[string, typeof NONE | undefined, RegExp]>([
+    ['with files of no table', { files: 7, bytes: 3 * GiB, largest: ['base/5/24601', 'base/5/24602'] }, /^PostgreSQL default files: warn: 3 GiB in 7 files belong to no table: .* → back the server up, stop it, and remove base\/5\/24601, base\/5\/24602 and others from/], // prettier-ignore
+    ['whose files nobody may list', undefined, /^PostgreSQL default files: unverified: this user may not list/],
+  ])('a PostgreSQL %s', (_title, orphans, expected) => {
+    const postgres = { answers: true, version: '15', ours: true, settings: [], walLevel: 'replica', orphans } as const;
+    expect(troubles(examinePostgres('default', postgres))).toEqual([expect.stringMatching(expected)]);
   });
 });
 
