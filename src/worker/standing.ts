@@ -60,6 +60,7 @@ export class StandingCharges {
   readonly #engines: Engines;
   readonly #signal: AbortSignal;
   readonly #log: WorkerLog;
+  #taking: Promise<void> | undefined;
 
   constructor(
     config: ResolvedConfig,
@@ -93,7 +94,13 @@ export class StandingCharges {
     if (answer.kind === 'refused') throw new SpillwayError('HostTaken', answer.because);
   }
 
-  async take(): Promise<void> {
+  /** Takes all charges, waiting until the pool has room for them. Asking while it waits is waiting for the same. */
+  take(): Promise<void> {
+    this.#taking ??= this.#takeAll().finally(() => (this.#taking = undefined));
+    return this.#taking;
+  }
+
+  async #takeAll(): Promise<void> {
     const { process } = this.#host;
     await this.#ask(this.#workerId, `worker ${process.pid}`, workerStandingBytes(this.#config.hardware), process);
     for (const [trino, { residence }] of Object.entries(this.#config.trino)) {
@@ -113,12 +120,19 @@ export class StandingCharges {
     await this.#ask(`standing/${this.#host.name}/${id}-${server.pid}-${server.startedAt}`, step, bytes, server);
   }
 
-  /** A pool that was opened anew knows neither limits nor charges: says them again. */
+  /**
+   * A pool that was opened anew knows neither limits nor charges: says them again. It does not wait for charges: what is in their way may be of a process
+   * that is gone, and who calls this is who has it looked after.
+   */
   async renew(ledger: PoolState | undefined, mayAnnounce: boolean): Promise<void> {
     const { hardware } = this.#config;
     const told = ledger?.host === this.#host.name && ledger.limitBytes === hardware.poolBytes;
     if (mayAnnounce && !told) await this.announce();
-    if (!told || !ledger.leases[this.#workerId]) await this.take();
+    if (told && ledger.leases[this.#workerId]) return;
+    this.take().catch((error: unknown) => {
+      if (!this.#signal.aborted)
+        this.#log.warn(`standing charges: ${error instanceof Error ? error.message : String(error)}`);
+    });
   }
 
   async giveBack(): Promise<void> {

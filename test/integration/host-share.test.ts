@@ -125,6 +125,21 @@ describe('a second process of the same pool', () => {
   }, 180_000);
 });
 
+test('a worker takes the place of one that was killed in a pool that has no room for both', async () => {
+  const tight = await Stack.open('host-share-tight', { pool: { limit: '3 GiB' } });
+  try {
+    const first = await tight.worker();
+    const { standingBytes, limitBytes } = await tight.status();
+    expect(limitBytes - standingBytes).toBeLessThan(standingBytes / 2);
+    await first.kill();
+    const second = await tight.worker(); // waits until it polls
+    expect(second.log).toContain('waits for its standing charge');
+    await tight.clean();
+  } finally {
+    await tight.close();
+  }
+}, 180_000);
+
 /** Processes that ran the heavy steps of a run. */
 async function heavyRunners(workflowId: string): Promise<number[]> {
   const { events } = await stack.client.workflow.getHandle(workflowId).fetchHistory();
