@@ -36,7 +36,11 @@ export async function runSeed(stack: Stack, plan: ChaosPlan): Promise<SeedResult
       (await stack.status()).leases.filter(({ leaseId }) => leaseId.includes('/worker-')).length === 1 || undefined,
     { what: 'the end of other workers' },
   );
-  const { limitBytes, lendableBytes } = await stack.status();
+  // A pool that was terminated at the end of the seed before knows no limits until the worker has announced them.
+  const { limitBytes, lendableBytes } = await eventually(async () => {
+    const status = await stack.status();
+    return status.limitBytes > 0 ? status : undefined;
+  });
   const tables = plan.jobs.map((_, at) => `seed_${plan.seed}_${at}`);
   const kinds = plan.jobs.map(({ kind }) => kind);
   await Promise.all(kinds.map((kind, at) => prepare(stack, kind, tables[at]!)));
