@@ -126,11 +126,12 @@ describe('a second process of the same pool', () => {
 });
 
 test('a worker takes the place of one that was killed in a pool that has no room for both', async () => {
-  const tight = await Stack.open('host-share-tight', { pool: { limit: '3 GiB' } });
+  const tight = await Stack.open('host-share-tight', { pool: { limit: '5 GiB' }, worker: { baseline: '1.5 GiB' } });
   try {
     const first = await tight.worker();
-    const { standingBytes, limitBytes } = await tight.status();
-    expect(limitBytes - standingBytes).toBeLessThan(standingBytes / 2);
+    const { leases, lendableBytes } = await tight.status();
+    const { bytes } = leases.find(({ leaseId }) => leaseId.includes(`/worker-${first.pid}-`))!;
+    expect(lendableBytes).toBeLessThan(bytes);
     await first.kill();
     const second = await tight.worker(); // waits until it polls
     expect(second.log).toContain('waits for its standing charge');
