@@ -89,7 +89,8 @@ function theHeadIsKeptFor(seen: Seen): void {
   const { before, after, event } = seen;
   const head = headOf(before);
   if (['grow', 'announce', 'revived'].includes(event.kind) || !head || headOf(after)?.leaseId !== head.leaseId) return;
-  const fresh = Object.values(after.leases).filter(({ leaseId }) => !before.leases[leaseId]);
+  // Also one that is lent anew in the event in which what an earlier attempt of it had came back.
+  const fresh = Object.values(after.leases).filter(({ leaseId, phase }) => !before.leases[leaseId] || (phase === 'granted' && before.leases[leaseId].phase !== 'granted')); // prettier-ignore
   // Served as the head itself, being of a better priority, or passed in a standstill.
   const others = fresh.some(
     ({ kind, because }) => kind === 'standing' || /^(first in the queue|fits, and)/.test(because),
