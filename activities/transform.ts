@@ -58,7 +58,6 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
   const writeTo = join(out, 'part-00000.arrow');
   const decodes = ref.parts.some(({ kind }) => kind !== 'arrow');
   const limitBytes = ownTransformBytes(request.leaseBytes - (request.shmBytes ?? 0), decodes);
-  const group = await deps.engines.transformGroups.make(request.pool, name, limitBytes + (request.shmBytes ?? 0));
   let kept = false;
   try {
     await mkdir(out, { recursive: true });
@@ -76,7 +75,7 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
           scratchBytes: request.scratchBytes,
           ...(memory && { memory }),
         },
-        group,
+        groups: deps.engines.transformGroups,
         signal,
         onProgress: (progress) => attempt.progress({ phase: 'running', ...progress }),
       }),
@@ -106,7 +105,6 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
       }),
     };
   } finally {
-    await group?.remove();
     if (!kept) await scratch.dropAttempt(name);
   }
 }

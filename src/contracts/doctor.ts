@@ -19,3 +19,11 @@ export interface DoctorReport {
   verdict: 'ok' | 'warn' | 'fail';
   findings: Finding[];
 }
+
+/** Files of a PostgreSQL database that belong to no table. */
+export interface OrphanFiles {
+  files: number;
+  bytes: number;
+  /** The largest ones, at most five, below the data directory. */
+  largest: readonly string[];
+}

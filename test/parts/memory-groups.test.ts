@@ -88,7 +88,8 @@ async function transform(name: string, bytes: number, groups: TransformGroups): 
     const attempt = { run: folder, step: 'clean', token: 1 };
     return await runTransform({
       ...attempt,
-      group: await groups.make(pool, attempt, bytes),
+      lease: { pool, leaseId: 'run/clean#0', bytes },
+      groups,
       order: {
         kind: 'run',
         ...{ module: fileURLToPath(new URL('../integration/transforms-of-test.ts', import.meta.url)), transform: name },

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { resolveHardware } from '../../src/config/resolve-hardware.ts';
 import { connectPostgres } from '../../src/engines/postgres/connection.ts';
+import { findOrphanFiles } from '../../src/engines/postgres/orphan-files.ts';
 import { GiB } from '../../src/policy/sizes.ts';
 import { homePlaces, makePlaces } from '../../src/provision/places.ts';
 import { passwordFile, postgresPlan } from '../../src/provision/postgres.ts';
@@ -45,6 +46,9 @@ test.each([
       `select name, case when unit is null or unit = 's' then setting else pg_size_bytes(current_setting(name))::text end as value
      from pg_settings where name in ('shared_buffers', 'work_mem', 'maintenance_work_mem', 'max_wal_size', 'wal_compression', 'checkpoint_timeout')`,
     );
+    // Each file of each version belongs to a table, indexes and the catalog's own among them.
+    await client.query('create table there (id bigint primary key, name text); insert into there select n, n from generate_series(1, 1000) n'); // prettier-ignore
+    expect(await findOrphanFiles(client, '0 s')).toEqual({ files: 0, bytes: 0, largest: [] });
     await client.end();
     const { postgres } = hardware;
     expect(server.version.startsWith(String(binaries.major))).toBe(true);

@@ -86,8 +86,8 @@ test('`spillway plan` says what it would be lent, and names a step that can neve
 
 test('`npm start` runs it; `spillway dev` runs it again after an edit', async () => {
   const started = await run('npm', ['start'], { timeout: 300_000 });
-  expect(started.exitCode === 0 ? '' : started.all).toBe(''); // what it said, where it failed
-  expect(started.all).toMatch(/publish +\S+\.light[^]*The run in the Temporal UI: http/);
+  const shown = expect.stringMatching(/publish +\S+\.light[^]*The run in the Temporal UI: http/);
+  expect(started).toMatchObject({ exitCode: 0, all: shown });
   expect(await countOf('mart.orders_by_day')).toBeGreaterThan(200);
   // 1998-08-02, the last day of TPC-H, was a Sunday.
   expect(await countOf(`mart.orders_by_day where orderdate = date '1998-08-02' and weekday = 'Sunday'`)).toBe(1);

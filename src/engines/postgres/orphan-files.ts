@@ -1,13 +1,6 @@
 import type { Client } from 'pg';
+import type { OrphanFiles } from '../../contracts/doctor.ts';
 import { isServerError } from './failures.ts';
-
-/** Files of a database that belong to no table. */
-export interface OrphanFiles {
-  files: number;
-  bytes: number;
-  /** The largest ones, at most five, below the data directory. */
-  largest: string[];
-}
 
 const INSUFFICIENT_PRIVILEGE = '42501';
 

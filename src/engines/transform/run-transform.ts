@@ -12,7 +12,7 @@ import { readProcessId } from '../../host/process-id.ts';
 import { heldBytesOf } from '../../host/process-memory.ts';
 import { formatBoth, MiB } from '../../policy/sizes.ts';
 import type { TransformEvent, TransformOrder, TransformTrouble, WrittenPart } from './transform-job.ts';
-import type { TransformGroup } from './transform-groups.ts';
+import type { TransformGroups } from './transform-groups.ts';
 import { nameArguments, type TransformName } from './transform-processes.ts';
 
 /** How often the memory of the process is looked at, for code that holds the thread and cannot look itself. */
@@ -23,8 +23,8 @@ const HEAP_SHARE = 0.75;
 /** One attempt of a transform. */
 export interface TransformRequest extends TransformName {
   order: Extract<TransformOrder, { kind: 'run' }>;
-  /** Holds its process, and is removed with it. Where there is none, its memory is looked at every 50 ms alone. */
-  group?: TransformGroup | undefined;
+  /** Makes the memory group that holds its process to its lease. Where there is none, its memory is looked at every 50 ms alone. */
+  groups?: TransformGroups;
   signal: AbortSignal;
   onProgress?: (progress: { rowsIn: number; rows: number; bytes: number }) => void;
 }
@@ -81,13 +81,14 @@ export async function listTransforms(module: string): Promise<string[]> {
  */
 export async function runTransform({
   order,
-  group,
+  groups,
   signal,
   onProgress,
   ...name
 }: TransformRequest): Promise<TransformResult> {
   signal.throwIfAborted();
   const startedAtMs = Date.now();
+  const group = name.lease && (await groups?.make(name.lease.pool, name, name.lease.bytes));
   const child = new TransformProcess(nameArguments(name), order.limitBytes);
   let overLimit = false;
   let killed = false;

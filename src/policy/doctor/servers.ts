@@ -1,4 +1,4 @@
-import type { Finding } from '../../contracts/doctor.ts';
+import type { Finding, OrphanFiles } from '../../contracts/doctor.ts';
 import { formatBytes } from '../sizes.ts';
 
 /** A server that does not answer, and why. */
@@ -44,8 +44,8 @@ export type PostgresReading =
       ours: boolean;
       settings: readonly SettingReading[];
       walLevel: string;
-      /** Files that belong to no table; absent where this user may not look. */
-      orphans: { files: number; bytes: number; largest: readonly string[] } | undefined;
+      /** Absent where this user may not look. */
+      orphans: OrphanFiles | undefined;
     };
 
 const isLoopback = (host: string): boolean => /^(localhost|127\.|\[?::1)/.test(host);
@@ -117,7 +117,7 @@ export function examinePostgres(name: string, postgres: PostgresReading): Findin
   ];
 }
 
-function orphans(check: string, found: Extract<PostgresReading, { answers: true }>['orphans']): Finding {
+function orphans(check: string, found: OrphanFiles | undefined): Finding {
   if (!found) return { check, verdict: 'unverified', because: 'this user may not list the files of the server' };
   if (found.files === 0) return { check, verdict: 'ok', because: 'each belongs to a table' };
   const because = `${formatBytes(found.bytes)} in ${found.files} files belong to no table: a server that was killed within a transaction left them`;

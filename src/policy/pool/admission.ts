@@ -152,14 +152,15 @@ function besideHead(state: PoolState, head: Waiting, now: Sums): (wanted: Waitin
     fits(state, wanted, left, headNeedsKept(wanted.engine) ? bytesTo(wanted, now) : netBytes(state, wanted, now));
 }
 
-/** Idle engines whose kept bytes would let the head start, if they gave them back. */
-export function enginesInTheWay(state: PoolState): string[] {
+/** The head that waits for bytes, and idle engines whose kept bytes would let it start, if they gave them back. */
+export function enginesInTheWay(state: PoolState): { head: Waiting; engines: string[] } | undefined {
   const now = sums(state);
   const head = headOf(state, now);
-  if (head === undefined || netBytes(state, head, now) <= Math.max(0, now.freeBytes)) return [];
+  if (head === undefined || netBytes(state, head, now) <= Math.max(0, now.freeBytes)) return undefined;
   const busy = new Set(Object.values(state.leases).map((lease) => lease.engine));
-  return Object.values(state.data)
+  const engines = Object.values(state.data)
     .filter((data) => isEngineData(data.dataId) && data.bytes > 0 && !isKeptFrom(data, head))
     .map((data) => data.dataId.slice(engineDataId('').length))
     .filter((engine) => engine !== head.engine && !busy.has(engine));
+  return { head, engines };
 }

@@ -1,5 +1,5 @@
 import { engineDataId, type Holder } from '../../contracts/pool.ts';
-import { enginesInTheWay, headOf } from './admission.ts';
+import { enginesInTheWay } from './admission.ts';
 import type { Effect, Lease, PoolState, Waiting } from './state.ts';
 
 /** A holder that was looked after is left alone for this long, so that reports of several workers do not pile up. */
@@ -22,9 +22,10 @@ export function tellRefusal({ leaseId, holder }: Waiting, because: string, effec
 
 /** Asks idle engines for what they kept, when the head of the queue cannot start otherwise. */
 export function evictTheIdle(draft: PoolState, nowMs: number, effects: Effect[]): void {
-  const head = headOf(draft);
-  if (draft.paused || head === undefined) return;
-  for (const engine of enginesInTheWay(draft)) {
+  const inTheWay = draft.paused ? undefined : enginesInTheWay(draft);
+  if (!inTheWay) return;
+  const { head, engines } = inTheWay;
+  for (const engine of engines) {
     const kept = draft.data[engineDataId(engine)]!;
     const wasAskedForIt = kept.keptFrom === undefined || head.arrival < kept.keptFrom;
     if (wasAskedForIt && kept.evictedAtMs !== undefined && nowMs - kept.evictedAtMs < EVICT_AGAIN_MS) continue;

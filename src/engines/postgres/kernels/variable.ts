@@ -1,5 +1,5 @@
-import { SpillwayError } from '../../../contracts/errors.ts';
 import type { Data, Dictionary, Vector } from 'apache-arrow';
+import { SpillwayError } from '../../../contracts/errors.ts';
 import type { Validity, VariableKernel } from './kernel.ts';
 import { CellError, isValid } from './kernel.ts';
 

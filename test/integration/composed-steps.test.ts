@@ -16,10 +16,10 @@ let home: string;
 const DAY = '2026-11-28';
 beforeAll(async () => {
   mkdirSync(join(sharedHome, 'tmp'), { recursive: true });
-  home = await mkdtemp(join(sharedHome, 'tmp', 'library-'));
+  home = await mkdtemp(join(sharedHome, 'tmp', 'composed-'));
   for (const name of ['landing', 'lake']) mkdirSync(join(home, name), { mode: 0o755 });
   const workflows = join(root, 'examples', 'files', 'workflows.ts');
-  stack = await Stack.open('library', {
+  stack = await Stack.open('composed', {
     pool: { limit: '6 GiB' },
     ...{ workflows, bundle: await exampleBundle(root, workflows) },
     directories: { landing: { path: join(home, 'landing') }, lake: { path: join(home, 'lake'), access: 'write' } },
