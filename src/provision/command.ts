@@ -64,12 +64,15 @@ export async function run(command: string, args: readonly string[], options: Com
   });
 }
 
+/** Frames of a stack and what else a JVM prints around the reason: they name exceptions, and say nothing. */
+const AROUND = /^at \S+\(|^\.\.\. \d+ more|same stack trace as|^https?:|^\d+ errors?$|^\S+: +"[\w.$]+"$/;
+
 /** The line that says most: the last that names an error, else the last printed. */
 export function tellingLine(output: string): string | undefined {
   const lines = output
     .split('\n')
     .map((line) => line.trim())
-    .filter((line) => line !== '');
+    .filter((line) => line !== '' && !AROUND.test(line));
   const telling = lines.filter((line) =>
     /error|fatal|exception|cannot|could not|failed|denied|no such|unable|in use/i.test(line),
   );

@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { createServer } from 'node:net';
 
 /** Below it are ports of the system and of what is customarily installed. */
@@ -49,4 +50,37 @@ function listenOnce(port: number): Promise<number | undefined> {
       server.close(() => resolve(typeof address === 'object' && address ? address.port : undefined));
     });
   });
+}
+
+/** State of a listening socket in `/proc/net/tcp`. */
+const LISTENING = '0A';
+
+/** Whether a process itself listens on a TCP port, on any address. Its open files must be readable: its user's, or root's. */
+export function listensOn(pid: number, port: number): boolean {
+  const sockets = new Set(['tcp', 'tcp6'].flatMap((name) => listeners(`/proc/${pid}/net/${name}`, port)));
+  return openFiles(pid).some((file) => sockets.has(file));
+}
+
+/** Links as `/proc/<pid>/fd` shows them, of the sockets in a table that listen on a port. */
+function listeners(table: string, port: number): string[] {
+  const lines = attempt(() => readFileSync(table, 'utf8').trim().split('\n').slice(1)) ?? [];
+  return lines
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, local = '', , state]) => state === LISTENING && Number.parseInt(local.split(':')[1] ?? '', 16) === port)
+    .map((fields) => `socket:[${fields[9]}]`);
+}
+
+function openFiles(pid: number): string[] {
+  const directory = `/proc/${pid}/fd`;
+  const names = attempt(() => readdirSync(directory)) ?? [];
+  return names.flatMap((name) => attempt(() => readlinkSync(join(directory, name))) ?? []);
+}
+
+/** Nothing when it cannot be read: a process ends, a file closes. */
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
 }

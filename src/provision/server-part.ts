@@ -5,13 +5,16 @@ import type { PartSource } from '../contracts/parts.ts';
 import type { ProcessId } from '../contracts/pool.ts';
 import { isAlive } from '../host/process-id.ts';
 import { readJson, writeFileAtomically } from './atomic-file.ts';
-import { oneLine } from './command.ts';
+import { oneLine, tellingLine } from './command.ts';
 import type { Places, ServerName } from './places.ts';
 import { logFile, recordFile, statFile } from './places.ts';
-import { freePort } from './ports.ts';
+import { freePort, listensOn } from './ports.ts';
 import type { Report } from './progress.ts';
 import type { ServerStart, StopOrder } from './server-process.ts';
-import { logTail, readStat, startServer, stopServer } from './server-process.ts';
+import { readLog, readStat, startServer, stopServer } from './server-process.ts';
+
+/** How a server says that a port is taken: Go, the JVM, PostgreSQL. */
+const NO_PORT = /address already in use|EADDRINUSE|failed to bind/i;
 
 /**
  * One server, from "is it there" to "it answers".
@@ -94,13 +97,13 @@ export async function bringUpServer(
       return { ports, version: version.version, process: identity, found: plan.found };
     }
     await stopServer(identity, plan.stop);
-    const tail = logTail(log);
+    const said = readLog(log);
     // Somebody took the port between looking and listening, or one that the server chose for itself: the remembered ones may still do.
-    if (attempt < 3 && /in use|EADDRINUSE|failed to bind/i.test(tail)) {
+    if (attempt < 3 && version.ended && NO_PORT.test(said)) {
       for (const port of Object.values(ports)) takenPorts.delete(port);
       continue;
     }
-    throw new Error(`${version.because}: ${tail} (${log})`);
+    throw new Error(`${version.because}: ${tellingLine(said) ?? 'nothing was logged'} (${log})`);
   }
 }
 
@@ -114,17 +117,20 @@ async function answersOrDies(
   plan: ServerPlan,
   ports: Readonly<Record<string, number>>,
   identity: ProcessId,
-): Promise<{ kind: 'answers'; version: string } | { kind: 'not'; because: string }> {
+): Promise<{ kind: 'answers'; version: string } | { kind: 'not'; ended: boolean; because: string }> {
   let last = 'no answer';
   for (const until = Date.now() + plan.readyWithinMs; Date.now() < until; await sleep(100)) {
-    if (!isAlive(identity)) return { kind: 'not', because: 'it ended while starting' };
+    if (!isAlive(identity)) return { kind: 'not', ended: true, because: 'it ended while starting' };
     try {
-      return { kind: 'answers', version: await plan.probe(ports) };
+      const version = await plan.probe(ports);
+      // Ours may be about to find its port taken by a server that answers as well.
+      if (Object.values(ports).every((port) => listensOn(identity.pid, port))) return { kind: 'answers', version };
+      last = 'another process answers on its port';
     } catch (error) {
       last = oneLine(error);
     }
   }
-  return { kind: 'not', because: `no answer within ${plan.readyWithinMs / 1000} s (${last})` };
+  return { kind: 'not', ended: false, because: `no answer within ${plan.readyWithinMs / 1000} s (${last})` };
 }
 
 function readRecord(places: Places, part: ServerName): StartRecord | undefined {

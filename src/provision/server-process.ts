@@ -3,7 +3,6 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ProcessId } from '../contracts/pool.ts';
 import { isAlive } from '../host/process-id.ts';
-import { tellingLine } from './command.ts';
 
 export interface ServerStart {
   readonly command: string;
@@ -109,11 +108,11 @@ async function goneWithin(identity: ProcessId, ms: number): Promise<boolean> {
   return !isAlive(identity);
 }
 
-/** The line of a log that tells most. */
-export function logTail(logFile: string): string {
+/** What a server logged at last, a megabyte at most: a JVM that cannot start prints some 200 kB, its reason in the middle. Empty without a log. */
+export function readLog(logFile: string): string {
   try {
-    return tellingLine(readFileSync(logFile, 'utf8').slice(-20_000)) ?? 'nothing was logged';
+    return readFileSync(logFile, 'utf8').slice(-1_000_000);
   } catch {
-    return 'there is no log';
+    return '';
   }
 }

@@ -13,6 +13,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import type { Server } from 'node:net';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -26,6 +27,7 @@ import { partsStatus } from '../../src/provision/parts-status.ts';
 import { homePlaces, makePlaces } from '../../src/provision/places.ts';
 import { postgresBinaries, reachableCopy } from '../../src/provision/postgres-binaries.ts';
 import { postgresPlan } from '../../src/provision/postgres.ts';
+import type { Report } from '../../src/provision/progress.ts';
 import { bringUpServer } from '../../src/provision/server-part.ts';
 import { serverUser } from '../../src/provision/server-user.ts';
 import { SEARCH_ATTRIBUTES } from '../../src/provision/pins.ts';
@@ -226,6 +228,31 @@ describe('a home', () => {
       squatter.close();
     }
   }, 60_000);
+
+  test.each(['temporal', 'trino', 'postgres'] as const)(
+    'whose port somebody takes between looking and listening starts %s on another',
+    async (part) => {
+      const name = `raced-${part}`;
+      const said: string[] = [];
+      const squatters: Server[] = [];
+      const report: Report = ({ what, text }) => {
+        said.push(`${what} ${text}`);
+        const port = /on port (\d+)/.exec(text)?.[1];
+        if (what === 'starting' && squatters.length === 0)
+          squatters.push(createServer((socket) => socket.destroy()).listen(Number(port), '127.0.0.1'));
+      };
+      try {
+        const parts = await bringUp({ ...options(name), only: [part], report });
+        expect(parts[part]?.pid).toBeDefined();
+        expect(said.filter((line) => line.startsWith('starting'))).toHaveLength(2);
+        expect(serversOf(homeOf(name))).toEqual([parts[part]!.pid!]);
+      } finally {
+        for (const squatter of squatters) squatter.close();
+        await takeDown({ home: homeOf(name) });
+      }
+    },
+    150_000,
+  );
 
   test.each(['temporal starting', 'postgres starting', 'postgres ready'])(
     'whose start was killed at "%s" is brought up by the next call, with one server of each',

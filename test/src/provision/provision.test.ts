@@ -11,8 +11,8 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo, Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isAlive } from '../../../src/host/process-id.ts';
@@ -25,7 +25,7 @@ import { withLock } from '../../../src/provision/lock.ts';
 import { provisionFile } from '../../../src/provision/package-root.ts';
 import { PINS } from '../../../src/provision/pins.ts';
 import { homePlaces, makePlaces } from '../../../src/provision/places.ts';
-import { freePort } from '../../../src/provision/ports.ts';
+import { freePort, listensOn } from '../../../src/provision/ports.ts';
 import { bringUpServer, type ServerPlan } from '../../../src/provision/server-part.ts';
 import { readStat, startServer, stopServer } from '../../../src/provision/server-process.ts';
 import { serverUser } from '../../../src/provision/server-user.ts';
@@ -57,6 +57,19 @@ describe('the telling line of a log', () => {
     ['is the last that names an error', 'start\nERROR: first\nFATAL: second\nbye', 'FATAL: second'],
     ['else the last', 'one\ntwo\n', 'two'],
     ['of nothing is none', '\n \n', undefined],
+    [
+      'of a JVM that cannot start is the reason, not what stands around it',
+      [
+        '2) [Guice/ErrorInjectingConstructor]: UncheckedIOException: Failed to bind to /0.0.0.0:8080',
+        '  https://github.com/google/guice/wiki/ERROR_INJECTING_CONSTRUCTOR',
+        'Caused by: UncheckedIOException (same stack trace as error #2)',
+        '5 errors',
+        'BindException:   "java.net.BindException"',
+        '\tat com.google.inject.internal.Errors.throwCreationExceptionIfErrorsExist(Errors.java:589)',
+        '\t... 12 more',
+      ].join('\n'),
+      '2) [Guice/ErrorInjectingConstructor]: UncheckedIOException: Failed to bind to /0.0.0.0:8080',
+    ],
   ])('%s', (_title, log, line) => expect(tellingLine(log)).toBe(line));
 });
 
@@ -122,23 +135,56 @@ describe('a server process', () => {
     expect(isAlive(identity)).toBe(false);
   });
 
+  /** Shell that becomes a server which does nothing but listen. */
+  const listening = (port: number | undefined): string =>
+    `exec '${process.execPath}' -e "net.createServer().listen(${port}, '127.0.0.1')"`;
+  const reached: ServerPlan['probe'] = async ({ grpc }) => {
+    const socket = connect(grpc ?? 0, '127.0.0.1');
+    await once(socket, 'connect').finally(() => socket.destroy());
+    return '1';
+  };
+
+  test('that answers where ours was to be is not taken for ours', async () => {
+    const places = homePlaces(folder);
+    makePlaces(places);
+    const said: string[] = [];
+    const strangers: Server[] = [];
+    const plan: ServerPlan = {
+      ...{ part: 'temporal', title: 'a server', found: 'path', settings: {}, ports: { grpc: undefined } },
+      ...{ stop: { signal: 'SIGTERM', graceMs: 100 }, readyWithinMs: 10_000 },
+      prepare: async ({ grpc }) => {
+        const taken = strangers.length === 0;
+        if (taken) strangers.push(createServer().listen(grpc, '127.0.0.1'));
+        const args = ['-c', taken ? 'sleep 0.3; echo address already in use; exit 1' : listening(grpc)];
+        return { command: '/bin/sh', args, env: { PATH: '/usr/bin:/bin' }, cwd: folder };
+      },
+      probe: reached,
+    };
+    const server = await bringUpServer(places, plan, ({ what, text }) => said.push(`${what} ${text}`), new Set());
+    try {
+      expect(said.map((line) => line.split(' ')[0])).toEqual(['starting', 'starting', 'ready']);
+      expect(listensOn(server.process.pid, server.ports['grpc'] ?? 0)).toBe(true);
+      expect(listensOn(process.pid, server.ports['grpc'] ?? 0)).toBe(false);
+    } finally {
+      for (const stranger of strangers) stranger.close();
+      await stopServer(server.process, { signal: 'SIGTERM', graceMs: 5_000 });
+    }
+  });
+
   test('keeps its ports over a start that failed on another one, and its third start gets others', async () => {
     const places = homePlaces(folder);
     makePlaces(places);
     const fails = (times: number): ServerPlan => ({
       ...{ part: 'temporal', title: 'a server', found: 'path', settings: {}, ports: { grpc: undefined } },
       ...{ stop: { signal: 'SIGTERM', graceMs: 100 }, readyWithinMs: 10_000 },
-      prepare: async () => ({
+      prepare: async ({ grpc }) => ({
         ...{ command: '/bin/sh', env: { PATH: '/usr/bin:/bin' }, cwd: folder },
-        args: ['-c', `echo x >> starts; [ $(wc -l < starts) -le ${times} ] && echo address already in use && exit 1; touch up; exec sleep 60`],
+        args: ['-c', `echo x >> starts; [ $(wc -l < starts) -le ${times} ] && echo address already in use && exit 1; ${listening(grpc)}`],
       }),
-      probe: async () => {
-        if (!existsSync(join(folder, 'up'))) throw new Error('not yet');
-        return '1';
-      },
+      probe: reached,
     }); // prettier-ignore
     const start = async (times: number): Promise<number> => {
-      for (const name of ['starts', 'up']) rmSync(join(folder, name), { force: true });
+      rmSync(join(folder, 'starts'), { force: true });
       const server = await bringUpServer(places, fails(times), () => undefined, new Set());
       await stopServer(server.process, { signal: 'SIGTERM', graceMs: 5_000 });
       return server.ports['grpc']!;
