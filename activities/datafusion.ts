@@ -67,6 +67,7 @@ async function datafusionSql(
       attemptDir: directory,
       // Joins that spill, once the fast ones ran out of memory.
       hashJoin: request.ordinal === 0,
+      ...(request.overhead && { overhead: request.overhead }),
       timeoutMs: attemptMs(),
       signal: attempt.signal,
       onProgress: (progress) => attempt.progress({ phase: 'running', ...progress }),

@@ -126,6 +126,11 @@ class Watch(threading.Thread):
 # ---------------------------------------------------------------- the job
 
 
+def pool_of(engine, whole_sorts):
+    # One sort of all rows merges its spill files with buffers that nobody counts: 240 MB beyond a pool of 286 were seen.
+    return engine["poolBytes"] // 2 if whole_sorts else engine["poolBytes"]
+
+
 def context(d, engine, whole_sorts):
     config = (
         d.SessionConfig()
@@ -138,8 +143,7 @@ def context(d, engine, whole_sorts):
     )
     runtime = (
         d.RuntimeEnvBuilder()
-        # One sort of all rows merges its spill files with buffers that nobody counts: 240 MB beyond a pool of 286 were seen.
-        .with_fair_spill_pool(engine["poolBytes"] // 2 if whole_sorts else engine["poolBytes"])
+        .with_fair_spill_pool(pool_of(engine, whole_sorts))
         .with_disk_manager_specified(engine["spillDir"])
     )
     ctx = d.SessionContext(config, runtime)
@@ -300,7 +304,7 @@ def main(path):
         "ev": "done", "rows": watch.rows, "bytes": watch.bytes, "parts": parts,
         "schema": [{"name": f.name, "type": type_name(pa, f.type), "nullable": f.nullable} for f in schema],
         **watch.metrics(), "peak_rss_anon": watch.peak_rss_anon, "scratch_peak": watch.scratch_peak,
-        "seconds": round(time.monotonic() - watch.began, 3),
+        "pool_bytes": pool_of(engine, AGAIN in os.environ), "seconds": round(time.monotonic() - watch.began, 3),
     })  # fmt: skip
 
 

@@ -19,6 +19,13 @@ export interface Measured {
   leastBytes: number;
 }
 
+/** What an engine took beside its own pool in earlier runs of a step, in all of which the pool was full. */
+export interface EngineOverhead {
+  /** The most, a partition. */
+  partitionBytes: number;
+  runs: number;
+}
+
 /** A statement and what its tables are: rows of a step, or a statement that runs within this one. */
 export interface FusedQuery {
   step: string;
@@ -42,6 +49,8 @@ export interface PlannedStep {
   history?: string;
   /** Absent where its size was declared or pinned, and before its first run; then {@link PlannedStep.rungs} is all that is tried. */
   measured?: Measured;
+  /** Lets its engine count on more of the lease than without; absent until enough runs have shown it. */
+  overhead?: EngineOverhead;
   scratchBytes: number;
   /** Asked on top of each rung: its rows are kept in memory up to this, what is more goes to disk. */
   shmBytes?: number;

@@ -41,6 +41,8 @@ export interface StepUsage {
   verdict: string;
   /** Part of the lease that was for rows kept in memory, and not for the engine; absent when none was. */
   shmBytes?: number;
+  /** The engine's own pool, where it ran full and rows were spilled: what was used beyond it is what the engine does not count. */
+  fullPool?: { bytes: number; partitions: number };
 }
 
 /** What one run of a step used, as it is remembered. */
@@ -52,6 +54,10 @@ export interface StepMeasure {
   atMs: number;
   /** Bytes of its rows in memory; absent where an older release remembered it. */
   outputBytes?: number;
+  /** The engine's own pool ran full: it would have taken more than it was lent. */
+  spilled?: true;
+  /** Bytes a partition that lay beside that pool; absent where it never was full, and once the step was killed for memory. */
+  besidePoolBytes?: number;
 }
 
 /** What a pool remembers of a step: the next run's first size is read from it. */

@@ -1,6 +1,6 @@
 import type { CheckpointChoice, HandoffChoice, HandoffRef } from './handoff.ts';
 import type { StepSpec } from './pipeline.ts';
-import type { FusedQuery, PlanRequest, RunPlan } from './plan.ts';
+import type { EngineOverhead, FusedQuery, PlanRequest, RunPlan } from './plan.ts';
 import type { Answer, Ask, Demote, Demoted, End, Proof, StepUsage, Withdraw } from './pool.ts';
 
 /** What an attempt of a step is given. */
@@ -19,6 +19,8 @@ export interface StepRequest<Spec extends StepSpec = StepSpec> {
   handoff?: HandoffChoice;
   /** Part of `leaseBytes` that is for rows kept in memory. */
   shmBytes?: number;
+  /** Of the first ask alone: whoever failed with it goes without. */
+  overhead?: EngineOverhead;
   /** Instead of the spec's statement. */
   fused?: FusedQuery;
   /** Its rows are to be found again. */

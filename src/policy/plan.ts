@@ -9,7 +9,7 @@ import { chooseHandoff, type HandoffReader, type HandoffWriter } from './handoff
 import { type Known, learnedSize } from './learned-size.ts';
 import { SMALLEST_RUNG_BYTES } from './rungs.ts';
 import { formatBoth, MiB, parseBytes, parseDurationMs } from './sizes.ts';
-import { expectedOutputBytes } from './step-history.ts';
+import { expectedOutputBytes, measuredOverhead } from './step-history.ts';
 import { leastTransformBytes, type PlanFacts, sizeStep } from './step-size.ts';
 
 export type { PlanFacts } from './step-size.ts';
@@ -211,10 +211,9 @@ function planStep(
   const history = historyKey(pipeline, spec.step);
   // Nor may it climb past what a light step may have.
   const allowed = madeLight ? sized.ladder.filter(({ bytes }) => bytes <= facts.lightStepBytes) : sized.ladder;
-  const learned = learnedSize(
-    { ...sized, ladder: allowed },
-    { history: facts.histories?.[history], ...bounds(spec, reads) },
-  );
+  const remembered = facts.histories?.[history];
+  const learned = learnedSize({ ...sized, ladder: allowed }, { history: remembered, ...bounds(spec, reads) });
+  const overhead = spec.verb === 'datafusion.sql' && remembered ? measuredOverhead(remembered) : undefined;
   const { charge, measured, because } = learned;
   const kept = keptInMemory(learned.ladder, handoff, estimatedBytes, facts);
   return {
@@ -227,6 +226,7 @@ function planStep(
     ...(kept.shmBytes !== undefined && { shmBytes: kept.shmBytes }),
     ...(charge === 'lease' && { history }),
     ...(measured && { measured }),
+    ...(overhead && { overhead }),
     scratchBytes:
       charge === 'allowance' ? 0 : (parseBytes(spec.scratch ?? facts.stepScratchBytes) ?? facts.stepScratchBytes),
     priority: spec.priority ?? 3,

@@ -1,6 +1,6 @@
 import { Verdict } from '../contracts/errors.ts';
-import type { Measured } from '../contracts/plan.ts';
-import type { StepHistory, StepUsage } from '../contracts/pool.ts';
+import type { EngineOverhead, Measured } from '../contracts/plan.ts';
+import type { StepHistory, StepMeasure, StepUsage } from '../contracts/pool.ts';
 
 /** Steps whose history a pool keeps, some 1.5 KB each: what continues as new stays far below the server's 2 MB. */
 export const MOST_HISTORIES = 300;
@@ -8,6 +8,8 @@ export const MOST_HISTORIES = 300;
 const REMEMBERED = 16;
 /** A step that would have fitted where it once ran out of memory so often in a row has changed: it is tried there again. */
 const FORGIVEN_AFTER = 3;
+/** Runs with a full pool after which it is known what lies beside it (design.md 5, Sizes). */
+const ENOUGH_RUNS = 5;
 /** What a process needs before the first row (an interpreter with Arrow: measured 90 MB); it does not grow with the input. */
 const BASE_BYTES = 90 * 1_000_000;
 const QUANTILE = 0.9;
@@ -33,16 +35,37 @@ export function remember(
   const engineBytes = leaseBytes - shmBytes;
   if (RAN_OUT.includes(used.verdict)) {
     const bytes = Math.max(engineBytes, before.ranOut?.bytes ?? 0);
-    return { ...before, lastMs: atMs, ranOut: { bytes, inputBytes: used.inputBytes, atMs, fitted: 0 } };
+    // A kill says that more lay beside the engine's pool than was known; that the pool was too small says nothing of what lies beside it.
+    const runs = used.verdict === Verdict.OOM_OWN ? before.runs.map(withoutOverhead) : before.runs;
+    return { ...before, runs, lastMs: atMs, ranOut: { bytes, inputBytes: used.inputBytes, atMs, fitted: 0 } };
   }
   if (used.verdict !== Verdict.OK) return history;
   const { inputBytes, outputBytes, seconds } = used;
   const peakBytes = Math.max(0, used.peakBytes - Math.min(outputBytes, shmBytes));
-  const run = { peakBytes, inputBytes, leaseBytes: engineBytes, seconds, atMs, outputBytes };
+  const { fullPool } = used;
+  const besidePoolBytes = fullPool && Math.ceil(Math.max(0, peakBytes - fullPool.bytes) / fullPool.partitions);
+  const run = {
+    ...{ peakBytes, inputBytes, leaseBytes: engineBytes, seconds, atMs, outputBytes },
+    ...(besidePoolBytes !== undefined && { spilled: true as const, besidePoolBytes }),
+  };
   const runs = [...before.runs, run].slice(-REMEMBERED);
   const { ranOut, ...rest } = before;
   const fitted = ranOut ? fittedSince(ranOut, { peakBytes, inputBytes }, engineBytes) : FORGIVEN_AFTER;
   return { ...rest, runs, lastMs: atMs, ...(ranOut && fitted < FORGIVEN_AFTER && { ranOut: { ...ranOut, fitted } }) };
+}
+
+function withoutOverhead({ besidePoolBytes: _forgotten, ...run }: StepMeasure): StepMeasure {
+  return run;
+}
+
+/**
+ * What a step's engine takes beside its own pool: the most, a partition, of the runs in which that pool was full. Undefined before five of them, as one
+ * run that went well proves little, and after a kill for memory until there were five again.
+ */
+export function measuredOverhead({ runs }: StepHistory): EngineOverhead | undefined {
+  const measured = runs.flatMap(({ besidePoolBytes }) => (besidePoolBytes === undefined ? [] : [besidePoolBytes]));
+  if (measured.length < ENOUGH_RUNS) return undefined;
+  return { partitionBytes: Math.max(...measured), runs: measured.length };
 }
 
 /** How often in a row the step would have had enough where it ran out once; it proves so when it was lent no more than that. */
@@ -72,7 +95,8 @@ export function withHistory(histories: StepHistories, key: string, history: Step
 /**
  * Bytes that a step needs, by its own history: the quantile 0.9 of what earlier runs needed, each scaled to the bytes that are read now.
  *
- * A run needed its peak × headroom + what lies beside, at most what it was lent: with that it went well. Of it {@link BASE_BYTES} are fixed, the rest
+ * A run needed its peak × headroom + what lies beside, at most what it was lent: with that it went well. One that spilled needed all of that: an engine's
+ * pool counts more than is resident (peaks of 0.25 to 0.9 of full pools were measured), so asking by the peak would shrink the lease from run to run. Of it {@link BASE_BYTES} are fixed, the rest
  * grows with the input, as the peak per input byte does. Undefined while nothing was measured.
  * @param inputBytes of the files that are read; undefined before they are written: then as many as last time
  */
@@ -81,7 +105,7 @@ export function measuredBytes({ runs, headroom, besideBytes }: Measured, inputBy
   const reads = inputBytes ?? runs.at(-1)!.inputBytes;
   const needs = runs
     .map((run) => {
-      const needed = Math.min(run.peakBytes * headroom + besideBytes, run.leaseBytes);
+      const needed = run.spilled ? run.leaseBytes : Math.min(run.peakBytes * headroom + besideBytes, run.leaseBytes);
       const fixed = Math.min(BASE_BYTES + besideBytes, needed);
       const growth = run.inputBytes > 0 ? Math.min(MOST_GROWTH, reads / run.inputBytes) : 1;
       return fixed + (needed - fixed) * growth;

@@ -254,6 +254,7 @@ export class StepRunner {
           ...(step.shmBytes === undefined ? {} : { shmBytes: step.shmBytes }),
           ...(step.checkpoint ? { checkpoint: step.checkpoint } : {}),
           ...(step.fused ? { fused: step.fused } : {}),
+          ...(step.overhead && ordinal === 0 ? { overhead: step.overhead } : {}),
           ordinal,
         });
         return this.#finish(step, result, rung.name, bytes, ordinal, lease?.leaseId);

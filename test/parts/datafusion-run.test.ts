@@ -14,7 +14,9 @@ import {
   type DatafusionRequest,
   type DatafusionResult,
 } from '../../src/engines/datafusion/run-datafusion.ts';
+import type { StepHistory } from '../../src/contracts/pool.ts';
 import { handedOver, keptRows } from '../../src/policy/kept-rows.ts';
+import { measuredOverhead, remember } from '../../src/policy/step-history.ts';
 import { makeDir, openContainerHost, pythonSpec, type ContainerHost } from './container-host.ts';
 
 // A sort of two gigabytes in 600 MB takes half a minute on a quiet machine, and minutes on a busy one.
@@ -335,6 +337,25 @@ describe('a sort of more than three times its lease', () => {
     );
     rmSync(join(host.scratch, 'kept'), { recursive: true });
   });
+});
+
+test('a statement that filled its pool five times is given more of the same lease, spills less often and stays within it', async () => {
+  const sql = `select a, row_number() over (partition by k order by s) as n
+    from (select value as a, value % 1000003 as k, md5(cast(value as varchar)) as s from generate_series(1, 6000000))`;
+  const first = await run(sql, { leaseBytes: 1000 * MB, kind: 'parquet' });
+  expect(first.used.fullPool).toEqual({ bytes: 600 * MB, partitions: 2 });
+  const five = Array.from({ length: 5 }).reduce<StepHistory | undefined>(
+    (history) => remember(history, first.used, 1000 * MB, 1),
+    undefined,
+  );
+  const overhead = measuredOverhead(five!)!;
+  const then = await run(sql, { leaseBytes: 1000 * MB, kind: 'parquet', overhead });
+  expect(then.settings.poolBytes).toBeGreaterThan(600 * MB);
+  expect(then.settings.because).toContain('as 5 runs took little beside it');
+  expect(then.spillCount).toBeLessThan(first.spillCount);
+  expect(then.used.peakBytes).toBeLessThan(1000 * MB);
+  expect(then.rows).toBe(first.rows);
+  for (const { parts } of [first, then]) rmSync(fileURLToPath(parts[0]!.uri));
 });
 
 test('a sort whose partitions are of unlike size, one of which finds the pool full when it is done, is made again as one', async () => {

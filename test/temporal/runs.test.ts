@@ -1,12 +1,14 @@
 // Long, because starting a stage costs seconds: what runs do while nothing breaks is tested on this one.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { SpillwayError } from '../../src/contracts/errors.ts';
+import { noUsage } from '../../activities/leased.ts';
+import { SpillwayError, Verdict } from '../../src/contracts/errors.ts';
 import type { Ask } from '../../src/contracts/pool.ts';
 import type { SinkResult } from '../../src/contracts/pipeline.ts';
 import { GiB, TiB } from '../../src/policy/sizes.ts';
 import { countTypes, eventsOf, failureOf, localActivities, scheduled, updates } from './history.ts';
 import { proof } from './pool-double.ts';
 import { eventually, Stage } from './stage.ts';
+import type { Script } from './step-doubles.ts';
 
 let stage: Stage;
 beforeAll(async () => {
@@ -188,6 +190,27 @@ describe('the ladder', () => {
     expect((await stage.report(handle)).steps[1]).toMatchObject({ step: 'daily', rung: 'whole', attempts: 3 });
     await stage.idle();
   }, 30_000);
+
+  test('what five runs took beside their full pools is told to the next, until one is killed for memory', async () => {
+    const fills: Script = () => {
+      const usage = { ...noUsage(1, 'ok'), peakBytes: 4 * GiB, fullPool: { bytes: 3 * GiB, partitions: 2 } };
+      return { used: usage };
+    };
+    const told = (): (number | undefined)[] =>
+      stage.steps.of('daily').map(({ request }) => request.overhead?.partitionBytes);
+    stage.steps.on('daily', fills);
+    for (let run = 1; run <= 6; run += 1) await stage.run('threeSteps', input);
+    expect(told()).toEqual([...Array.from({ length: 5 }, () => undefined), GiB / 2]);
+    stage.steps.on('daily', (call, attempt) => {
+      const details = { proof: proof(), used: noUsage(1, Verdict.OOM_OWN) };
+      if (call.request.overhead) throw new SpillwayError('OutOfMemoryOwn', 'killed', { details });
+      return fills(call, attempt);
+    });
+    for (let run = 7; run <= 8; run += 1) await stage.run('threeSteps', input);
+    expect(told().slice(6)).toEqual([GiB / 2, undefined, undefined]);
+    await stage.idle();
+    await stage.pool.operate('runs', { act: 'forget', history: 'threeSteps/daily' }); // or the next test starts at L
+  }, 60_000);
 
   test('a step that runs out of memory on the whole pool fails with what the engine said', async () => {
     failing('OutOfMemoryOwn', 99);

@@ -124,13 +124,26 @@ async function showEstimates(pool: PoolClient, name: string, { json }: PoolOptio
   const most = (of: readonly number[]): string => (of.length === 0 ? '–' : formatBytes(Math.max(...of)));
   output.out(
     table(
-      ['step', 'runs', 'largest peak', 'largest input', 'last lease', 'mostly takes', 'ran out with', 'pinned to'],
+      [
+        'step',
+        'runs',
+        'largest peak',
+        'largest input',
+        'last lease',
+        'spilled',
+        'beside its pool',
+        'mostly takes',
+        'ran out with',
+        'pinned to',
+      ],
       newest.map(([key, { runs, ranOut, pinnedBytes, ...history }]) => [
         key,
         String(runs.length),
         most(runs.map(({ peakBytes }) => peakBytes)),
         most(runs.map(({ inputBytes }) => inputBytes)),
         runs.length === 0 ? '–' : formatBytes(runs.at(-1)!.leaseBytes),
+        runs.length === 0 ? '–' : `${runs.filter(({ spilled }) => spilled).length} of ${runs.length}`,
+        most(runs.flatMap(({ besidePoolBytes: beside }) => (beside === undefined ? [] : [beside]))),
         runs.length === 0 ? '–' : `${expectedSeconds({ runs, ...history })!.toFixed(1)} s`,
         ranOut ? formatBytes(ranOut.bytes) : '–',
         pinnedBytes === undefined ? '–' : formatBytes(pinnedBytes),

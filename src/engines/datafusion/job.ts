@@ -84,6 +84,8 @@ export interface JobDone {
   scanned_bytes: number;
   peak_rss_anon: number;
   scratch_peak: number;
+  /** The engine's pool in the attempt that ended well; absent in images of an older release. */
+  pool_bytes?: number;
   seconds: number;
 }
 

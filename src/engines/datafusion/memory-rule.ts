@@ -1,4 +1,5 @@
 import { SpillwayError } from '../../contracts/errors.ts';
+import type { EngineOverhead } from '../../contracts/plan.ts';
 import { formatBytes } from '../../policy/sizes.ts';
 
 /** How a lease is divided between DataFusion's own pool and what it does not count. */
@@ -18,13 +19,20 @@ const POOL_SHARE = 0.6;
 const MIN_OVERHEAD_BYTES = 300 * MB;
 const OVERHEAD_PER_PARTITION_BYTES = 150 * MB;
 
+/** Share of a lease that is pool at most, whatever was measured. */
+const MOST_POOL_SHARE = 0.85;
+/** What lay beside the pool so far may grow by this. */
+const OVERHEAD_GROWTH = 1.25;
+
 /**
  * Divides a lease of E bytes: pool = min(0.6 E, E - max(300 MB, partitions × 150 MB)).
  *
  * What the engine does not count (scans, decoded row groups, the writer, the interpreter) is additive and grows with partitions; the often
  * named 0.75 to 0.8 E was killed in measurements. With many cores and a small lease partitions are given up until half of it is pool.
+ *
+ * Where that overhead was measured, o a partition, the pool is min(0.85 E, E - partitions × 1.25 o) if that is more, and still leaves those 300 and 150 MB.
  */
-export function splitMemory(leaseBytes: number, cpus: number): MemorySplit {
+export function splitMemory(leaseBytes: number, cpus: number, measured?: EngineOverhead): MemorySplit {
   if (leaseBytes < MIN_LEASE_BYTES) {
     throw new SpillwayError(
       'InvalidInput',
@@ -34,12 +42,16 @@ export function splitMemory(leaseBytes: number, cpus: number): MemorySplit {
   const affordable = Math.floor(leaseBytes / 2 / OVERHEAD_PER_PARTITION_BYTES);
   const partitions = Math.max(1, Math.min(Math.floor(cpus), affordable));
   const overhead = Math.max(MIN_OVERHEAD_BYTES, partitions * OVERHEAD_PER_PARTITION_BYTES);
-  const poolBytes = Math.floor(Math.min(POOL_SHARE * leaseBytes, leaseBytes - overhead));
+  const customary = Math.floor(Math.min(POOL_SHARE * leaseBytes, leaseBytes - overhead));
+  const beside = measured && Math.max(overhead, OVERHEAD_GROWTH * partitions * measured.partitionBytes);
+  const shown = beside === undefined ? 0 : Math.floor(Math.min(MOST_POOL_SHARE * leaseBytes, leaseBytes - beside));
+  const poolBytes = Math.max(customary, shown);
+  const why = poolBytes > customary ? `, as ${measured!.runs} runs took little beside it` : '';
   return {
     partitions,
     poolBytes,
     rowGroupBytes: Math.max(16 * MB, Math.min(128 * MB, Math.floor(leaseBytes / 10))),
-    because: `${formatBytes(poolBytes)} of ${formatBytes(leaseBytes)} are the engine's pool, ${partitions} partition(s)${
+    because: `${formatBytes(poolBytes)} of ${formatBytes(leaseBytes)} are the engine's pool${why}, ${partitions} partition(s)${
       partitions < cpus ? ` of ${Math.floor(cpus)}, as the lease has no room beside more` : ''
     }`,
   };

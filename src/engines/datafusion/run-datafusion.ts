@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { HandoffColumn, HandoffPart, HandoffRef } from '../../contracts/handoff.ts';
-import type { FusedQuery } from '../../contracts/plan.ts';
+import type { EngineOverhead, FusedQuery } from '../../contracts/plan.ts';
 import type { Proof, StepUsage } from '../../contracts/pool.ts';
 import { chooseCpuset, isTmpfs, type Machine } from '../../host/machine.ts';
 import { containerUser } from '../container/cli-runtime.ts';
@@ -59,6 +59,8 @@ export interface DatafusionRequest {
   attemptDir: string;
   /** False after the engine ran out once: joins that spill instead of ones that are fast. @defaultValue true */
   hashJoin?: boolean;
+  /** What earlier runs of this step took beside the engine's pool; see splitMemory. */
+  overhead?: EngineOverhead;
   timeoutMs: number;
   /** How long the engine may do nothing at all. @defaultValue 2 minutes */
   stallMs?: number;
@@ -93,7 +95,7 @@ export interface DatafusionResult {
 export async function runDatafusion(deps: DatafusionDeps, request: DatafusionRequest): Promise<DatafusionResult> {
   const { attemptDir, output, signal } = request;
   const memory = output.kind === 'arrow' ? output.memory : undefined;
-  const split = splitMemory(request.leaseBytes - (memory?.bytes ?? 0), request.cpus);
+  const split = splitMemory(request.leaseBytes - (memory?.bytes ?? 0), request.cpus, request.overhead);
   const { tables, mounts: inputs } = planInputs(request.inputs, deps.runtime.mounts);
   await requireInputs(request.inputs);
   const user = deps.user ?? containerUser();
@@ -147,7 +149,7 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
         if (isProgress(event)) request.onProgress?.(event);
       },
     });
-    const used = usageOf(outcome, request.inputs, memory?.bytes);
+    const used = usageOf(outcome, request.inputs, split.partitions, memory?.bytes);
     if (outcome.verdict === 'cancelled') throw abortReason(signal);
     if (outcome.verdict !== 'ok') {
       const freed = output.kind === 'fifo' ? 0 : await removeOutput(output);
@@ -259,8 +261,14 @@ async function requireInputs(inputs: Record<string, HandoffRef>): Promise<void> 
   }
 }
 
-function usageOf(outcome: ContainerOutcome, inputs: Record<string, HandoffRef>, shmBytes?: number): StepUsage {
+function usageOf(
+  outcome: ContainerOutcome,
+  inputs: Record<string, HandoffRef>,
+  partitions: number,
+  shmBytes?: number,
+): StepUsage {
   const result = outcome.result as Partial<JobDone> | undefined;
+  const full = (result?.spill_count ?? 0) > 0 ? result?.pool_bytes : undefined;
   return {
     // Without groups the runner's own samples are all there is.
     peakBytes: Math.max(outcome.peakBytes, result?.peak_rss_anon ?? 0),
@@ -271,6 +279,7 @@ function usageOf(outcome: ContainerOutcome, inputs: Record<string, HandoffRef>, 
     seconds: outcome.seconds,
     verdict: outcome.verdict,
     ...(shmBytes !== undefined && { shmBytes }),
+    ...(full !== undefined && { fullPool: { bytes: full, partitions } }),
   };
 }
 

@@ -60,6 +60,20 @@ describe('a step that nobody sized', () => {
     expect(rungs(planned(history({ pinnedBytes: GiB }), {}, 'weekly/totals'))[0]).toBe('S 4'));
 });
 
+describe('what the engine took beside its pool', () => {
+  const spilled = { ...ran(3 * GiB, 16 * GiB), spilled: true as const, besidePoolBytes: 100 * MiB };
+  const known = (runs: number): StepHistory => history({ runs: Array.from({ length: runs }, () => spilled) });
+
+  test('is planned with once five runs have shown it, whatever was declared', () => {
+    expect(planned(known(4)).overhead).toBeUndefined();
+    expect(planned(known(5)).overhead).toEqual({ partitionBytes: 100 * MiB, runs: 5 });
+    expect(planned(known(5), { profile: 'L' }).overhead).toEqual({ partitionBytes: 100 * MiB, runs: 5 });
+  });
+
+  test('a step that spilled asks for no less than it had', () =>
+    expect(rungs(planned(known(5)))[0]).toBe('measured 16'));
+});
+
 describe('a step that was sized', () => {
   test('keeps its profile, but starts above what an earlier run ran out of memory with', () => {
     const runs = [ran(20 * GiB, 32 * GiB)];

@@ -1,7 +1,13 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { StepHistory, StepUsage } from '../../../src/contracts/pool.ts';
-import { expectedSeconds, measuredBytes, remember, withHistory } from '../../../src/policy/step-history.ts';
+import {
+  expectedSeconds,
+  measuredBytes,
+  measuredOverhead,
+  remember,
+  withHistory,
+} from '../../../src/policy/step-history.ts';
 
 const MB = 1_000_000;
 const used = (over: Partial<StepUsage> = {}): StepUsage => ({
@@ -63,6 +69,44 @@ test('histories are bounded: the one not used for longest goes, pinned ones and 
   expect(Object.keys(withHistory(histories, 'p/b', of(4), 3))).toEqual(['p/a', 'p/b', 'p/c']);
 });
 
+describe('what lies beside a full pool', () => {
+  const full = (peak: number, partitions = 2): [Partial<StepUsage>, number] => [
+    { peakBytes: peak * MB, fullPool: { bytes: 600 * MB, partitions } },
+    1000 * MB,
+  ];
+  const spare: [Partial<StepUsage>, number] = [{ peakBytes: 900 * MB }, 1000 * MB];
+
+  test('is the most of five runs, a partition; runs that did not fill it show nothing', () => {
+    expect(measuredOverhead(after(full(620), full(700), full(640), spare, full(500)))).toBeUndefined();
+    expect(measuredOverhead(after(full(620), full(700), full(640), spare, full(500), full(600)))).toEqual({
+      partitionBytes: 50 * MB,
+      runs: 5,
+    });
+    expect(measuredOverhead(after(...Array.from({ length: 5 }, () => full(500))))?.partitionBytes).toBe(0);
+    expect(measuredOverhead(after(...Array.from({ length: 5 }, () => full(700, 4))))?.partitionBytes).toBe(25 * MB);
+  });
+
+  test('is unknown once the step was killed for memory, until five runs show it again; that they spilled stays known', () => {
+    const five = Array.from({ length: 5 }, () => full(620));
+    const killed = after(...five, [oom, 1000 * MB]);
+    expect(measuredOverhead(killed)).toBeUndefined();
+    expect(killed.runs.every(({ spilled }) => spilled === true)).toBe(true);
+    expect(measuredOverhead(after(...five, [oom, 1000 * MB], ...five.slice(1)))).toBeUndefined();
+    expect(measuredOverhead(after(...five, [oom, 1000 * MB], ...five))).toEqual({ partitionBytes: 10 * MB, runs: 5 });
+  });
+
+  test('stays known when the pool itself was too small', () => {
+    const five = Array.from({ length: 5 }, () => full(620));
+    const exhausted = after(...five, [{ verdict: 'engine-exhausted' }, 1000 * MB]);
+    expect(measuredOverhead(exhausted)).toEqual({ partitionBytes: 10 * MB, runs: 5 });
+  });
+
+  test('has nothing of rows that were kept in memory', () => {
+    const kept = { peakBytes: 900 * MB, outputBytes: 250 * MB, shmBytes: 300 * MB, fullPool: { bytes: 600 * MB, partitions: 1 } }; // prettier-ignore
+    expect(after([kept, 1300 * MB]).runs[0]).toMatchObject({ leaseBytes: 1000 * MB, besidePoolBytes: 50 * MB });
+  });
+});
+
 describe('what a step needs', () => {
   const measured = (runs: StepHistory['runs'], besideBytes = 0) => ({ runs, headroom: 1.25, besideBytes, leastBytes: 0 }); // prettier-ignore
   const run = (peak: number, input: number, lease = 10_000) => ({ peakBytes: peak * MB, inputBytes: input * MB, leaseBytes: lease * MB, seconds: 1, atMs: 0 }); // prettier-ignore
@@ -82,6 +126,12 @@ describe('what a step needs', () => {
 
   test('is never more than what it went well with, for the same input', () =>
     expect(inMB(measuredBytes(measured([run(590, 100, 600)]), 100 * MB))).toBe(600));
+
+  test('is all that it was lent where it spilled: by its peak the lease would shrink from run to run', () => {
+    const spilled = { ...run(200, 100, 600), spilled: true as const };
+    expect(inMB(measuredBytes(measured([spilled]), 100 * MB))).toBe(600);
+    expect(inMB(measuredBytes(measured([spilled]), 200 * MB))).toBe(90 + 2 * 510);
+  });
 
   test('has room for what lies beside the engine, which does not grow', () => {
     const history = measured([run(400, 100)], 600 * MB);

@@ -17,6 +17,20 @@ describe('the engine’s pool is min(0.6 E, E - max(300 MB, partitions × 150 MB
     expect(splitMemory(lease, cpus)).toMatchObject({ partitions, poolBytes }),
   );
 
+  test.each<[string, number, number, number, number]>([
+    ['little beside it: 0.85 of the lease', 32 * GiB, 16, 10 * MB, Math.floor(0.85 * 32 * GiB)],
+    ['some: what is left by a quarter more than the most so far', 32 * GiB, 16, 300 * MB, 32 * GiB - 16 * 375 * MB],
+    ['much: as if it were not known', 32 * GiB, 16, 1000 * MB, Math.floor(0.6 * 32 * GiB)],
+    ['a small lease keeps its 300 MB all the same', 1000 * MB, 2, 0, 700 * MB],
+    ['the smallest has none to give', 600 * MB, 2, 0, 300 * MB],
+  ])('where it was measured, %s', (_title, lease, cpus, partitionBytes, poolBytes) => {
+    const split = splitMemory(lease, cpus, { partitionBytes, runs: 5 });
+    expect(split.poolBytes).toBe(poolBytes);
+    expect(split.because.includes('as 5 runs took little beside it')).toBe(
+      poolBytes > splitMemory(lease, cpus).poolBytes,
+    );
+  });
+
   test('a lease under 600 MB is refused with both numbers', () => {
     expect(() => splitMemory(MIN_LEASE_BYTES - 1, 2)).toThrow(/at least 572.2 MiB, this one has 572.2 MiB/);
     expect(() => splitMemory(GiB / 4, 2)).toThrow(/this one has 256 MiB; take a larger profile/);
@@ -27,11 +41,13 @@ describe('the engine’s pool is min(0.6 E, E - max(300 MB, partitions × 150 MB
       fc.property(
         fc.integer({ min: MIN_LEASE_BYTES, max: 512 * GiB }),
         fc.integer({ min: 1, max: 256 }),
-        (lease, cpus) => {
-          const { partitions, poolBytes, rowGroupBytes, because } = splitMemory(lease, cpus);
+        fc.option(fc.record({ partitionBytes: fc.nat(4 * GiB), runs: fc.constant(5) }), { nil: undefined }),
+        (lease, cpus, overhead) => {
+          const { partitions, poolBytes, rowGroupBytes, because } = splitMemory(lease, cpus, overhead);
           expect(lease - poolBytes).toBeGreaterThanOrEqual(Math.max(300 * MB, partitions * 150 * MB));
           expect(poolBytes).toBeGreaterThanOrEqual(Math.floor(lease / 2));
-          expect(poolBytes).toBeLessThanOrEqual(0.6 * lease);
+          expect(poolBytes).toBeLessThanOrEqual((overhead ? 0.85 : 0.6) * lease);
+          expect(poolBytes).toBeGreaterThanOrEqual(splitMemory(lease, cpus).poolBytes);
           expect(partitions).toBeGreaterThanOrEqual(1);
           expect(partitions).toBeLessThanOrEqual(cpus);
           expect(rowGroupBytes).toBeLessThanOrEqual(128 * MB);
