@@ -1,5 +1,5 @@
 import type { Client } from '@temporalio/client';
-import type { ResolvedConfig } from '../src/config/resolved.ts';
+import type { ResolvedConfig, WebDirectory } from '../src/config/resolved.ts';
 import type { ContainerRuntime } from '../src/engines/container/container-port.ts';
 import type { DatafusionDeps } from '../src/engines/datafusion/run-datafusion.ts';
 import type { PostgresDeps } from '../src/engines/postgres/session.ts';
@@ -18,6 +18,8 @@ export interface StepEngines {
   readonly transformGroups: TransformGroups;
   /** @throws SpillwayError `InvalidInput` when none of that name is configured */
   trino(name: string): Trino;
+  /** What a web server wants to be shown for its files; undefined where it wants nothing. */
+  token(of: WebDirectory): string | undefined;
   /** Process of a resident Trino on this host, where it is known. */
   trinoPid(name: string): number | undefined;
   /** @throws SpillwayError `InvalidInput` when none of that name is configured */

@@ -1,11 +1,15 @@
+import { chmod, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { ResolvedDirectory, WebDirectory } from '../src/config/resolved.ts';
 import { SpillwayError } from '../src/contracts/errors.ts';
 import type { HandoffPart, HandoffRef } from '../src/contracts/handoff.ts';
 import type { FilesStep, WriteStep } from '../src/contracts/pipeline.ts';
 import { dataIdOf, type Proof, type StepUsage } from '../src/contracts/pool.ts';
 import type { StepActivities, StepRequest } from '../src/contracts/steps.ts';
 import { runDatafusion } from '../src/engines/datafusion/run-datafusion.ts';
-import { findFiles } from '../src/engines/files/find-files.ts';
+import { downloadFiles } from '../src/engines/files/download-files.ts';
+import { findFiles, rowsOf } from '../src/engines/files/find-files.ts';
 import { prepareFolder, publishFolder } from '../src/engines/files/publish-folder.ts';
 import { fingerprintOf, handoffRef } from '../src/handoff/handoff-ref.ts';
 import { formatOfFiles } from '../src/policy/graph.ts';
@@ -14,10 +18,10 @@ import type { ActivityDeps } from './deps.ts';
 import { type Attempt, attemptMs, exited, leased, noUsage, type Worked } from './leased.ts';
 import { reading } from './reading.ts';
 
-/** Reads which files are there, and writes folders of files. */
+/** Finds or downloads files, and writes folders of files. */
 export function createFileActivities(deps: ActivityDeps): Pick<StepActivities, 'readFiles' | 'writeFiles'> {
   return {
-    readFiles: (request) => leased(deps, request, () => readFiles(deps, request as StepRequest<FilesStep>)),
+    readFiles: (request) => leased(deps, request, (attempt) => readFiles(deps, request as FilesRequest, attempt)),
     writeFiles: (request) =>
       leased(deps, request, (attempt) =>
         reading(deps, request, attempt, (inputs) =>
@@ -27,25 +31,79 @@ export function createFileActivities(deps: ActivityDeps): Pick<StepActivities, '
   };
 }
 
-/** Nothing is copied: its readers read the files themselves. */
-async function readFiles(deps: ActivityDeps, { run, spec, handoff }: StepRequest<FilesStep>): Promise<Worked> {
+type FilesRequest = StepRequest<FilesStep>;
+
+/** Files of this host are read where they lie; those of a web server are downloaded first. */
+async function readFiles(deps: ActivityDeps, request: FilesRequest, attempt: Attempt): Promise<Worked> {
   const startedAtMs = Date.now();
+  const { run, spec, handoff } = request;
   const name = spec.directory ?? 'default';
   const format = formatOfFiles(spec)!;
-  const parts = await findFiles({ root: directory(deps, name).path, paths: [spec.path].flat(), format });
+  const where = directory(deps, name);
+  const { parts, versions, because } =
+    'url' in where ? await downloaded(deps, where, request, attempt) : await foundFiles(where.path, spec, name);
   const output: HandoffRef = {
     ...handoffRef({
-      choice: { ...handoff!, because: `${parts.length} files of ${name}, read where they lie` },
+      choice: { ...handoff!, because },
       parts,
       schema: [],
       host: deps.host,
-      fingerprint: fingerprintOf({ sql: JSON.stringify(parts.map(({ uri, bytes }) => [uri, bytes])) }),
+      fingerprint: fingerprintOf({ sql: JSON.stringify(versions) }),
       dataId: dataIdOf(run, spec.step),
     }),
     ...(format === 'csv' && { csv: spec.csv ?? {} }),
   };
   const used = { ...noUsage((Date.now() - startedAtMs) / 1000, 'ok'), outputBytes: output.bytes, rows: output.rows };
-  return { proof: exited(), used, output };
+  const scratchPeakBytes = 'url' in where ? output.bytes : 0;
+  return { proof: exited(), used: { ...used, scratchPeakBytes }, output };
+}
+
+/** Files, and what tells one version of them from another. */
+interface FoundFiles {
+  parts: HandoffPart[];
+  versions: unknown[];
+  because: string;
+}
+
+async function foundFiles(root: string, spec: FilesStep, name: string): Promise<FoundFiles> {
+  const parts = await findFiles({ root, paths: [spec.path].flat(), format: formatOfFiles(spec)! });
+  const because = `${parts.length} files of ${name}, read where they lie`;
+  return { parts, versions: parts.map(({ uri, bytes }) => [uri, bytes]), because };
+}
+
+async function downloaded(
+  deps: ActivityDeps,
+  where: WebDirectory,
+  { run, spec, scratchBytes }: FilesRequest,
+  attempt: Attempt,
+): Promise<FoundFiles> {
+  const { scratch } = deps.engines;
+  const name = { run, step: spec.step, token: attempt.token };
+  const format = formatOfFiles(spec)!;
+  const token = deps.engines.token(where);
+  await scratch.dropLowerTokens(name);
+  const { directory: attemptDir } = await scratch.reserveAttempt(name, { scratchBytes });
+  let sealed = false;
+  try {
+    const into = join(attemptDir, 'out');
+    await mkdir(into, { recursive: true });
+    await chmod(into, 0o755); // containers read it as another user
+    const files = await downloadFiles({
+      ...{ url: where.url, paths: [spec.path].flat(), maxConnections: where.maxConnections },
+      ...(token !== undefined && { token }),
+      ...{ into, ending: `.${format}`, mostBytes: scratchBytes, signal: attempt.signal },
+      onProgress: (progress) => attempt.progress({ phase: 'downloading', ...progress }),
+    });
+    const parts: HandoffPart[] = [];
+    for (const { path, bytes } of files)
+      parts.push({ kind: format, uri: pathToFileURL(path).href, rows: await rowsOf(path, format), bytes });
+    await scratch.sealAttempt(name);
+    sealed = true;
+    const versions = files.map(({ url, bytes, version }) => [url, bytes, version]);
+    return { parts, versions, because: `${files.length} files of ${where.url}, downloaded` };
+  } finally {
+    if (!sealed) await scratch.dropAttempt(name);
+  }
 }
 
 async function writeFiles(deps: ActivityDeps, request: StepRequest<WriteStep>, attempt: Attempt): Promise<Worked> {
@@ -54,7 +112,9 @@ async function writeFiles(deps: ActivityDeps, request: StepRequest<WriteStep>, a
   const name = { run, step: spec.step, token: attempt.token };
   const ref = request.inputs['from']!;
   const startedAtMs = Date.now();
-  const folder = await prepareFolder(directory(deps, spec.directory ?? 'default').path, spec.path);
+  const where = directory(deps, spec.directory ?? 'default');
+  if ('url' in where) throw new SpillwayError('InvalidInput', `${spec.step}: ${where.url} is only read. Write to a directory that has a path.`); // prettier-ignore
+  const folder = await prepareFolder(where.path, spec.path);
   await scratch.dropLowerTokens(name);
   const entry = await scratch.reserveAttempt(name, { scratchBytes: request.scratchBytes, outside: dirname(folder) });
   try {
@@ -117,9 +177,9 @@ async function writtenAnew(
   return { parts, proof, used, because: `written anew as ${kind}` };
 }
 
-function directory({ config }: ActivityDeps, name: string): ActivityDeps['config']['directories'][string] {
+function directory({ config }: ActivityDeps, name: string): ResolvedDirectory {
   const found = Object.hasOwn(config.directories, name) ? config.directories[name] : undefined;
   if (!found)
-    throw new SpillwayError('InvalidInput', `no directory named '${name}' is configured on this host. Set directories.${name}.path.`); // prettier-ignore
+    throw new SpillwayError('InvalidInput', `no directory named '${name}' is configured on this host. Set directories.${name}.path, or its url.`); // prettier-ignore
   return found;
 }

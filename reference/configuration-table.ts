@@ -1,4 +1,4 @@
-import { environmentName, type KnownKey } from '../src/config/keys.ts';
+import { environmentName, isSetByText, type KnownKey } from '../src/config/keys.ts';
 import type { Documented } from './doc-comments.ts';
 
 /** A table of Markdown for each first part of the keys; those without a second part stand together and first. */
@@ -32,7 +32,7 @@ export function optionsTable(options: ReadonlyMap<string, Documented>): string {
 
 function rowOf(key: string, documented: ReadonlyMap<string, Documented>): string {
   const said = documented.get(key) ?? { text: '', required: false };
-  return `| \`${key}\` | ${cell(said.text)} | ${cell(defaultOf(said))} | \`${environmentName(key)}\` |`;
+  return `| \`${key}\` | ${cell(said.text)} | ${cell(defaultOf(said))} | ${isSetByText(key) ? `\`${environmentName(key)}\`` : '–'} |`;
 }
 
 const defaultOf = ({ required, defaultValue }: Documented): string =>

@@ -10,6 +10,17 @@ export async function monthlyRevenue({ month, day }: { month: string; day: strin
   return write.parquet('export', { from: daily, directory: 'lake', path: `revenue/${day}` });
 }
 
+/** Downloads the rates of a day, one file for each bank, and gives them types. */
+export async function ratesOfDay({ day, banks }: { day: string; banks: string[] }) {
+  const path = banks.map((bank) => `${bank}/${day}.csv`);
+  const rates = files('rates', { directory: 'rates', path, csv: { types: 'text' }, scratch: '1 GiB' });
+  const typed = datafusion.sql('typed', {
+    from: { rates },
+    sql: 'select currency, cast(rate as decimal(18, 8)) as rate from rates',
+  });
+  return write.parquet('export', { from: typed, directory: 'lake', path: `rates/${day}` });
+}
+
 /** Many small files of a day become one folder of few, and one sorted folder for each country. */
 export async function filesOfDay({ day, countries }: { day: string; countries: string[] }) {
   const into = { directory: 'lake', path: `orders/${day}/all` };

@@ -9,8 +9,20 @@ export interface KnownKey {
   readonly numeric: boolean;
 }
 
+/** Last parts of keys whose value is the name of a secret. */
+const SECRETS = ['password', 'token'];
+
+/** Whether a key, or the last part of one, names a secret: what stands there by mistake may be one, and is not shown. */
+export const namesSecret = (key: string): boolean => SECRETS.includes(key.split('.').at(-1) ?? '');
+
 /** Every key that may be set, in the order of the schema. */
 export const KNOWN_KEYS: readonly KnownKey[] = leaves(SCHEMA, []);
+
+/**
+ * Whether a variable or a flag sets a key. A secret by its name comes from the file alone: there people would put the secret itself. So do flags of a
+ * runtime, which are a list.
+ */
+export const isSetByText = (key: string): boolean => !namesSecret(key) && key !== 'runtime.flags';
 
 /** Keys that stand directly below a path of the configuration (with names of connections as they are). */
 export function keysBelow(path: readonly PropertyKey[]): string[] {
@@ -44,7 +56,7 @@ function leaves(schema: z.ZodType, path: readonly string[]): KnownKey[] {
   if (schema instanceof z.ZodOptional) return leaves(schema.unwrap() as z.ZodType, path);
   if (schema instanceof z.ZodRecord) return leaves(schema.valueType as z.ZodType, [...path, '*']);
   // A secret is one value: { secret: NAME }.
-  if (schema instanceof z.ZodObject && path.at(-1) !== 'password') {
+  if (schema instanceof z.ZodObject && !namesSecret(path.at(-1) ?? '')) {
     return Object.entries(schema.shape).flatMap(([name, value]) => leaves(value as z.ZodType, [...path, name]));
   }
   return [{ key: path.join('.'), numeric: schema instanceof z.ZodNumber }];

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import { nearestName } from '../policy/nearest-name.ts';
-import { environmentName, flagName, genericPath, KNOWN_KEYS, keysBelow } from './keys.ts';
+import { environmentName, flagName, genericPath, isSetByText, KNOWN_KEYS, keysBelow, namesSecret } from './keys.ts';
 import type { Origin } from './resolved.ts';
 import { SCHEMA } from './schema.ts';
 
@@ -36,7 +36,10 @@ export function environmentLayer(env: Readonly<Record<string, string | undefined
     ['TEMPORAL_NAMESPACE', 'temporal.namespace'],
     ['TEMPORAL_PROFILE', 'temporal.profile'],
     ['TEMPORAL_CONFIG_FILE', 'temporal.configFile'],
-    ...settable().map(({ key }): [string, string] => [environmentName(key), key.replace('*', 'default')]),
+    ...KNOWN_KEYS.filter(({ key }) => isSetByText(key)).map(({ key }): [string, string] => [
+      environmentName(key),
+      key.replace('*', 'default'),
+    ]),
   ]);
   for (const [name, key] of names) {
     const text = env[name];
@@ -68,11 +71,6 @@ export function flagLayer(flags: Readonly<Record<string, string | undefined>>): 
 /** Later layers win, value by value. */
 export function mergeLayers(layers: readonly Layer[]): Layer {
   return new Map(layers.flatMap((layer) => [...layer]));
-}
-
-/** A secret by its name comes from the file alone: in a variable or a flag people would put the secret itself. */
-function settable() {
-  return KNOWN_KEYS.filter(({ key }) => !key.endsWith('.password') && key !== 'runtime.flags');
 }
 
 function nested(flat: ReadonlyMap<string, string>): unknown {
@@ -137,7 +135,8 @@ function problemLines(issue: z.core.$ZodIssue, content: unknown, sourceOf: Sourc
   }
   const { source } = sourceOf(key);
   const got = valueAt(content, issue.path);
-  const isGroup = issue.code === 'invalid_type' && issue.expected === 'object' && issue.path.at(-1) !== 'password';
+  const isGroup =
+    issue.code === 'invalid_type' && issue.expected === 'object' && !namesSecret(String(issue.path.at(-1)));
   const rule = isGroup ? 'must be a group of keys' : issue.message;
   if (key === '') return [`The configuration must be an object, got ${show(got)} (${source}).`];
   if (got === MISSING) return []; // another layer may set it; judged when all are there
@@ -155,7 +154,7 @@ function valueAt(content: unknown, path: readonly PropertyKey[]): unknown {
 
 /** A value as people wrote it; never a secret. */
 export function show(value: unknown, key = ''): string {
-  if (key.includes('password')) return 'a value that is not shown';
+  if (key.split('.').some(namesSecret)) return 'a value that is not shown';
   if (typeof value === 'string') return key.endsWith('.url') ? value.replace(/:\/\/[^@/]*@/, '://…@') : value || "''";
   return JSON.stringify(value) ?? String(value);
 }

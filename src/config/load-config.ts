@@ -283,15 +283,32 @@ function thresholds(set: Layer): HandoffThresholds {
   };
 }
 
+/** Files that a step downloads at a time, where nothing else is said. */
+const DEFAULT_CONNECTIONS = 4;
+
 function directoriesOf(
   set: Layer,
   pathOf: (key: string, value: string) => string,
   problems: string[],
 ): Record<string, ResolvedDirectory> {
   const found: Record<string, ResolvedDirectory> = {};
-  for (const [name, get] of connections('directories', set, problems, 'path')) {
-    const path = pathOf(`directories.${name}.path`, get('path') as string);
-    found[name] = { path, access: (get('access') as ResolvedDirectory['access'] | undefined) ?? 'read' };
+  for (const [name, get] of connections('directories', set, problems, ['path', 'url'])) {
+    const path = get('path') as string | undefined;
+    const url = get('url') as string | undefined;
+    const access = (get('access') as ResolvedDirectory['access'] | undefined) ?? 'read';
+    const key = `directories.${name}`;
+    if (path !== undefined && url !== undefined) {
+      problems.push(`${key} must have a path or a url, got both. Remove one of them.`);
+    } else if (url !== undefined) {
+      if (access === 'write') problems.push(`${key}.access must be 'read' where a url is given: a web server is only read, got write. Remove it.`); // prettier-ignore
+      const token = get('token') as ResolvedSecret | undefined;
+      const maxConnections = (get('maxConnections') as number | undefined) ?? DEFAULT_CONNECTIONS;
+      found[name] = { url, access: 'read', maxConnections, ...(token && { token }) };
+    } else {
+      const idle = (['maxConnections', 'token'] as const).filter((field) => get(field) !== undefined);
+      for (const field of idle) problems.push(`${key}.${field} goes with a url, and ${key} has a path. Remove it.`);
+      found[name] = { path: pathOf(`${key}.path`, path!), access };
+    }
   }
   return found;
 }
@@ -301,7 +318,7 @@ function connections(
   group: 'trino' | 'postgres' | 'directories',
   set: Layer,
   problems: string[],
-  address: 'url' | 'path' = 'url',
+  addresses: readonly ('url' | 'path')[] = ['url'],
 ): (readonly [name: string, get: (field: string) => unknown])[] {
   const names = new Set<string>();
   for (const key of set.keys()) {
@@ -310,11 +327,12 @@ function connections(
   }
   return [...names].flatMap((name) => {
     const get = (field: string): unknown => set.get(`${group}.${name}.${field}`)?.value;
-    if (get(address) !== undefined) return [[name, get] as const];
+    if (addresses.some((address) => get(address) !== undefined)) return [[name, get] as const];
     // A wrong address was reported by its layer already.
-    if (!problems.some((line) => line.startsWith(`${group}.${name}.${address} `))) {
+    const keys = addresses.map((address) => `${group}.${name}.${address}`);
+    if (!problems.some((line) => keys.some((key) => line.startsWith(`${key} `)))) {
       const source = [...set].find(([key]) => key.startsWith(`${group}.${name}.`))?.[1].source;
-      problems.push(`${group}.${name}.${address} is missing (${source}). Set it, or remove ${group}.${name}.`);
+      problems.push(`${keys.join(' or ')} is missing (${source}). Set it, or remove ${group}.${name}.`);
     }
     return [];
   });

@@ -34,9 +34,15 @@ export interface PostgresOptions {
 /** A directory of the host that steps may name. */
 export interface DirectoryOptions {
   /** Absolute, or relative to this file. */
-  path: string;
+  path?: string;
+  /** Instead of `path`: address below which a web server has files; `files` downloads them. */
+  url?: string;
   /** `write`: steps may put folders there. @defaultValue 'read' */
   access?: 'read' | 'write';
+  /** Of `url`: files that a step downloads at a time, 1 to 64. @defaultValue 4 */
+  maxConnections?: number;
+  /** Of `url`: sent to that server as a bearer token. @defaultValue none */
+  token?: Secret;
 }
 
 /**
@@ -100,7 +106,7 @@ export interface SpillwayOptions {
   trino?: Record<string, TrinoOptions>;
   /** PostgreSQLs by name; loads use `default`. @defaultValue `default` is what `spillway up` started */
   postgres?: Record<string, PostgresOptions>;
-  /** Directories of the pool's host by name, which `files` reads and `write.parquet` and `write.arrow` write; steps use `default`. @defaultValue none */
+  /** Directories by name, of the pool's host or of a web server, which `files` reads and `write.parquet` and `write.arrow` write; steps use `default`. @defaultValue none */
   directories?: Record<string, DirectoryOptions>;
   /** How DataFusion jobs are run. @defaultValue what `spillway up` found */
   runtime?: {

@@ -87,10 +87,19 @@ export interface ResolvedPostgres {
 }
 
 /** A directory of the host that steps may name. */
-export interface ResolvedDirectory {
+export interface HostDirectory {
   readonly path: string;
   readonly access: 'read' | 'write';
 }
+
+/** Files of a web server, which steps may name as if they were a directory. */
+export interface WebDirectory {
+  readonly url: string;
+  readonly access: 'read';
+  readonly maxConnections: number;
+  readonly token?: ResolvedSecret;
+}
+export type ResolvedDirectory = HostDirectory | WebDirectory;
 
 export interface ResolvedTemporal {
   readonly address: string;

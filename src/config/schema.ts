@@ -112,7 +112,16 @@ export const SCHEMA = z.strictObject({
   trino: z.record(z.string(), trino).optional(),
   postgres: z.record(z.string(), postgres).optional(),
   directories: z
-    .record(z.string(), z.strictObject({ path: text, access: oneOf(['read', 'write']).optional() }))
+    .record(
+      z.string(),
+      z.strictObject({
+        path: text.optional(),
+        url: withoutPassword(url(['http:', 'https:'])).optional(),
+        access: oneOf(['read', 'write']).optional(),
+        maxConnections: count(1, 64).optional(),
+        token: secret.optional(),
+      }),
+    )
     .optional(),
   runtime: z
     .strictObject({

@@ -93,13 +93,16 @@ export interface TransformStep extends RowsOptions {
   args?: Record<string, unknown>;
 }
 
-/** Rows of files that are there already, read where they lie. */
+/** Files that one step reads at most: each is named in its run's history, which more would make too long to be kept. */
+export const MOST_FILES = 5_000;
+
+/** Rows of files that are there already: read where they lie, or downloaded from a web server. */
 export interface FilesStep extends StepOptions {
   step: string;
   verb: 'files';
   /** Name of a configured directory. @defaultValue 'default' */
   directory?: string;
-  /** Paths below it; `*` stands for a part of a name, `**` for folders, `{a,b}` for one of several. */
+  /** Paths below it; `*` stands for a part of a name, `**` for folders, `{a,b}` for one of several. Of a web server each file has to be named. */
   path: string | string[];
   /** @defaultValue what the paths end with: `.parquet`, `.arrow`, `.csv` */
   format?: 'parquet' | 'arrow' | 'csv';

@@ -10,7 +10,7 @@ import { type Known, learnedSize } from './learned-size.ts';
 import { SMALLEST_RUNG_BYTES } from './rungs.ts';
 import { formatBoth, MiB, parseBytes, parseDurationMs } from './sizes.ts';
 import { expectedOutputBytes, measuredOverhead } from './step-history.ts';
-import { leastTransformBytes, type PlanFacts, sizeStep } from './step-size.ts';
+import { isDownloaded, leastTransformBytes, type PlanFacts, sizeStep } from './step-size.ts';
 
 export type { PlanFacts } from './step-size.ts';
 
@@ -162,7 +162,12 @@ function handoffOf(
 ): HandoffChoice | undefined {
   const { facts, inMemoryBytes, estimatedBytes, readers } = of;
   if (spec.verb === 'files')
-    return { mode: formatOfFiles(spec)!, because: 'files that are there, read where they lie' };
+    return {
+      mode: formatOfFiles(spec)!,
+      because: isDownloaded(spec, facts)
+        ? 'files as they were downloaded'
+        : 'files that are there, read where they lie',
+    };
   const writer = WRITER[spec.verb];
   if (writer === undefined) return undefined;
   return chooseHandoff(

@@ -1,13 +1,14 @@
 import type { HandoffChoice } from '../contracts/handoff.ts';
-import type {
-  FilesStep,
-  PostgresLoadStep,
-  PostgresSqlStep,
-  StepSpec,
-  TransformStep,
-  TrinoQueryStep,
-  Verb,
-  WriteStep,
+import {
+  type FilesStep,
+  MOST_FILES,
+  type PostgresLoadStep,
+  type PostgresSqlStep,
+  type StepSpec,
+  type TransformStep,
+  type TrinoQueryStep,
+  type Verb,
+  type WriteStep,
 } from '../contracts/pipeline.ts';
 import type { Measured, PlannedStep, Rung } from '../contracts/plan.ts';
 import { type StepHistory, Weight } from '../contracts/pool.ts';
@@ -36,7 +37,7 @@ export interface PlanFacts {
   trino: Record<string, { queryBytes: number; resident: boolean }>;
   postgres: readonly string[];
   /** Absent where nobody knows them, and steps that name one are not checked. */
-  directories?: Readonly<Record<string, { access: 'read' | 'write' }>>;
+  directories?: Readonly<Record<string, { access: 'read' | 'write'; url?: string }>>;
   /** Registered transforms; absent where nobody knows them, and steps that name one are not checked. */
   transforms?: readonly string[];
   searchAttributes: boolean;
@@ -138,7 +139,27 @@ function sizeFiles(spec: FilesStep, facts: PlanFacts, problems: string[]): Sized
   checkDirectory(spec, 'read', facts, problems);
   for (const key of ['memory', 'profile', 'weight'] as const)
     if (spec[key] !== undefined) problems.push(`${spec.step}.${key} does not apply to files, which are read by the steps that use them, got ${spec[key]}. Remove it.`); // prettier-ignore
-  return allowance(facts, 'looks which files are there');
+  const name = spec.directory ?? 'default';
+  if (!isDownloaded(spec, facts)) return allowance(facts, 'looks which files are there');
+  const paths = [spec.path].flat();
+  if (paths.length > MOST_FILES) problems.push(`${spec.step}.path may name ${MOST_FILES} files at most, got ${paths.length}. Name fewer, in several steps.`); // prettier-ignore
+  const patterns = paths.filter((path) => /[*?{}[\]]/.test(path));
+  if (patterns.length > 0)
+    problems.push(`${spec.step}.path must name each file of directory '${name}': a web server does not say which there are, got ${patterns.join(', ')}. Name them.`); // prettier-ignore
+  return {
+    charge: 'lease', // for the scratch that they take
+    ladder: [{ name: 'download', bytes: Math.min(DOWNLOAD_BYTES, facts.lendableBytes) }],
+    because: `files of ${name} are downloaded through the worker`,
+  };
+}
+
+/** What downloads hold between network and disk: up to 64 of them, each some hundred KiB. */
+const DOWNLOAD_BYTES = 64 * MiB;
+
+/** Whether what a step reads lies on a web server, as far as that is known. */
+export function isDownloaded(spec: FilesStep, { directories = {} }: Pick<PlanFacts, 'directories'>): boolean {
+  const name = spec.directory ?? 'default';
+  return Object.hasOwn(directories, name) && directories[name]!.url !== undefined;
 }
 
 /** Files of the wanted kind are copied; others are written anew in a container. So is an empty result of Trino, which leaves no file: it asks for that container at all times. */
@@ -176,8 +197,10 @@ function checkDirectory(
   const found = Object.hasOwn(directories, name) ? directories[name] : undefined;
   if (!found) {
     const known = Object.keys(directories);
-    const mend = known.length === 0 ? `Set directories.${name}.path in the configuration.` : configured('directories', name, known); // prettier-ignore
+    const mend = known.length === 0 ? `Set directories.${name}.path, or its url, in the configuration.` : configured('directories', name, known); // prettier-ignore
     problems.push(`${spec.step}: no directory named '${name}' is configured. ${mend}`);
+  } else if (access === 'write' && found.url !== undefined) {
+    problems.push(`${spec.step}: directory '${name}' is a web server, which is only read. Write to one that has a path.`); // prettier-ignore
   } else if (access === 'write' && found.access !== 'write') {
     problems.push(`${spec.step}: directory '${name}' may only be read. Set directories.${name}.access to 'write' in the configuration.`); // prettier-ignore
   }

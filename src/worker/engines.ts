@@ -51,6 +51,7 @@ export async function openEngines(
     transformGroups: transformGroups(cgroups, poolLimitBytes),
     trino: (name) => trinos.get(name) ?? unknownConnection('trino', name, [...trinos.keys()]),
     trinoPid: (name) => (config.trino[name]?.residence === 'resident' ? startedPid(config, 'trino') : undefined),
+    token: ({ token }) => token && readSecret(token),
     postgres(name) {
       const found = config.postgres[name] ?? unknownConnection('postgres', name, Object.keys(config.postgres));
       return { connect: () => connectPostgres(found.url, found.password && readSecret(found.password)) };

@@ -210,6 +210,7 @@ export class Stage {
       transformGroups: transformGroups({ version: 'none', because: 'a double' }, 0),
       trino: none,
       trinoPid: () => undefined,
+      token: none,
       postgres: none,
       evidence: async () => ({ alive: [], cgroup: 'none', runtime: 'process' }),
     };

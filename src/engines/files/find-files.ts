@@ -4,11 +4,9 @@ import { pathToFileURL } from 'node:url';
 import { glob } from 'tinyglobby';
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { HandoffPart } from '../../contracts/handoff.ts';
+import { MOST_FILES } from '../../contracts/pipeline.ts';
 import { readArrowRows } from '../../handoff/arrow-footer.ts';
 import { readParquetFooter } from '../../handoff/parquet-footer.ts';
-
-/** More would make a run's history too long to be kept: each is named in it. */
-export const MOST_FILES = 5_000;
 
 /** Which files a step reads. */
 export interface FilesWanted {
@@ -44,7 +42,8 @@ export async function findFiles({ root, paths, format }: FilesWanted): Promise<H
   return parts;
 }
 
-async function rowsOf(path: string, format: HandoffPart['kind']): Promise<number> {
+/** Rows that the footer of a file tells; 0 for CSV, which has none. Raises `InvalidInput` when it is not of the format. */
+export async function rowsOf(path: string, format: HandoffPart['kind']): Promise<number> {
   try {
     if (format === 'csv') return 0;
     return format === 'parquet' ? (await readParquetFooter(path)).rows : await readArrowRows(path);

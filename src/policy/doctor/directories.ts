@@ -29,3 +29,22 @@ export function examineDirectory(directory: DirectoryReading): Finding {
     ? { check, verdict: 'ok', because: `${path} may be ${access === 'write' ? 'read and written to' : 'read'}` }
     : { check, verdict: 'warn', because: `${path} is closed to other users, and containers read it as one`, mend: `chmod o+rx ${path}` }; // prettier-ignore
 }
+
+/** A configured web server, as it answers. */
+export interface WebReading {
+  name: string;
+  url: string;
+  /** Status of its answer to a HEAD of that address; absent when there was none. */
+  status?: number;
+  /** Why there was no answer, or no question. */
+  because?: string;
+}
+
+/** Judges a web server whose files steps name. What it says of the address itself matters little: files lie below it. Pure. */
+export function examineWebDirectory({ name, url, status, because }: WebReading): Finding {
+  const check = `directory ${name}`;
+  if (status === undefined) return { check, verdict: 'fail', because: `${url} does not answer: ${because}`, mend: `look after ${url}, or set directories.${name}.url` }; // prettier-ignore
+  if (status === 401 || status === 407) return { check, verdict: 'warn', because: `${url} answers ${status}`, mend: `set directories.${name}.token to a secret that may read it` }; // prettier-ignore
+  if (status >= 500) return { check, verdict: 'warn', because: `${url} answers ${status}`, mend: `look after ${url}` };
+  return { check, verdict: 'ok', because: `${url} answers` };
+}

@@ -3,12 +3,11 @@ import { planFacts } from '../../config/plan-facts.ts';
 import { PROFILE_RAM } from '../../config/hardware-profiles.ts';
 import type { ResolvedConfig } from '../../config/resolved.ts';
 import type { DoctorReport, Finding } from '../../contracts/doctor.ts';
-import { examineDirectory } from '../../policy/doctor/directories.ts';
 import { examineHost } from '../../policy/doctor/host.ts';
 import { examineScratch } from '../../policy/doctor/scratch.ts';
 import { examinePostgres, examineTemporal, examineTrino } from '../../policy/doctor/servers.ts';
 import type { SecretReader } from '../engines.ts';
-import { readDirectories } from './read-directories.ts';
+import { examineDirectories } from './read-directories.ts';
 import { readHost } from './read-host.ts';
 import { readScratch } from './read-scratch.ts';
 import { readPostgres, readTemporal, readTrino } from './read-servers.ts';
@@ -26,7 +25,7 @@ export async function diagnose(config: ResolvedConfig, readSecret: SecretReader)
   const groups = await Promise.all([
     readHost(config).then((host) => examineHost(host, wants)),
     readScratch(config.scratch).then((scratch) => examineScratch(scratch, hardware.scratchBytes)),
-    readDirectories(config).then((directories) => directories.map(examineDirectory)),
+    examineDirectories(config, readSecret),
     readTemporal(config).then(examineTemporal),
     ...Object.entries(config.trino).map(async ([name, trino]) => examineTrino(name, await readTrino(trino, config))),
     ...Object.entries(config.postgres).map(async ([name, postgres]) =>

@@ -78,13 +78,20 @@ describe('layers', () => {
 
   test('directories, checkpoints and borders of handoffs come from any layer', async () => {
     const config = await load({
-      file: { directories: { lake: { path: './lake', access: 'write' } }, checkpoints: { ttl: '2 days' } },
+      file: {
+        directories: {
+          lake: { path: './lake', access: 'write' },
+          site: { url: 'https://data.example/v1', token: { secret: 'SITE' } },
+        },
+        checkpoints: { ttl: '2 days' },
+      },
       env: { SPILLWAY_DIRECTORIES_PATH: '/data', SPILLWAY_HANDOFF_ARROW_ABOVE: '0.45' },
       flags: { 'checkpoints.limit': '1GB', 'handoff.parquetAbove': '0.9' },
     });
     expect(config.directories).toEqual({
       lake: { path: join(folder, 'lake'), access: 'write' },
       default: { path: '/data', access: 'read' },
+      site: { url: 'https://data.example/v1', access: 'read', maxConnections: 4, token: { secret: 'SITE' } },
     });
     expect([config.checkpointTtlMs, config.hardware.checkpointBytes]).toEqual([2 * 86_400_000, GiB]);
     expect(config.handoff).toEqual({ arrowAbove: 0.45, parquetAbove: 0.9, parquetAboveWhenContended: 0.4 });
@@ -211,7 +218,13 @@ describe('problems', () => {
     ['a border of a handoff out of its range', { handoff: { arrowAbove: 0.9 } }, /^handoff\.arrowAbove must be a number from 0\.4 to 0\.5, got 0\.9/],
     ['more checkpoints than scratch', { checkpoints: { limit: '64GB' } }, /^checkpoints\.limit must be at most pool\.scratchLimit \(32 GiB\)/],
     ['checkpoints for a moment', { checkpoints: { ttl: '5 seconds' } }, /^checkpoints\.ttl must be from 1 minute to 365 days, got 5 seconds/],
-    ['a directory without a path', { directories: { lake: { access: 'write' } } }, /^directories\.lake\.path is missing/],
+    ['a directory without a path', { directories: { lake: { access: 'write' } } }, /^directories\.lake\.path or directories\.lake\.url is missing/],
+    ['a directory with both', { directories: { lake: { path: '.', url: 'https://a.example' } } }, /^directories\.lake must have a path or a url, got both\. Remove one/],
+    ['a web server that is to be written to', { directories: { lake: { url: 'https://a.example', access: 'write' } } }, /^directories\.lake\.access must be 'read' where a url is given/],
+    ['connections of a directory on disk', { directories: { lake: { path: '.', maxConnections: 2 } } }, /^directories\.lake\.maxConnections goes with a url, and directories\.lake has a path/],
+    ['too many connections', { directories: { lake: { url: 'https://a.example', maxConnections: 65 } } }, /^directories\.lake\.maxConnections must be .* got 65/],
+    ['another protocol', { directories: { lake: { url: 'ftp://a.example' } } }, /^directories\.lake\.url must be an address that starts with http:\/\/ or https:\/\/, got ftp/],
+    ['a token in the file', { directories: { lake: { url: 'https://a.example', token: 'geheim' } } }, /^directories\.lake\.token must be \{ secret: NAME \}; .*, got a value that is not shown/],
     ['a directory with another right', { directories: { lake: { path: '.', access: 'all' } } }, /^directories\.lake\.access must be 'read' or 'write', got all/],
     ['more scratch than the disk has', { pool: { scratchLimit: '1TB' } }, /^pool\.scratchLimit must be at most 75 GiB \(free on the disk/],
     ['more spill than scratch', { engines: { trino: { spill: '40GB' } } }, /^engines\.trino\.spill must be at most pool\.scratchLimit \(32 GiB\)/],

@@ -11,7 +11,11 @@ const facts: PlanFacts = {
   ...{ lightStepBytes: GiB, stepScratchBytes: 100 * GiB },
   trino: { default: { queryBytes: 40 * GiB, resident: true }, far: { queryBytes: 40 * GiB, resident: false } },
   ...{ postgres: ['default'], searchAttributes: true },
-  directories: { landing: { access: 'read' }, lake: { access: 'write' } },
+  directories: {
+    landing: { access: 'read' },
+    lake: { access: 'write' },
+    site: { access: 'read', url: 'https://data.example' },
+  },
 };
 const query = (over: object = {}): StepSpec => ({ step: 'q', verb: 'trino.query', sql: 'select 1', ...over });
 const join = (over: object = {}): StepSpec => ({
@@ -261,12 +265,27 @@ describe('what cannot be had is said with key, rule, value and fix', () => {
     [
       'a mistyped directory',
       [files({ directory: 'lak' }), load({ from: 'f' })],
-      "daily: f: no directory named 'lak' is configured. Did you mean 'lake'? Configured: landing, lake.",
+      "daily: f: no directory named 'lak' is configured. Did you mean 'lake'? Configured: landing, lake, site.",
     ],
     [
       'a folder where nothing may be written',
       [write({ directory: 'landing' }), join(), query()],
       "daily: p: directory 'landing' may only be read. Set directories.landing.access to 'write' in the configuration.",
+    ],
+    [
+      'files of a web server by a pattern',
+      [files({ directory: 'site', path: ['a.csv', '2026/*.csv'] }), load({ from: 'f' })],
+      "daily: f.path must name each file of directory 'site': a web server does not say which there are, got 2026/*.csv. Name them.",
+    ],
+    [
+      'more files of a web server than a history holds',
+      [files({ directory: 'site', path: Array.from({ length: 5_001 }, (_, at) => `${at}.csv`) }), load({ from: 'f' })],
+      'daily: f.path may name 5000 files at most, got 5001. Name fewer, in several steps.',
+    ],
+    [
+      'a folder of a web server',
+      [write({ directory: 'site' }), join(), query()],
+      "daily: p: directory 'site' is a web server, which is only read. Write to one that has a path.",
     ],
     [
       'a size for files',
@@ -302,6 +321,10 @@ describe('files', () => {
     const steps = [files(), load({ from: 'f' })];
     expect(planned('f', steps)).toMatchObject({ charge: 'allowance', weight: 'light', handoff: { mode: 'parquet', because: 'files that are there, read where they lie' } }); // prettier-ignore
     expect(planned('p', steps)).toMatchObject({ rungs: [{ name: 'decode' }] });
+  });
+  test('of a web server are lent the scratch that they take', () => {
+    const steps = [files({ directory: 'site', path: 'a.parquet', scratch: '3 GiB' }), load({ from: 'f' })];
+    expect(planned('f', steps)).toMatchObject({ charge: 'lease', weight: 'light', rungs: [{ name: 'download', bytes: 64 * 2 ** 20 }], scratchBytes: 3 * GiB, handoff: { mode: 'parquet', because: 'files as they were downloaded' } }); // prettier-ignore
   });
   test.each<[string, StepSpec[], object]>([
     ['copied, when its input is of that kind', [query(), join(), write()], { charge: 'allowance' }],

@@ -1,6 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Finding } from '../../../../src/contracts/doctor.ts';
-import { examineDirectory, type DirectoryReading } from '../../../../src/policy/doctor/directories.ts';
+import {
+  examineDirectory,
+  examineWebDirectory,
+  type DirectoryReading,
+  type WebReading,
+} from '../../../../src/policy/doctor/directories.ts';
 import { examineHost, type HostReading, type HostWants } from '../../../../src/policy/doctor/host.ts';
 import { examineScratch, type ScratchReading } from '../../../../src/policy/doctor/scratch.ts';
 import { examinePostgres, examineTemporal, examineTrino } from '../../../../src/policy/doctor/servers.ts';
@@ -211,6 +216,17 @@ describe('servers', () => {
     const postgres = { answers: true, version: '15', ours: true, settings: [], walLevel: 'replica', orphans } as const;
     expect(troubles(examinePostgres('default', postgres))).toEqual([expect.stringMatching(expected)]);
   });
+});
+
+describe('a web server with files', () => {
+  const site = { name: 'site', url: 'https://data.example/v1' };
+  test.each([200, 301, 403, 404])('that answers is ok, whatever it says of the address above them (%s)', (status) =>
+    expect(examineWebDirectory({ ...site, status })).toEqual({ check: 'directory site', verdict: 'ok', because: 'https://data.example/v1 answers' })); // prettier-ignore
+  test.each<[string, Partial<WebReading>, RegExp]>([
+    ['that does not answer', { because: 'connect ECONNREFUSED' }, /^directory site: fail: .* does not answer: connect ECONNREFUSED → look after/],
+    ['that wants a token', { status: 401 }, /^directory site: warn: .* answers 401 → set directories\.site\.token/],
+    ['that is ill', { status: 502 }, /^directory site: warn: .* answers 502 → look after/],
+  ])('%s', (_title, over, says) => expect(troubles([examineWebDirectory({ ...site, ...over })])).toEqual([expect.stringMatching(says)])); // prettier-ignore
 });
 
 describe('a directory', () => {
