@@ -22,7 +22,7 @@ sys.path.insert(0, os.environ.get("SPILLWAY_WHEELS", "/opt/df"))
 from arrow_types import plain_schema, type_name  # noqa: E402
 from inputs import register  # noqa: E402
 from job_errors import JobError, classify  # noqa: E402
-from outputs import FRAME_BYTES, FRAME_ROWS, WriteAhead, open_sink  # noqa: E402
+from outputs import AHEAD_BYTES, FRAME_BYTES, FRAME_ROWS, WriteAhead, open_sink  # noqa: E402
 
 PROTOCOL = 1
 SAMPLE_SECONDS = 0.1
@@ -177,15 +177,14 @@ def stream(pa, df, output, watch, engine):
         watch.handing_over = True  # a FIFO waits for its reader
         sink = open_sink(pa, output, schema)
         watch.handing_over = False
-        ahead = WriteAhead(write)
+        ahead = WriteAhead(write, engine.get("aheadBytes", AHEAD_BYTES))
         ahead.start()
         pending, rows, size = [], 0, 0
         for batch in source:
             batch = batch.to_pyarrow()
-            if batch.schema.types != schema.types:
-                batch = batch.cast(schema)
-            elif batch.schema != schema:
-                batch = pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+            if batch.schema != schema:
+                same = batch.schema.types == schema.types
+                batch = pa.RecordBatch.from_arrays(batch.columns, schema=schema) if same else batch.cast(schema)
             pending.append(batch)
             rows, size = rows + batch.num_rows, size + batch.nbytes
             if rows >= FRAME_ROWS or size >= FRAME_BYTES:

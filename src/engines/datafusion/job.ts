@@ -41,6 +41,8 @@ export interface JobEngine {
   hashJoin: boolean;
   /** @defaultValue 8192 */
   batchRows?: number;
+  /** Rows that may wait to be written, in bytes. @defaultValue 8 MiB */
+  aheadBytes?: number;
 }
 
 /** Files are named `<name>-00000.<kind>` and on; `rowGroupBytes` are decoded ones. */

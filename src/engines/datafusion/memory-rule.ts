@@ -1,6 +1,6 @@
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { EngineOverhead } from '../../contracts/plan.ts';
-import { formatBytes } from '../../policy/sizes.ts';
+import { formatBytes, MiB } from '../../policy/sizes.ts';
 
 /** How a lease is divided between DataFusion's own pool and what it does not count. */
 export interface MemorySplit {
@@ -9,6 +9,8 @@ export interface MemorySplit {
   poolBytes: number;
   /** Bytes one decoded Parquet row group may take while it is written. */
   rowGroupBytes: number;
+  /** Bytes of rows that may wait while such a group is encoded. */
+  aheadBytes: number;
   because: string;
 }
 
@@ -19,6 +21,7 @@ const POOL_SHARE = 0.6;
 const MIN_OVERHEAD_BYTES = 300 * MB;
 const OVERHEAD_PER_PARTITION_BYTES = 150 * MB;
 
+const LEAST_AHEAD_BYTES = 8 * MiB;
 /** Share of a lease that is pool at most, whatever was measured. */
 const MOST_POOL_SHARE = 0.85;
 /** What lay beside the pool so far may grow by this. */
@@ -47,10 +50,14 @@ export function splitMemory(leaseBytes: number, cpus: number, measured?: EngineO
   const shown = beside === undefined ? 0 : Math.floor(Math.min(MOST_POOL_SHARE * leaseBytes, leaseBytes - beside));
   const poolBytes = Math.max(customary, shown);
   const why = poolBytes > customary ? `, as ${measured!.runs} runs took little beside it` : '';
+  const rowGroupBytes = Math.max(16 * MB, Math.min(128 * MB, Math.floor(leaseBytes / 10)));
+  // Of what neither the pool nor the overhead needs: with a whole group waiting, its writer is never idle.
+  const aheadBytes = Math.max(
+    LEAST_AHEAD_BYTES,
+    Math.min(rowGroupBytes, Math.floor((leaseBytes - poolBytes - overhead) / 4)),
+  );
   return {
-    partitions,
-    poolBytes,
-    rowGroupBytes: Math.max(16 * MB, Math.min(128 * MB, Math.floor(leaseBytes / 10))),
+    ...{ partitions, poolBytes, rowGroupBytes, aheadBytes },
     because: `${formatBytes(poolBytes)} of ${formatBytes(leaseBytes)} are the engine's pool${why}, ${partitions} partition(s)${
       partitions < cpus ? ` of ${Math.floor(cpus)}, as the lease has no room beside more` : ''
     }`,

@@ -120,6 +120,7 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
         spillDir: join(seen.attempt, 'spill'),
         scratchBytes: request.scratchBytes,
         hashJoin: request.hashJoin ?? true,
+        ...(encodes(output) && { aheadBytes: split.aheadBytes }),
       },
       linkDir: join(seen.attempt, 'links'),
       output: jobOutput(output, seen, onScratch, split.rowGroupBytes),
@@ -183,6 +184,10 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
     if (!ended && output.kind !== 'fifo') await removeOutput(output);
   }
 }
+
+/** Whether rows may go to Parquet, whose row groups take their time. */
+const encodes = (output: DatafusionRequest['output']): boolean =>
+  output.kind === 'parquet' || (output.kind === 'arrow' && output.parquetPastBytes !== undefined);
 
 const PART = 'part';
 

@@ -1,6 +1,7 @@
 import { engineDataId, type Demoted, isEngineData, runOfData } from '../../contracts/pool.ts';
 import { bytesTo, headOf, isKeptFrom, lendableTo } from './admission.ts';
 import { EVICT_AGAIN_MS } from './effects.ts';
+import type { PolicyOptions } from './policy-options.ts';
 import type { DataLease, Effect, PoolState, Waiting } from './state.ts';
 import { sums } from './sums.ts';
 
@@ -14,13 +15,18 @@ export const isRevocable = (data: DataLease): boolean => data.bytes > 0 && data.
  * Has rows taken out of memory when the head of the queue cannot start otherwise: when it would not fit even if all that runs ended and all idle
  * engines gave back what they kept. So nobody holds memory and waits for more for ever.
  */
-export function demoteForHead(draft: PoolState, nowMs: number, effects: Effect[]): void {
+export function demoteForHead(draft: PoolState, nowMs: number, effects: Effect[], { settles }: PolicyOptions): void {
   const head = headOf(draft);
   if (head === undefined || draft.paused || draft.limitBytes === 0) return;
   for (const data of toRevoke(draft, head, nowMs)) {
     const scratchBytes = scratchFor(draft, data, head);
     const because = `${head.step} waits for its bytes`;
-    data.demotion = { phase: 'asked', atMs: nowMs, scratchBytes, because };
+    const leftBytes = settles === true ? leftOf(data) : 0;
+    data.demotion = {
+      ...{ phase: 'asked', atMs: nowMs, scratchBytes: Math.max(scratchBytes, leftBytes) },
+      ...(leftBytes > 0 && { leftBytes }),
+      because,
+    };
     const { dataId, step } = data;
     effects.push({ kind: 'demote', request: { pool: draft.pool, dataId, step, token: data.token!, scratchBytes } });
   }
@@ -58,23 +64,33 @@ const wasTriedJustNow = ({ demotion }: DataLease, nowMs: number): boolean =>
 /** What is charged for them on scratch: 0, and they are given up, where it would take what the head needs, or where moving them failed. */
 function scratchFor(state: PoolState, data: DataLease, head: Waiting): number {
   const { demotion, bytes } = data;
-  if (demotion?.phase === 'failed') return 0;
+  if (demotion?.phase === 'failed' || demotion?.leftBytes !== undefined) return 0;
   if (demotion !== undefined && demotion.scratchBytes > 0) return demotion.scratchBytes; // charged before the pool was opened again
   const { scratchFreeBytes } = sums(state);
   return bytes <= scratchFreeBytes - head.scratchBytes ? bytes : 0;
 }
 
+/** What an attempt to move them that failed may have left on scratch. */
+const leftOf = ({ demotion }: DataLease): number =>
+  demotion?.phase === 'failed' ? demotion.scratchBytes : (demotion?.leftBytes ?? 0);
+
 /** A host said how it went. */
 export function demoted(draft: PoolState, said: Demoted, nowMs: number): void {
   const data = draft.data[said.dataId];
   if (!data || data.token !== said.token || data.demotion === undefined) return; // dropped, or written anew since
-  const { because, scratchBytes } = data.demotion;
+  const { because, scratchBytes, leftBytes } = data.demotion;
   if (said.outcome === 'busy' || said.outcome === 'failed') {
     // Of one that failed nobody knows how far it came: what may be on scratch stays charged.
-    const stays = said.outcome === 'failed' ? scratchBytes : 0;
+    const stays = said.outcome === 'failed' ? scratchBytes : (leftBytes ?? 0);
     // A host waits for readers before it says that they are at it: then it is asked again at once.
     const atMs = said.outcome === 'busy' ? data.demotion.atMs : nowMs;
-    data.demotion = { phase: said.outcome, atMs, scratchBytes: stays, because };
+    data.demotion = {
+      phase: said.outcome,
+      atMs,
+      scratchBytes: stays,
+      ...(leftBytes !== undefined && { leftBytes }),
+      because,
+    };
     return;
   }
   data.bytes = 0;

@@ -45,7 +45,7 @@ export function serveQueue(
   }
   draft.stats.maxQueue = Math.max(draft.stats.maxQueue, draft.queue.length);
   evictTheIdle(draft, nowMs, effects);
-  if (policy.revokes === true) demoteForHead(draft, nowMs, effects);
+  if (policy.revokes === true) demoteForHead(draft, nowMs, effects, policy);
   return answer;
 }
 

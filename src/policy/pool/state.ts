@@ -80,6 +80,8 @@ export interface Demotion {
   atMs: number;
   /** Scratch that is charged for them until they are there. */
   scratchBytes: number;
+  /** Of that, what an attempt which failed may have left on scratch: its rows are given up, and it is charged until their host says so. */
+  leftBytes?: number;
   /** For whom, in words. */
   because: string;
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { MIN_LEASE_BYTES, splitMemory } from '../../../../src/engines/datafusion/memory-rule.ts';
-import { GiB } from '../../../../src/policy/sizes.ts';
+import { GiB, MiB } from '../../../../src/policy/sizes.ts';
 
 const MB = 1_000_000;
 
@@ -31,6 +31,14 @@ describe('the engine’s pool is min(0.6 E, E - max(300 MB, partitions × 150 MB
     );
   });
 
+  test.each<[string, number, number]>([
+    ['the smallest lease', 600 * MB, 8 * MiB],
+    ['a gigabyte', 1000 * MB, 25 * MB],
+    ['a large lease: a row group', 32 * GiB, 128 * MB],
+  ])('rows that wait while Parquet is encoded: %s', (_title, lease, aheadBytes) =>
+    expect(splitMemory(lease, 2).aheadBytes).toBe(aheadBytes),
+  );
+
   test('a lease under 600 MB is refused with both numbers', () => {
     expect(() => splitMemory(MIN_LEASE_BYTES - 1, 2)).toThrow(/at least 572.2 MiB, this one has 572.2 MiB/);
     expect(() => splitMemory(GiB / 4, 2)).toThrow(/this one has 256 MiB; take a larger profile/);
@@ -43,7 +51,7 @@ describe('the engine’s pool is min(0.6 E, E - max(300 MB, partitions × 150 MB
         fc.integer({ min: 1, max: 256 }),
         fc.option(fc.record({ partitionBytes: fc.nat(4 * GiB), runs: fc.constant(5) }), { nil: undefined }),
         (lease, cpus, overhead) => {
-          const { partitions, poolBytes, rowGroupBytes, because } = splitMemory(lease, cpus, overhead);
+          const { partitions, poolBytes, rowGroupBytes, aheadBytes, because } = splitMemory(lease, cpus, overhead);
           expect(lease - poolBytes).toBeGreaterThanOrEqual(Math.max(300 * MB, partitions * 150 * MB));
           expect(poolBytes).toBeGreaterThanOrEqual(Math.floor(lease / 2));
           expect(poolBytes).toBeLessThanOrEqual((overhead ? 0.85 : 0.6) * lease);
@@ -51,6 +59,9 @@ describe('the engine’s pool is min(0.6 E, E - max(300 MB, partitions × 150 MB
           expect(partitions).toBeGreaterThanOrEqual(1);
           expect(partitions).toBeLessThanOrEqual(cpus);
           expect(rowGroupBytes).toBeLessThanOrEqual(128 * MB);
+          // Both, and what is read and written beside them, within what the rule leaves; small leases have the least of each.
+          expect(aheadBytes).toBeLessThanOrEqual(Math.max(8 * MiB, rowGroupBytes));
+          if (aheadBytes > 8 * MiB) expect(lease - poolBytes - aheadBytes).toBeGreaterThan(Math.max(300 * MB, partitions * 150 * MB)); // prettier-ignore
           expect(because.includes('has no room')).toBe(partitions < cpus);
         },
       ),

@@ -122,7 +122,13 @@ describe('rows go from memory', () => {
     pool.demoted('a/made', { outcome: 'failed', scratchBytes: 0 });
     expect(pool.sums).toMatchObject({ lentBytes: 40, scratchLentBytes: 40 });
     pool.tell({ kind: 'continued' }, 5_000);
-    expect(pool.effects).toMatchObject([{ kind: 'demote', request: { dataId: 'a/made', scratchBytes: 0 } }]);
+    const givenUp = [{ kind: 'demote', request: { dataId: 'a/made', scratchBytes: 0 } }];
+    expect(pool.effects).toMatchObject(givenUp);
+    expect(pool.sums).toMatchObject({ lentBytes: 40, scratchLentBytes: 40 });
+    pool.demoted('a/made', { outcome: 'busy', scratchBytes: 0 });
+    pool.tell({ kind: 'continued' }, 5_000);
+    expect(pool.effects).toMatchObject(givenUp);
+    expect(pool.sums).toMatchObject({ lentBytes: 40, scratchLentBytes: 40 });
     pool.demoted('a/made', { outcome: 'dropped', scratchBytes: 0 });
     expect(pool.sums).toMatchObject({ lentBytes: 70, scratchLentBytes: 0 });
   });
