@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import type { HandoffRef } from '../src/contracts/handoff.ts';
 import type { PostgresLoadStep, PostgresSqlStep } from '../src/contracts/pipeline.ts';
 import type { Proof, StepUsage } from '../src/contracts/pool.ts';
@@ -5,6 +6,7 @@ import type { StepActivities, StepRequest } from '../src/contracts/steps.ts';
 import { type ArrowSource, openArrowSource } from '../src/engines/postgres/arrow-source.ts';
 import { loadTable } from '../src/engines/postgres/load.ts';
 import { runStatement } from '../src/engines/postgres/run-statement.ts';
+import { isLoopback } from '../src/policy/loopback.ts';
 import type { ActivityDeps } from './deps.ts';
 import { type Attempt, exited, leased, noUsage, type Worked } from './leased.ts';
 import { reading } from './reading.ts';
@@ -47,6 +49,12 @@ async function postgresSql(
   };
 }
 
+/** Whether a PostgreSQL runs on this host, as far as its address says. */
+function isHere({ postgres }: ActivityDeps['config'], connection: string): boolean {
+  const url = Object.hasOwn(postgres, connection) ? postgres[connection]!.url : undefined;
+  return url !== undefined && isLoopback(new URL(url).hostname);
+}
+
 /** Where a load takes its batches from, and what ends with it. */
 interface Rows {
   open(signal: AbortSignal): Promise<ArrowSource>;
@@ -67,7 +75,8 @@ async function postgresLoad(
   const rows = ref.parts.every((part) => part.kind === 'arrow')
     ? arrowRows(ref)
     : await decodedRows(deps, request, ref, attempt);
-  const loaded = await loadTable(deps.engines.postgres(spec.connection ?? 'default'), {
+  const connection = spec.connection ?? 'default';
+  const loaded = await loadTable(deps.engines.postgres(connection), {
     run,
     step: spec.step,
     token: attempt.token,
@@ -78,6 +87,8 @@ async function postgresLoad(
     ...(spec.evolve ? { evolve: spec.evolve } : {}),
     ...(spec.strategy ? { strategy: spec.strategy } : {}),
     ...(spec.connections === undefined ? {} : { connections: spec.connections }),
+    ...(isHere(deps.config, connection) && { serverCores: availableParallelism() }),
+    leaseBytes: request.leaseBytes,
     ...(spec.indexes ? { indexes: spec.indexes } : {}),
     ...(spec.indexOrder ? { indexOrder: spec.indexOrder } : {}),
     triedAgain: !attempt.isLast,

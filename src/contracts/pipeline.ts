@@ -163,7 +163,7 @@ export interface PostgresLoadStep extends StepOptions {
   evolve?: LoadEvolution[];
   /** Of `replace`: `freeze` writes each row once, in one transaction; `parallel` copies over several connections; `unlogged` keeps a staging table out of WAL and publications until it is done. @defaultValue auto: freeze, `parallel` where several connections are asked for, `unlogged` where a publication sends all tables */
   strategy?: LoadStrategy;
-  /** Of `parallel` and `unlogged`: connections that copy at one time, up to 16. Rows are then in another order in the table. @defaultValue 2 for `parallel`, else 1 */
+  /** Of `parallel` and `unlogged`: connections that copy at one time, up to 16. Rows are then in another order in the table. @defaultValue for `parallel` one for every two cores of a server on this host, 2 to 8, else 2; for `unlogged` 1 */
   connections?: number;
   /** Indexes built before the table is published: `{ columns, unique }`. */
   indexes?: IndexSpec[];

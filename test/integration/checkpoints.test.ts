@@ -9,6 +9,7 @@ let stack: Stack;
 beforeAll(async () => {
   stack = await Stack.open('checkpoints', { pool: { limit: '8 GiB' } });
   await stack.worker();
+  await listed('remove', 'all'); // what tests that were interrupted kept on the scratch that all share
 }, 600_000);
 afterEach(() => stack?.clean(), 90_000);
 afterAll(async () => {

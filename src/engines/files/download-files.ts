@@ -216,11 +216,17 @@ const lengthOf = ({ headers }: Response): number | undefined => {
   return length !== null && /^\d+$/.test(length) ? Number(length) : undefined;
 };
 
-/** What tells one version of a file from another, as `If-Range` takes it: a weak ETag says too little. */
-const versionOf = ({ headers }: Response): string | undefined => {
+/** A date tells versions apart once the file was left alone for so long: within its second it may have been written twice (RFC 9110, 8.8.2.2). */
+const DATE_SETTLES_MS = 60_000;
+
+/** What tells one version of a file from another, as `If-Range` takes it: a weak ETag says too little, and so does a date of just now. */
+function versionOf({ headers }: Response): string | undefined {
   const etag = headers.get('etag');
-  return (etag?.startsWith('W/') ? undefined : etag) ?? headers.get('last-modified') ?? undefined;
-};
+  if (etag !== null && !etag.startsWith('W/')) return etag;
+  const modified = headers.get('last-modified');
+  const ageMs = Date.parse(headers.get('date') ?? '') - Date.parse(modified ?? '');
+  return modified !== null && ageMs >= DATE_SETTLES_MS ? modified : undefined;
+}
 
 function refusal({ status, headers }: Response): { because: string; waitMs?: number } {
   const seconds = /^\d+$/.exec(headers.get('retry-after') ?? '')?.[0];

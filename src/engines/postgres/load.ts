@@ -46,8 +46,12 @@ export interface LoadRequest {
   evolve?: readonly LoadEvolution[];
   /** For `unlogged`. @defaultValue 'after-logged' */
   indexOrder?: 'before-logged' | 'after-logged';
-  /** Connections that copy at one time, 1 to 16; more than one for `unlogged` and `parallel`. @defaultValue 2 for `parallel`, else 1 */
+  /** Connections that copy at one time, 1 to 16; more than one for `unlogged` and `parallel`. @defaultValue by chooseConnections for `parallel`, else 1 */
   connections?: number;
+  /** Cores of the server's machine, where they are known. */
+  serverCores?: number;
+  /** Memory that the load may take here. */
+  leaseBytes?: number;
   /** Opens the rows. Called once, and only when there is something to load; the source is closed in any case. */
   source(signal: AbortSignal): Promise<ArrowSource>;
   /** Column name → the producer's own type where the carrier lost it (`uuid`, `json`, `timestamp with time zone`). */

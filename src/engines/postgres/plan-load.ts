@@ -14,12 +14,9 @@ import { inspectPartitioned } from './partition-target.ts';
 import { stagingName } from './publish.ts';
 import { planTable, type TablePlan } from './schema.ts';
 import type { Session } from './session.ts';
-import { chooseStrategy, type ServerFacts } from './strategy.ts';
+import { chooseConnections, chooseStrategy, type ServerFacts, type StrategyChoice } from './strategy.ts';
 import { inspectTarget } from './target.ts';
 import { SERVER_FACTS } from './target-sql.ts';
-
-/** More were seen to be slower on 2 cores; each takes a core of the server. */
-const PARALLEL_CONNECTIONS = 2;
 
 /**
  * Decides how a load is carried out, from what is asked, the rows' columns and the target as it is.
@@ -40,11 +37,17 @@ export async function planLoad(
   const made = request.partition
     ? await planPartition(session, request, request.partition, target, source)
     : await planReplace(session, request, target, source);
-  const [facts] = await session.query<{ wal_level: string; version: number; publishes_all: string[] }>(SERVER_FACTS);
+  const [facts] = await session.query<{
+    wal_level: string;
+    version: number;
+    publishes_all: string[];
+    free_connections: number;
+  }>(SERVER_FACTS);
   const server: ServerFacts = {
     walLevel: facts!.wal_level,
     version: facts!.version,
     publishesAll: facts!.publishes_all,
+    freeConnections: Math.max(0, facts!.free_connections),
   };
   const choice = chooseStrategy({
     asked: request.strategy ?? 'auto',
@@ -53,18 +56,30 @@ export async function planLoad(
     expectedBytes: request.expectedBytes,
     server,
   });
+  const { connections, because } = connectionsOf(choice, request, server);
   return {
     ...common(request, claim, target),
     ...made,
     ...{ write, intoExisting: false },
-    connections:
-      choice.strategy === 'freeze'
-        ? 1
-        : (request.connections ?? (choice.strategy === 'parallel' ? PARALLEL_CONNECTIONS : 1)),
-    choice: made.partition
-      ? { ...choice, because: `${choice.because}; it is the partition ${made.partition.bound} of the table` }
-      : choice,
+    connections,
+    choice: {
+      strategy: choice.strategy,
+      because: [choice.because, because, made.partition && `it is the partition ${made.partition.bound} of the table`].filter((part) => part !== undefined).join('; '), // prettier-ignore
+    },
   };
+}
+
+/** Connections that copy at one time; `because` where nobody asked for as many. */
+function connectionsOf(
+  { strategy }: StrategyChoice,
+  { connections, serverCores, leaseBytes }: LoadRequest,
+  { freeConnections }: ServerFacts,
+): { connections: number; because?: string } {
+  if (strategy === 'freeze') return { connections: 1 };
+  if (connections !== undefined) return { connections };
+  if (strategy !== 'parallel') return { connections: 1 };
+  const chosen = chooseConnections({ cores: serverCores, leaseBytes, freeConnections });
+  return { connections: chosen.connections, because: `over ${chosen.connections} connections, as ${chosen.because}` };
 }
 
 const common = (request: LoadRequest, claim: Claim, target: TableName) => ({

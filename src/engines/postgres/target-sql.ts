@@ -120,4 +120,7 @@ export const NAMES_IN_SCHEMA = `select relname::text as name from pg_class c joi
 /** What decides between strategies. */
 export const SERVER_FACTS = `
 select current_setting('wal_level') as wal_level, current_setting('server_version_num')::int as version,
-       array(select pubname::text from pg_publication where puballtables order by 1) as publishes_all`;
+       array(select pubname::text from pg_publication where puballtables order by 1) as publishes_all,
+       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+         - coalesce(current_setting('reserved_connections', true)::int, 0)
+         - (select count(*) from pg_stat_activity where backend_type = 'client backend')::int as free_connections`;

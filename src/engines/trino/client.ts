@@ -2,6 +2,7 @@ import { BasicAuth, Trino as TrinoClient } from 'trino-client';
 import type { QueryResult } from 'trino-client';
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { Parameter } from '../../contracts/pipeline.ts';
+import { isLoopback } from '../../policy/loopback.ts';
 import { explainUnknownName } from './explain-unknown-name.ts';
 import { httpFailure, relocate, trinoDetails, trinoFailure } from './errors.ts';
 import { pause, request, unreachable } from './http-request.ts';
@@ -99,8 +100,7 @@ function checkedEndpoint({ url, user, password }: TrinoOptions): TrinoEndpoint {
   if (!parsed || !/^https?:$/.test(parsed.protocol)) {
     throw new SpillwayError('InvalidInput', `Give Trino's url as http://host:port or https://host:port, got ${url}.`);
   }
-  const loopback = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(parsed.hostname);
-  if (password !== undefined && parsed.protocol === 'http:' && !loopback) {
+  if (password !== undefined && parsed.protocol === 'http:' && !isLoopback(parsed.hostname)) {
     throw new SpillwayError(
       'InvalidInput',
       `Use https for Trino at ${parsed.host}: a password would cross the network in the clear.`,

@@ -1,5 +1,6 @@
 import type { Finding, OrphanFiles } from '../../contracts/doctor.ts';
 import { formatBytes } from '../sizes.ts';
+import { isLoopback } from '../loopback.ts';
 
 /** A server that does not answer, and why. */
 interface Silent {
@@ -47,8 +48,6 @@ export type PostgresReading =
       /** Absent where this user may not look. */
       orphans: OrphanFiles | undefined;
     };
-
-const isLoopback = (host: string): boolean => /^(localhost|127\.|\[?::1)/.test(host);
 
 /** Judges Temporal: reachable, safe to reach, found by search attributes, polled. Pure. */
 export function examineTemporal(temporal: TemporalReading): Finding[] {

@@ -108,6 +108,7 @@ describe('files of a web server', () => {
     ['when the server has another version by then', { etag: '"old"' }, { etag: '"new"' }],
     ['when it takes no ranges', { etag: '"1"' }, { ranges: false }],
     ['when nothing tells versions apart', {}, {}],
+    ['when its date is that of just now', { 'last-modified': new Date().toUTCString() }, {}],
     ['when what does is weak', { etag: 'W/"1"' }, { etag: 'W/"1"' }],
   ])('that break off begin anew %s', async (_title, headers, then) => {
     const url = await serve((request, response, nth) =>

@@ -1,8 +1,9 @@
 import { expect, test } from '@jest/globals';
 import type { StrategyQuestion } from '../../../../src/engines/postgres/strategy.ts';
-import { chooseStrategy } from '../../../../src/engines/postgres/strategy.ts';
+import { chooseConnections, chooseStrategy } from '../../../../src/engines/postgres/strategy.ts';
+import { GiB, MiB } from '../../../../src/policy/sizes.ts';
 
-const quiet = { walLevel: 'replica', version: 150000, publishesAll: [] };
+const quiet = { walLevel: 'replica', version: 150000, publishesAll: [], freeConnections: 90 };
 
 test.each<[string, Partial<StrategyQuestion>, string, RegExp]>([
   [
@@ -42,3 +43,14 @@ test.each<[string, Partial<StrategyQuestion>, string, RegExp]>([
   });
   expect(choice).toEqual({ strategy, because: expect.stringMatching(because) });
 });
+
+test.each<[string, Parameters<typeof chooseConnections>[0], number, RegExp]>([
+  ['two where nothing is known of its cores', { freeConnections: 90 }, 2, /nothing is known of the cores/],
+  ['two on two cores', { cores: 2, leaseBytes: GiB, freeConnections: 90 }, 2, /has 2 cores/],
+  ['one for every two cores', { cores: 12, leaseBytes: GiB, freeConnections: 90 }, 6, /has 12 cores/],
+  ['eight at most', { cores: 48, leaseBytes: GiB, freeConnections: 90 }, 8, /more wait for each other/],
+  ['as many as the memory of the step holds', { cores: 48, leaseBytes: 128 * MiB, freeConnections: 90 }, 4, /the step has 128 MiB/],
+  ['half of what the server has left', { cores: 48, leaseBytes: GiB, freeConnections: 7 }, 3, /has 7 connections left/],
+  ['two all the same where it has hardly any left: it then gets what there is', { cores: 48, leaseBytes: GiB, freeConnections: 0 }, 2, /has 0 connections left/],
+])('connections of a parallel load: %s', (_title, facts, connections, because) =>
+  expect(chooseConnections(facts)).toEqual({ connections, because: expect.stringMatching(because) })); // prettier-ignore
