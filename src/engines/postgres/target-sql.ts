@@ -117,10 +117,10 @@ select format('grant %s on %s to %s%s', acl.privilege_type, $2::text,
 
 export const NAMES_IN_SCHEMA = `select relname::text as name from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1`;
 
-/** What decides between strategies. */
+/** What decides between strategies. Sums of all databases, since the sessions of others may not be looked at by any account. */
 export const SERVER_FACTS = `
 select current_setting('wal_level') as wal_level, current_setting('server_version_num')::int as version,
        array(select pubname::text from pg_publication where puballtables order by 1) as publishes_all,
        current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
          - coalesce(current_setting('reserved_connections', true)::int, 0)
-         - (select count(*) from pg_stat_activity where backend_type = 'client backend')::int as free_connections`;
+         - (select coalesce(sum(numbackends), 0) from pg_stat_database)::int as free_connections`;
