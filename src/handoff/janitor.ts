@@ -55,7 +55,8 @@ export async function sweepScratch(scratch: ScratchLedger, options: SweepOptions
   const { report, act } = openSweep(dryRun);
   const tooYoung = async (path: string): Promise<boolean> => {
     const found = await stat(path).catch(() => undefined);
-    return !found || Math.max(found.mtimeMs, found.ctimeMs) > Date.now() - orphanAgeMs;
+    // Files are stamped more finely than our clock tells: what is of this very millisecond is not of the next.
+    return !found || Math.floor(Math.max(found.mtimeMs, found.ctimeMs)) > Date.now() - orphanAgeMs;
   };
 
   const known = new Set<string>();
