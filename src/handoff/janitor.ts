@@ -1,7 +1,9 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attemptName, safeName } from './attempt.ts';
+import { readProcessId } from '../host/process-id.ts';
 import { bytesUnder } from './bytes-under.ts';
+import { writerOf } from './ledger-entry.ts';
 import type { ScratchLedger } from './scratch-ledger.ts';
 import { removeWithin } from './within-root.ts';
 
@@ -48,15 +50,18 @@ export function openSweep(dryRun: boolean): {
   };
 }
 
+/** An entry that a process was killed while writing goes after this; one of a process that we cannot see, in a container of its own, is whole long before. */
+const BROKEN_AGE_MS = 10_000;
+
 /** Removes from the scratch root what belongs to no live run. Two sweeps at once do no harm. */
 export async function sweepScratch(scratch: ScratchLedger, options: SweepOptions): Promise<SweepReport> {
   const { liveRuns, listedAtMs, orphanAgeMs = 3_600_000, dryRun = false } = options;
   const live = new Set(liveRuns.map(safeName));
   const { report, act } = openSweep(dryRun);
-  const tooYoung = async (path: string): Promise<boolean> => {
+  const tooYoung = async (path: string, ageMs = orphanAgeMs): Promise<boolean> => {
     const found = await stat(path).catch(() => undefined);
     // Files are stamped more finely than our clock tells: what is of this very millisecond is not of the next.
-    return !found || Math.floor(Math.max(found.mtimeMs, found.ctimeMs)) > Date.now() - orphanAgeMs;
+    return !found || Math.floor(Math.max(found.mtimeMs, found.ctimeMs)) > Date.now() - ageMs;
   };
 
   const known = new Set<string>();
@@ -89,7 +94,9 @@ export async function sweepScratch(scratch: ScratchLedger, options: SweepOptions
   }
   for (const name of await readdir(join(scratch.root, 'ledger'))) {
     const path = join(scratch.root, 'ledger', name);
-    if (entryNames.has(name) || (await tooYoung(path))) continue;
+    const writer = writerOf(name);
+    const isBroken = writer !== undefined && readProcessId(writer) === undefined;
+    if (entryNames.has(name) || (await tooYoung(path, isBroken ? Math.min(BROKEN_AGE_MS, orphanAgeMs) : orphanAgeMs))) continue; // prettier-ignore
     await act({ path, bytes: 0, because: 'not an entry of the ledger' }, () => removeWithin(scratch.root, path));
   }
   return report;

@@ -34,6 +34,12 @@ export async function readEntry(path: string): Promise<LedgerEntry | undefined> 
 
 let written = 0;
 
+/** The process that began to write an entry, by the name of what it writes first; undefined of other names. */
+export function writerOf(name: string): number | undefined {
+  const pid = /\.json\.(\d+)-\d+\.tmp$/.exec(name)?.[1];
+  return pid === undefined ? undefined : Number(pid);
+}
+
 /** Writes an entry whole: on disk, and findable there after a power cut, when this returns. */
 export async function writeEntry(path: string, entry: LedgerEntry): Promise<void> {
   written += 1;

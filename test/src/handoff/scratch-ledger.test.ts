@@ -1,7 +1,8 @@
 import { access, mkdir, mkdtemp, readFile, readdir, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { spawnSync } from 'node:child_process';
+import { basename, dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { Attempt } from '../../../src/handoff/attempt.ts';
 import { sweepScratch } from '../../../src/handoff/janitor.ts';
 import { openScratch } from '../../../src/handoff/scratch-ledger.ts';
@@ -267,6 +268,15 @@ describe('the janitor', () => {
     await new Promise((resolve) => setTimeout(resolve, 20));
     await sweep();
     expect([await readdir(join(root, 'runs')), await ledger()]).toEqual([[], []]);
+  });
+
+  test('removes an entry whose writer was killed while it wrote, long before it is old', async () => {
+    const gone = spawnSync('true').pid;
+    for (const pid of [gone, process.pid]) await writeFile(join(root, `ledger/dead.a-1.json.${pid}-1.tmp`), '');
+    expect((await sweep({ orphanAgeMs: 3_600_000 })).removed).toEqual([]); // of a process that we cannot see, perhaps
+    const later = jest.spyOn(Date, 'now').mockReturnValue(Date.now() + 11_000);
+    const { removed } = await sweep({ orphanAgeMs: 3_600_000 }).finally(() => later.mockRestore());
+    expect(removed.map(({ path }) => basename(path))).toEqual([`dead.a-1.json.${gone}-1.tmp`]);
   });
 
   test('never follows a path that an entry names', async () => {
