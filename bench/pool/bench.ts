@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import protocol from '@temporalio/proto';
 import type { Ask } from '../../src/contracts/pool.ts';
 import { poolWorkflowId, TaskQueue } from '../../src/contracts/pool.ts';
 import { ownProcessId } from '../../src/host/process-id.ts';
@@ -68,6 +69,7 @@ export const poolBench: Bench = async (order) => {
       );
     }
     const runs = await poolRuns(stage);
+    for (const [what, times] of runs.failures) say(`${times} workflow tasks of the pool failed: ${what}`);
     const of = (name: keyof typeof variants, key: keyof Chain): number[] => chains[name].map((one) => one[key]);
     const minus = (a: number[], b: number[]): number[] => a.map((value, round) => value - b[round]!);
     const same = 'the same steps by the same runner, without leases';
@@ -89,7 +91,7 @@ export const poolBench: Bench = async (order) => {
         figureOf({ name: 'leases per second', unit: '1/s', ours: crowds.ours.map((one) => one.done / one.seconds) }),
         figureOf({ name: 'runs lost', unit: 'runs', ours: crowds.ours.map((one) => crowdSize - one.done), goal: { of: 'ours', atMost: 0 } }),
         figureOf({ name: 'events of the longest run of the pool', unit: 'events', ours: [runs.mostEvents], goal: { of: 'ours', atMost: 10_000 } }),
-        figureOf({ name: 'workflow tasks of the pool that failed', unit: 'tasks', ours: [runs.failedTasks], goal: { of: 'ours', atMost: 0 } }),
+        figureOf({ name: 'workflow tasks of the pool that failed', unit: 'tasks', ours: [[...runs.failures.values()].reduce((sum, times) => sum + times, 0)], goal: { of: 'ours', atMost: 0 } }),
         figureOf({ name: 'leases and asks left', unit: 'leases', ours: left, goal: { of: 'ours', atMost: 0 } }),
       ],
     }; // prettier-ignore
@@ -121,6 +123,7 @@ async function crowd({ client }: Stage, size: number, type: string, input: unkno
       client.workflow.execute(type, { workflowId: nextId(type), taskQueue: TaskQueue.WORKFLOWS, args: [input] }),
     ),
   );
+  for (const end of ends) if (end.status === 'rejected') console.error('a run was lost:', end.reason);
   return {
     seconds: (performance.now() - began) / 1000,
     done: ends.filter(({ status }) => status === 'fulfilled').length,
@@ -171,15 +174,19 @@ async function eventsSince(stage: Stage, mark: Mark): Promise<number> {
 }
 
 /** All runs of the pool's workflow: the longest history, and workflow tasks that failed. */
-async function poolRuns({ client }: Stage): Promise<{ mostEvents: number; failedTasks: number }> {
+async function poolRuns({ client }: Stage): Promise<{ mostEvents: number; failures: Map<string, number> }> {
   let mostEvents = 0;
-  let failedTasks = 0;
+  const failures = new Map<string, number>();
   for await (const { runId } of client.workflow.list({ query: `WorkflowId = '${poolWorkflowId(POOL)}'` })) {
     const { events } = await client.workflow.getHandle(poolWorkflowId(POOL), runId).fetchHistory();
     mostEvents = Math.max(mostEvents, events!.length);
-    failedTasks += events!.filter((event) => event.workflowTaskFailedEventAttributes).length;
+    for (const { workflowTaskFailedEventAttributes: failed } of events!) {
+      if (!failed) continue;
+      const what = `${protocol.temporal.api.enums.v1.WorkflowTaskFailedCause[failed.cause ?? 0]}: ${failed.failure?.message ?? ''}`;
+      failures.set(what, (failures.get(what) ?? 0) + 1);
+    }
   }
-  return { mostEvents, failedTasks };
+  return { mostEvents, failures };
 }
 
 /** Leases and asks that the pool still knows when everybody has gone. */
