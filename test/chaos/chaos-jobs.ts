@@ -76,6 +76,7 @@ const ORDERS = 'select orderkey, orderpriority from tpch.tiny.orders';
 export async function prepare(stack: Stack, kind: JobKind, table: string): Promise<void> {
   if (kind !== 'append') return;
   await stack.sql(`create schema if not exists ${stack.schema}`);
+  await stack.sql(`drop table if exists ${stack.schema}.${table}`); // of a seed that was interrupted
   await stack.sql(
     `create table ${stack.schema}.${table} (orderkey bigint, linenumber integer, copy bigint, extendedprice float8, shipdate date, comment text)`,
   );
