@@ -95,8 +95,8 @@ async function downloaded(
       onProgress: (progress) => attempt.progress({ phase: 'downloading', ...progress }),
     });
     const parts: HandoffPart[] = [];
-    for (const { path, bytes } of files)
-      parts.push({ kind: format, uri: pathToFileURL(path).href, rows: await rowsOf(path, format), bytes });
+    for (const { url, path, bytes } of files)
+      parts.push({ kind: format, uri: pathToFileURL(path).href, rows: await rowsOf(path, format, url), bytes });
     await scratch.sealAttempt(name);
     sealed = true;
     const versions = files.map(({ url, bytes, version }) => [url, bytes, version]);

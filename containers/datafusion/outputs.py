@@ -12,6 +12,8 @@ MIB = 1 << 20
 # Tiny batches are gathered, since readers pay per frame; larger frames than the engine's own batches made the next sort spill four times as often.
 FRAME_ROWS, FRAME_BYTES = 8192, 4 * MIB
 AHEAD_BYTES = 2 * FRAME_BYTES
+# Of a row group at most; at a million, groups of narrow rows cost a tenth of the writer's time.
+GROUP_ROWS = 1 << 23
 
 
 class FileSink:
@@ -31,9 +33,8 @@ class FileSink:
             import pyarrow.parquet as pq
 
             self.writer = pq.ParquetWriter(self.file, schema, compression="zstd", compression_level=1)
-            # A row group is one decoded frame held in memory, so small leases ask for small ones. Cutting narrow rows by their number as well, at a
-            # million, cost a tenth of the writer's time.
-            self.group_rows, self.group_bytes = output.get("rowGroupRows", 1 << 23), output["rowGroupBytes"]
+            # A row group is one decoded frame held in memory, so small leases ask for small ones.
+            self.group_bytes = output["rowGroupBytes"]
             self.group, self.gathered_rows, self.gathered_bytes = [], 0, 0
 
     def write(self, batch):
@@ -43,7 +44,7 @@ class FileSink:
             return
         self.group.append(batch)
         self.gathered_rows, self.gathered_bytes = self.gathered_rows + batch.num_rows, self.gathered_bytes + batch.nbytes
-        if self.gathered_rows >= self.group_rows or self.gathered_bytes >= self.group_bytes:
+        if self.gathered_rows >= GROUP_ROWS or self.gathered_bytes >= self.group_bytes:
             self.write_group()
 
     def write_group(self):

@@ -42,6 +42,14 @@ const withoutPassword = (address: z.ZodType<string>) =>
   address.refine((value) => !URL.canParse(value) || new URL(value).password === '', {
     error: 'must not hold a password; name it with password: { secret: … }',
   });
+/** Paths are put behind it, and no request may carry an account in its address. */
+const plainAddress = (address: z.ZodType<string>) =>
+  withoutPassword(address).refine(
+    (value) => !URL.canParse(value) || (new URL(value).username === '' && !/[?#]/.test(value)),
+    {
+      error: 'must be an address without an account, ? and #; a token is named with token: { secret: … }',
+    },
+  );
 const secret = z.strictObject(
   { secret: z.string().regex(/^[A-Za-z][A-Za-z0-9_]*$/, { error: 'must be a name of letters, digits and _' }) },
   {
@@ -116,7 +124,7 @@ export const SCHEMA = z.strictObject({
       z.string(),
       z.strictObject({
         path: text.optional(),
-        url: withoutPassword(url(['http:', 'https:'])).optional(),
+        url: plainAddress(url(['http:', 'https:'])).optional(),
         access: oneOf(['read', 'write']).optional(),
         maxConnections: count(1, 64).optional(),
         token: secret.optional(),

@@ -121,6 +121,12 @@ test('`spillway doctor` asks the server as steps do', async () => {
   expect(requests.map(({ method, headers }) => [method, headers.authorization])).toEqual([['HEAD', 'Bearer geheim']]);
 }, 120_000);
 
+test('a page in the place of a file ends the run with the address of it', async () => {
+  next = [(_request, response) => void response.end('<html>Log in</html>')];
+  const workflowId = await stack.startJob(job('page', [files('orders/0.parquet'), load(stack, 'rows', 'failed')]));
+  await expect(stack.result(workflowId)).rejects.toMatchObject({ cause: { type: 'InvalidInput', message: expect.stringMatching(/^rows: http:.*orders\/0\.parquet cannot be read as parquet/) } }); // prettier-ignore
+}, 120_000);
+
 test.each<[string, Partial<FilesStep>, object]>([
   ['that is not there', { path: 'orders/none.parquet' }, { type: 'InvalidInput', message: expect.stringMatching(/^rows: Change path: .*none\.parquet answers 404\.$/) }],
   ['that is larger than its scratch', { scratch: '64 KiB' }, { type: 'ScratchFull', message: expect.stringMatching(/^rows: Give the step more scratch than 64 KiB: 1 files of/) }],

@@ -42,13 +42,13 @@ export async function findFiles({ root, paths, format }: FilesWanted): Promise<H
   return parts;
 }
 
-/** Rows that the footer of a file tells; 0 for CSV, which has none. Raises `InvalidInput` when it is not of the format. */
-export async function rowsOf(path: string, format: HandoffPart['kind']): Promise<number> {
+/** Rows that the footer of a file tells; 0 for CSV, which has none. Raises `InvalidInput`, with the name that its user knows, when it is not of the format. */
+export async function rowsOf(path: string, format: HandoffPart['kind'], name = path): Promise<number> {
   try {
     if (format === 'csv') return 0;
     return format === 'parquet' ? (await readParquetFooter(path)).rows : await readArrowRows(path);
   } catch (error) {
     if (!(error instanceof SpillwayError)) throw error;
-    throw new SpillwayError('InvalidInput', `${path} cannot be read as ${format}: ${error.message}`, { cause: error });
+    throw new SpillwayError('InvalidInput', `${name} cannot be read as ${format}: ${error.message}`, { cause: error });
   }
 }

@@ -224,6 +224,8 @@ describe('problems', () => {
     ['connections of a directory on disk', { directories: { lake: { path: '.', maxConnections: 2 } } }, /^directories\.lake\.maxConnections goes with a url, and directories\.lake has a path/],
     ['too many connections', { directories: { lake: { url: 'https://a.example', maxConnections: 65 } } }, /^directories\.lake\.maxConnections must be .* got 65/],
     ['another protocol', { directories: { lake: { url: 'ftp://a.example' } } }, /^directories\.lake\.url must be an address that starts with http:\/\/ or https:\/\/, got ftp/],
+    ['a web server with an account', { directories: { lake: { url: 'https://me@a.example' } } }, /^directories\.lake\.url must be an address without an account, \? and #/],
+    ['a web server with a signature', { directories: { lake: { url: 'https://a.example/x?sig=1' } } }, /^directories\.lake\.url must be an address without an account, \? and #/],
     ['a token in the file', { directories: { lake: { url: 'https://a.example', token: 'geheim' } } }, /^directories\.lake\.token must be \{ secret: NAME \}; .*, got a value that is not shown/],
     ['a directory with another right', { directories: { lake: { path: '.', access: 'all' } } }, /^directories\.lake\.access must be 'read' or 'write', got all/],
     ['more scratch than the disk has', { pool: { scratchLimit: '1TB' } }, /^pool\.scratchLimit must be at most 75 GiB \(free on the disk/],

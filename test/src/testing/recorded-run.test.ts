@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { dailyRevenue } from '../../../examples/daily-revenue/workflows.ts';
-import { filesOfDay, monthlyRevenue } from '../../../examples/files/workflows.ts';
+import { filesOfDay, monthlyRevenue, ratesOfDay } from '../../../examples/files/workflows.ts';
 import { datafusion, perPartition, postgres, runPipeline, sortExternal, trino } from '../../../src/sdk/index.ts';
 import { GiB } from '../../../src/policy/sizes.ts';
 import { runRecorded } from '../../../src/testing/index.ts';
@@ -35,6 +35,12 @@ describe('a workflow that is run without any engine', () => {
       ['export', 'allowance', undefined],
     ]);
     expect(run.result).toMatchObject({ rows: 30, path: 'revenue/2026-11-28' });
+  });
+
+  test('may read files that a web server has', async () => {
+    const run = await runRecorded(ratesOfDay, [{ day: '2026-11-28', banks: ['ecb', 'boe'] }]);
+    expect(run.steps[0]).toMatchObject({ step: 'rates', spec: { path: ['ecb/2026-11-28.csv', 'boe/2026-11-28.csv'] } });
+    expect(run.result).toMatchObject({ path: 'rates/2026-11-28' });
   });
 
   test('may merge files, sort rows, and have a step for each partition', async () => {
