@@ -6,6 +6,7 @@ import {
   ServiceError,
   WithStartWorkflowOperation,
   WorkflowNotFoundError,
+  WorkflowUpdateFailedError,
   WorkflowUpdateRPCTimeoutOrCancelledError,
 } from '@temporalio/client';
 import type {
@@ -20,12 +21,15 @@ import type {
   Operate,
   OperateAnswer,
   PoolStatus,
+  Said,
+  SaidAnswer,
   StepHistory,
   Suspect,
   Withdraw,
 } from '../src/contracts/pool.ts';
 import { PoolMessage, poolWorkflowId, TaskQueue } from '../src/contracts/pool.ts';
 import type { PoolState } from '../src/policy/pool/state.ts';
+import { GroupCommit } from './group-commit.ts';
 
 /** A reply that takes longer is given up, and the message is sent again as a signal that cannot be lost. */
 const REPLY_MS = 2_000;
@@ -35,6 +39,10 @@ const BEGIN_MS = 30_000;
 /** The server did not answer in time, or nobody behind it did. */
 const isServiceTrouble = (error: unknown): boolean => error instanceof ServiceError || isGrpcServiceError(error);
 
+/** The pool is served by a worker of an earlier release, which has no such update. */
+const isUnknownUpdate = (error: unknown): boolean =>
+  error instanceof WorkflowUpdateFailedError && /no registered handler/i.test(error.cause?.message ?? '');
+
 /** How the pool's workflow is named and started, wherever a message finds none running. */
 const poolStart = (pool: string) =>
   ({ workflowId: poolWorkflowId(pool), taskQueue: TaskQueue.POOL, args: [{ pool }] }) as const;
@@ -42,6 +50,8 @@ const poolStart = (pool: string) =>
 /** Says everything that is said to a pool. A pool that is not running is started by whatever is said to it. */
 export class PoolClient {
   readonly #client: Client;
+  /** By pool: what this process says to it. */
+  readonly #lines = new Map<string, GroupCommit<Said, SaidAnswer>>();
   constructor(client: Client) {
     this.#client = client;
   }
@@ -49,7 +59,7 @@ export class PoolClient {
   /** Asks for a lease; on any error the ask goes as a signal, and the answer comes as one. */
   async acquire(pool: string, ask: Ask): Promise<Answer> {
     try {
-      return await this.#update<Answer, Ask>(pool, PoolMessage.ACQUIRE, ask, REPLY_MS);
+      return (await this.#say(pool, { kind: 'acquire', ask })) as Answer;
     } catch {
       await this.#signal(pool, PoolMessage.ACQUIRE, ask);
       return { kind: 'queued', ahead: -1, because: 'asked by signal; the answer comes by signal' };
@@ -57,28 +67,27 @@ export class PoolClient {
   }
 
   async begin(pool: string, begin: Begin): Promise<BeginAnswer> {
-    return this.#updateWithStart<BeginAnswer, Begin>(pool, PoolMessage.BEGIN, begin, BEGIN_MS);
+    return this.#orStarted(pool, PoolMessage.BEGIN, begin, async () => {
+      return (await this.#say(pool, { kind: 'begin', begin })) as BeginAnswer;
+    });
   }
 
   async announce(pool: string, announce: Announce): Promise<AnnounceAnswer> {
-    return this.#updateWithStart<AnnounceAnswer, Announce>(pool, PoolMessage.ANNOUNCE, announce, BEGIN_MS);
+    return this.#orStarted(pool, PoolMessage.ANNOUNCE, announce, () =>
+      this.#update<AnnounceAnswer, Announce>(pool, PoolMessage.ANNOUNCE, announce, REPLY_MS),
+    );
   }
 
   async end(pool: string, ends: End[]): Promise<void> {
-    try {
-      await this.#update<void, End[]>(pool, PoolMessage.END, ends, REPLY_MS);
-    } catch {
-      await this.#signal(pool, PoolMessage.END, ends);
-    }
+    await this.#orSignalled(pool, PoolMessage.END, ends, { kind: 'end', ends });
   }
 
   async withdraw(pool: string, withdraws: Withdraw[]): Promise<void> {
-    await this.#signal(pool, PoolMessage.WITHDRAW, withdraws);
+    await this.#orSignalled(pool, PoolMessage.WITHDRAW, withdraws, { kind: 'withdraw', withdraws });
   }
 
-  /** Of a run's datasets together: each message costs the pool a workflow task. */
-  async drop(pool: string, drops: Drop | Drop[]): Promise<void> {
-    if ([drops].flat().length > 0) await this.#signal(pool, PoolMessage.DROP, drops);
+  async drop(pool: string, drops: Drop[]): Promise<void> {
+    if (drops.length > 0) await this.#orSignalled(pool, PoolMessage.DROP, drops, { kind: 'drop', drops });
   }
 
   async suspect(pool: string, suspect: Suspect): Promise<void> {
@@ -124,14 +133,15 @@ export class PoolClient {
     );
   }
 
-  async #updateWithStart<Answer, Message>(
+  /** What `first` answers; when the pool does not, the message starts it, and waits longer. */
+  async #orStarted<Answer, Message>(
     pool: string,
     name: string,
     message: Message,
-    withinMs: number,
+    first: () => Promise<Answer>,
   ): Promise<Answer> {
     try {
-      return await this.#update<Answer, Message>(pool, name, message, REPLY_MS);
+      return await first();
     } catch (error) {
       const slow = error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || isServiceTrouble(error);
       if (!(error instanceof WorkflowNotFoundError) && !slow) throw error;
@@ -140,12 +150,58 @@ export class PoolClient {
       ...poolStart(pool),
       workflowIdConflictPolicy: 'USE_EXISTING',
     });
-    return this.#client.withDeadline(Date.now() + withinMs, () =>
+    return this.#client.withDeadline(Date.now() + BEGIN_MS, () =>
       this.#client.workflow.executeUpdateWithStart<Workflow, Answer, [Message]>(name, {
         args: [message],
         startWorkflowOperation,
       }),
     );
+  }
+
+  /** What is not answered goes as a signal, which cannot be lost. */
+  async #orSignalled<Message>(pool: string, signal: string, message: Message, said: Said): Promise<void> {
+    try {
+      await this.#say(pool, said);
+    } catch {
+      await this.#signal(pool, signal, message);
+    }
+  }
+
+  #say(pool: string, said: Said): Promise<SaidAnswer> {
+    let line = this.#lines.get(pool);
+    if (!line) {
+      line = new GroupCommit((together) => this.#sayTogether(pool, together));
+      this.#lines.set(pool, line);
+    }
+    return line.say(said);
+  }
+
+  async #sayTogether(pool: string, together: Said[]): Promise<PromiseSettledResult<SaidAnswer>[]> {
+    if (together.length > 1) {
+      try {
+        const answers = await this.#update<SaidAnswer[], Said[]>(pool, PoolMessage.SEVERAL, together, REPLY_MS);
+        return answers.map((value) => ({ status: 'fulfilled', value }));
+      } catch (error) {
+        if (!isUnknownUpdate(error)) throw error;
+      }
+    }
+    return Promise.allSettled(together.map((said) => this.#sayAlone(pool, said)));
+  }
+
+  /** Under its own name, as people read it in the Temporal UI. */
+  async #sayAlone(pool: string, said: Said): Promise<SaidAnswer> {
+    switch (said.kind) {
+      case 'acquire':
+        return this.#update<Answer, Ask>(pool, PoolMessage.ACQUIRE, said.ask, REPLY_MS);
+      case 'begin':
+        return this.#update<BeginAnswer, Begin>(pool, PoolMessage.BEGIN, said.begin, REPLY_MS);
+      case 'end':
+        return this.#update<null, End[]>(pool, PoolMessage.END, said.ends, REPLY_MS);
+      case 'withdraw':
+        return this.#update<null, Withdraw[]>(pool, PoolMessage.WITHDRAW, said.withdraws, REPLY_MS);
+      case 'drop':
+        return this.#update<null, Drop[]>(pool, PoolMessage.DROP, said.drops, REPLY_MS);
+    }
   }
 
   async #signal<Message>(pool: string, signal: string, message: Message): Promise<void> {

@@ -31,6 +31,8 @@ import type {
   OperateAnswer,
   PoolStatus,
   Refused,
+  Said,
+  SaidAnswer,
   StepHistory,
   Suspect,
   Withdraw,
@@ -59,7 +61,9 @@ const messages = {
   withdraw: defineUpdate<void, [Withdraw[]]>(PoolMessage.WITHDRAW),
   withdrawSignal: defineSignal<[Withdraw[]]>(PoolMessage.WITHDRAW),
   grow: defineUpdate<GrowAnswer, [Grow]>(PoolMessage.GROW),
-  drop: defineSignal<[Drop | Drop[]]>(PoolMessage.DROP),
+  drop: defineUpdate<void, [Drop[]]>(PoolMessage.DROP),
+  dropSignal: defineSignal<[Drop | Drop[]]>(PoolMessage.DROP),
+  several: defineUpdate<SaidAnswer[], [Said[]]>(PoolMessage.SEVERAL),
   announce: defineUpdate<AnnounceAnswer, [Announce]>(PoolMessage.ANNOUNCE),
   suspect: defineSignal<[Suspect]>(PoolMessage.SUSPECT),
   operate: defineUpdate<OperateAnswer, [Operate]>(PoolMessage.OPERATE),
@@ -184,7 +188,13 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
   });
   setHandler(messages.withdrawSignal, (withdraws) => whenOpen(() => withdrawAll(withdraws)));
   setHandler(messages.grow, (grow) => whenOpen(() => feed({ kind: 'grow', grow })));
-  setHandler(messages.drop, (drops) => whenOpen(() => dropAll([drops].flat())));
+  setHandler(messages.drop, (drops) => whenOpen(() => dropAll(drops)), {
+    description: 'Data is gone, with proof.',
+  });
+  setHandler(messages.dropSignal, (drops) => whenOpen(() => dropAll([drops].flat())));
+  setHandler(messages.several, (all) => whenOpen(() => all.map(hear)), {
+    description: 'Asks, begins, ends and more of many at once.',
+  });
   setHandler(messages.announce, (said) => whenOpen(() => feed({ kind: 'announce', announce: said })), {
     description: 'A host states its limits.',
   });
@@ -198,6 +208,23 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
   });
   setHandler(messages.ledger, () => state, { description: 'The whole state, as it is carried over continue-as-new.' });
 
+  function hear(said: Said): SaidAnswer {
+    switch (said.kind) {
+      case 'acquire':
+        return feed(said);
+      case 'begin':
+        return feed(said);
+      case 'end':
+        endAll(said.ends);
+        return null;
+      case 'withdraw':
+        withdrawAll(said.withdraws);
+        return null;
+      case 'drop':
+        dropAll(said.drops);
+        return null;
+    }
+  }
   function endAll(ends: End[]): void {
     for (const end of ends) feed({ kind: 'end', end });
   }

@@ -70,6 +70,7 @@ export const poolBench: Bench = async (order) => {
     }
     const runs = await poolRuns(stage);
     for (const [what, times] of runs.failures) say(`${times} workflow tasks of the pool failed: ${what}`);
+    for (const [name, times] of runs.signals) say(`${times} messages to the pool came as signals: ${name}`);
     const of = (name: keyof typeof variants, key: keyof Chain): number[] => chains[name].map((one) => one[key]);
     const minus = (a: number[], b: number[]): number[] => a.map((value, round) => value - b[round]!);
     const same = 'the same steps by the same runner, without leases';
@@ -174,19 +175,27 @@ async function eventsSince(stage: Stage, mark: Mark): Promise<number> {
 }
 
 /** All runs of the pool's workflow: the longest history, and workflow tasks that failed. */
-async function poolRuns({ client }: Stage): Promise<{ mostEvents: number; failures: Map<string, number> }> {
+async function poolRuns({
+  client,
+}: Stage): Promise<{ mostEvents: number; failures: Map<string, number>; signals: Map<string, number> }> {
   let mostEvents = 0;
+  const signals = new Map<string, number>();
   const failures = new Map<string, number>();
   for await (const { runId } of client.workflow.list({ query: `WorkflowId = '${poolWorkflowId(POOL)}'` })) {
     const { events } = await client.workflow.getHandle(poolWorkflowId(POOL), runId).fetchHistory();
     mostEvents = Math.max(mostEvents, events!.length);
-    for (const { workflowTaskFailedEventAttributes: failed } of events!) {
+    for (const {
+      workflowTaskFailedEventAttributes: failed,
+      workflowExecutionSignaledEventAttributes: came,
+    } of events!) {
+      const signal = came?.signalName;
+      if (signal) signals.set(signal, (signals.get(signal) ?? 0) + 1);
       if (!failed) continue;
       const what = `${protocol.temporal.api.enums.v1.WorkflowTaskFailedCause[failed.cause ?? 0]}: ${failed.failure?.message ?? ''}`;
       failures.set(what, (failures.get(what) ?? 0) + 1);
     }
   }
-  return { mostEvents, failures };
+  return { mostEvents, failures, signals };
 }
 
 /** Leases and asks that the pool still knows when everybody has gone. */

@@ -218,6 +218,16 @@ export interface Suspect {
   because: string;
 }
 
+/** What runs and steps say to a pool, all of one process in one message where many speak at once; answered in their order. */
+export type Said =
+  | { kind: 'acquire'; ask: Ask }
+  | { kind: 'begin'; begin: Begin }
+  | { kind: 'end'; ends: End[] }
+  | { kind: 'withdraw'; withdraws: Withdraw[] }
+  | { kind: 'drop'; drops: Drop[] };
+/** Null for what needs no answer but that it was heard. */
+export type SaidAnswer = Answer | BeginAnswer | null;
+
 /** What an operator tells a pool. */
 export type Operate =
   /** Grants nothing from now on; what runs goes on, and workers still start. */
@@ -291,6 +301,7 @@ export const PoolMessage = {
   WITHDRAW: 'withdraw',
   GROW: 'grow',
   DROP: 'drop',
+  SEVERAL: 'several',
   ANNOUNCE: 'announce',
   SUSPECT: 'suspect',
   OPERATE: 'operate',

@@ -1,7 +1,7 @@
 import type { ActivityDeps } from '../../activities/index.ts';
 import { RunLiveness } from '../../activities/holders.ts';
 import { removeWholeRun } from '../../activities/outside.ts';
-import { runOfData } from '../contracts/pool.ts';
+import { type Proof, runOfData } from '../contracts/pool.ts';
 import { listLeftovers } from '../engines/postgres/janitor.ts';
 import { sweepScratch } from '../handoff/janitor.ts';
 import type { CgroupTree, NoCgroups } from '../host/cgroup-tree.ts';
@@ -77,8 +77,10 @@ export class HostJanitor {
   async dropData(data: DataLease[]): Promise<void> {
     const { config, engines, pool } = this.#deps;
     for (const run of new Set(data.map(({ dataId }) => runOfData(dataId)))) await engines.scratch.dropRun(run);
-    for (const { dataId } of data) {
-      await pool.drop(config.pool.name, { dataId, proof: { kind: 'unlinked', atMs: Date.now(), bytesLeft: 0 } });
-    }
+    const proof: Proof = { kind: 'unlinked', atMs: Date.now(), bytesLeft: 0 };
+    await pool.drop(
+      config.pool.name,
+      data.map(({ dataId }) => ({ dataId, proof })),
+    );
   }
 }

@@ -9,6 +9,7 @@ import type { ReconcileRequest } from '../../src/contracts/steps.ts';
 import { emptyPool, type PoolState } from '../../src/policy/pool/state.ts';
 import { NEWEST_POLICY } from '../../src/policy/pool/versions.ts';
 import { GiB } from '../../src/policy/sizes.ts';
+import { historyOf } from './history.ts';
 import { ask, end, proof } from './pool-double.ts';
 import { silenceTemporal } from './stage.ts';
 import { clientOf, temporalServer } from './temporal-server.ts';
@@ -102,6 +103,63 @@ describe('the memory pool as a workflow', () => {
         'stale',
       );
     });
+  }, 60_000);
+
+  test('hears many at once in few messages, each answered as if it were alone', async () => {
+    await withPool('together', async () => {
+      await announce('together', 60 * GiB);
+      const asks = Array.from({ length: 80 }, () => ask());
+      const answers = await Promise.all(asks.map((one) => pool.acquire('together', one)));
+      expect(answers.filter(({ kind }) => kind === 'granted')).toHaveLength(60);
+      expect(answers.filter(({ kind }) => kind === 'queued')).toHaveLength(20);
+      const held = asks.slice(0, 60); // those who asked first
+      const begun = await Promise.all(
+        held.map(({ leaseId }) =>
+          pool.begin('together', { leaseId, runId: 'of nobody', host: 'here', process: processId }),
+        ),
+      );
+      const tokens = begun.map((one) => (one === 'stale' ? 0 : one.token));
+      expect(new Set(tokens).size).toBe(60);
+      await Promise.all([
+        ...held.map(({ leaseId }, index) => pool.end('together', [end(leaseId, tokens[index]!)])),
+        ...asks.slice(60).map(({ leaseId }) => pool.withdraw('together', [{ leaseId }])),
+      ]);
+      expect(await pool.status('together')).toMatchObject({ lentBytes: 0, queue: [], leases: [] });
+      const updates = (await historyOf(env.client.workflow.getHandle(poolWorkflowId('together')))).events
+        .map((event) => event.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest?.input.name)
+        .filter((name) => name !== undefined);
+      expect(updates.filter((name) => name === PoolMessage.SEVERAL)).not.toHaveLength(0);
+      expect(updates.length).toBeLessThan(20); // 221 messages
+    });
+  }, 60_000);
+
+  test('a worker of an earlier release, which does not know the common message, is told each alone', async () => {
+    const worker = await Worker.create({
+      connection: env.nativeConnection,
+      taskQueue: TaskQueue.POOL,
+      workflowBundle: await bundleWorkflowCode({
+        workflowsPath: fileURLToPath(new URL('./pool-without-several.ts', import.meta.url)),
+        logger: new DefaultLogger('ERROR', () => undefined),
+      }),
+    });
+    const running = worker.run();
+    const handle = env.client.workflow.getHandle(poolWorkflowId('older'));
+    try {
+      const begin = { leaseId: 'run/step#0', runId: 'run', host: 'here', process: processId };
+      expect((await pool.acquire('older', ask())).kind).toBe('queued'); // by signal: it starts the pool
+      const one = ask();
+      const answers = await Promise.all([
+        pool.acquire('older', one),
+        pool.begin('older', begin),
+        pool.drop('older', [{ dataId: 'run/step', proof: proof() }]),
+      ]);
+      expect(answers).toEqual([{ kind: 'granted', bytes: one.bytes, because: 'it fits' }, { token: 7 }, undefined]);
+      expect(await handle.query<string[]>('dropped')).toEqual(['run/step']);
+    } finally {
+      worker.shutdown();
+      await running;
+      await handle.terminate('the test is over').catch(() => undefined);
+    }
   }, 60_000);
 
   // A run that lived less than five seconds is continued by the server that much later, unless a signal comes: real pools live longer.

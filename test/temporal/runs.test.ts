@@ -58,7 +58,7 @@ describe('a run of three steps', () => {
     const run = (await handle.describe()).runId;
     expect(localActivities(await eventsOf(handle))).toEqual(['planRun', 'acquire', 'acquire', 'endLeases']);
     const said = updates(await eventsOf(stage.poolHandle)).filter(({ args }) => JSON.stringify(args).includes(run));
-    expect(said.map(({ name }) => name)).toEqual(['acquire', 'begin', 'acquire', 'begin', 'end']);
+    expect(said.map(({ name }) => name)).toEqual(['acquire', 'begin', 'acquire', 'begin', 'end', 'drop']);
     const [first, second] = said.filter(({ name }) => name === 'acquire').map(({ args }) => args[0] as Ask);
     expect(first!.returns).toBeUndefined();
     expect(second!.returns).toMatchObject([

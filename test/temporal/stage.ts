@@ -149,7 +149,7 @@ export class Stage {
         isRunLive: (workflowId, run) => isRunLive(client, workflowId, run),
         dropData: async (data) => {
           for (const { dataId } of data)
-            await pool.drop(poolName, { dataId, proof: { kind: 'unlinked', atMs: Date.now(), bytesLeft: 0 } });
+            await pool.drop(poolName, [{ dataId, proof: { kind: 'unlinked', atMs: Date.now(), bytesLeft: 0 } }]);
         },
         onError: () => undefined,
       },
