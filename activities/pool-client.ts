@@ -1,4 +1,4 @@
-import type { Workflow } from '@temporalio/common';
+import { ApplicationFailure, type Workflow } from '@temporalio/common';
 import {
   type Client,
   isGrpcServiceError,
@@ -27,7 +27,7 @@ import type {
   Suspect,
   Withdraw,
 } from '../src/contracts/pool.ts';
-import { PoolMessage, poolWorkflowId, TaskQueue } from '../src/contracts/pool.ts';
+import { INVALID_MESSAGE, PoolMessage, poolWorkflowId, TaskQueue } from '../src/contracts/pool.ts';
 import type { PoolState } from '../src/policy/pool/state.ts';
 import { GroupCommit } from './group-commit.ts';
 
@@ -39,9 +39,15 @@ const BEGIN_MS = 30_000;
 /** The server did not answer in time, or nobody behind it did. */
 const isServiceTrouble = (error: unknown): boolean => error instanceof ServiceError || isGrpcServiceError(error);
 
+/** Why the pool's workflow did not take an update; undefined when that is not what went wrong. */
+const refusalOf = (error: unknown): ApplicationFailure | undefined =>
+  error instanceof WorkflowUpdateFailedError && error.cause instanceof ApplicationFailure ? error.cause : undefined;
+
+/** The message cannot be read: sent again, in whatever way, it is no better. */
+const isInvalid = (error: unknown): boolean => refusalOf(error)?.type === INVALID_MESSAGE;
+
 /** The pool is served by a worker of an earlier release, which has no such update. */
-const isUnknownUpdate = (error: unknown): boolean =>
-  error instanceof WorkflowUpdateFailedError && /no registered handler/i.test(error.cause?.message ?? '');
+const isUnknownUpdate = (error: unknown): boolean => /no registered handler/i.test(refusalOf(error)?.message ?? '');
 
 /** How the pool's workflow is named and started, wherever a message finds none running. */
 const poolStart = (pool: string) =>
@@ -56,11 +62,15 @@ export class PoolClient {
     this.#client = client;
   }
 
-  /** Asks for a lease; on any error the ask goes as a signal, and the answer comes as one. */
+  /**
+   * Asks for a lease; on any error the ask goes as a signal, and the answer comes as one.
+   * @throws WorkflowUpdateFailedError for an ask that no pool can read
+   */
   async acquire(pool: string, ask: Ask): Promise<Answer> {
     try {
       return (await this.#say(pool, { kind: 'acquire', ask })) as Answer;
-    } catch {
+    } catch (error) {
+      if (isInvalid(error)) throw error;
       await this.#signal(pool, PoolMessage.ACQUIRE, ask);
       return { kind: 'queued', ahead: -1, because: 'asked by signal; the answer comes by signal' };
     }
@@ -162,7 +172,8 @@ export class PoolClient {
   async #orSignalled<Message>(pool: string, signal: string, message: Message, said: Said): Promise<void> {
     try {
       await this.#say(pool, said);
-    } catch {
+    } catch (error) {
+      if (isInvalid(error)) throw error;
       await this.#signal(pool, signal, message);
     }
   }
@@ -182,7 +193,7 @@ export class PoolClient {
         const answers = await this.#update<SaidAnswer[], Said[]>(pool, PoolMessage.SEVERAL, together, REPLY_MS);
         return answers.map((value) => ({ status: 'fulfilled', value }));
       } catch (error) {
-        if (!isUnknownUpdate(error)) throw error;
+        if (!isUnknownUpdate(error) && !isInvalid(error)) throw error; // one that is invalid fails alone
       }
     }
     return Promise.allSettled(together.map((said) => this.#sayAlone(pool, said)));

@@ -1,5 +1,6 @@
 import {
   allHandlersFinished,
+  ApplicationFailure,
   condition,
   continueAsNew,
   defineQuery,
@@ -13,7 +14,7 @@ import {
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
-import { engineDataId, PoolMessage, TaskQueue } from '../src/contracts/pool.ts';
+import { engineDataId, INVALID_MESSAGE, PoolMessage, TaskQueue } from '../src/contracts/pool.ts';
 import type {
   Announce,
   AnnounceAnswer,
@@ -38,6 +39,7 @@ import type {
   Withdraw,
 } from '../src/contracts/pool.ts';
 import type { ControlActivities } from '../src/contracts/steps.ts';
+import { type MessageName, messageProblem } from '../src/policy/pool/message-shapes.ts';
 import type { Effect, PoolState } from '../src/policy/pool/state.ts';
 import { emptyPool } from '../src/policy/pool/state.ts';
 import { historiesOf, poolDetails, poolStatus } from '../src/policy/pool/status.ts';
@@ -86,6 +88,12 @@ const demotionAct = {
 } as const;
 /** A worker has to be up before the ledger can be read: waits for one as long as it takes. */
 const recoveryAct = { startToCloseTimeout: '60 seconds' } as const;
+
+/** Keeps an update that is not well formed out of the pool and of its history; whoever sent it is told. */
+const wellFormed = (name: MessageName) => (message: unknown) => {
+  const problem = messageProblem(name, message);
+  if (problem !== undefined) throw ApplicationFailure.nonRetryable(problem, INVALID_MESSAGE);
+};
 
 /** The durable ledger of one host's memory. All decisions are `src/policy/pool`; this file feeds it events and does what it says. */
 export async function memoryPool(input: MemoryPoolInput): Promise<void> {
@@ -174,33 +182,55 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
     return act();
   };
 
+  /** A signal has nobody who could be told what is wrong with it: it is passed over, and the log says why. */
+  async function whenWellFormed<T>(name: MessageName, message: T, act: (message: T) => void): Promise<void> {
+    const problem = messageProblem(name, message);
+    if (problem === undefined) return whenOpen(() => act(message));
+    log.warn(`pool: a signal was passed over: ${problem}`);
+  }
+
   setHandler(messages.acquire, (ask) => whenOpen(() => feed({ kind: 'acquire', ask })), {
     description: 'Ask for bytes.',
+    validator: wellFormed('acquire'),
   });
-  setHandler(messages.acquireSignal, (ask) => whenOpen(() => grantBySignal(ask)));
+  setHandler(messages.acquireSignal, (ask) => whenWellFormed('acquire', ask, grantBySignal));
   setHandler(messages.begin, (begin) => whenOpen(() => feed({ kind: 'begin', begin })), {
     description: 'An attempt starts.',
+    validator: wellFormed('begin'),
   });
-  setHandler(messages.end, (ends) => whenOpen(() => endAll(ends)), { description: 'Leases end, with proof.' });
-  setHandler(messages.endSignal, (ends) => whenOpen(() => endAll(ends)));
+  setHandler(messages.end, (ends) => whenOpen(() => endAll(ends)), {
+    description: 'Leases end, with proof.',
+    validator: wellFormed('end'),
+  });
+  setHandler(messages.endSignal, (ends) => whenWellFormed('end', ends, endAll));
   setHandler(messages.withdraw, (withdraws) => whenOpen(() => withdrawAll(withdraws)), {
     description: 'Asks are taken back.',
+    validator: wellFormed('withdraw'),
   });
-  setHandler(messages.withdrawSignal, (withdraws) => whenOpen(() => withdrawAll(withdraws)));
-  setHandler(messages.grow, (grow) => whenOpen(() => feed({ kind: 'grow', grow })));
+  setHandler(messages.withdrawSignal, (withdraws) => whenWellFormed('withdraw', withdraws, withdrawAll));
+  setHandler(messages.grow, (grow) => whenOpen(() => feed({ kind: 'grow', grow })), {
+    description: 'A step wants more than it holds.',
+    validator: wellFormed('grow'),
+  });
   setHandler(messages.drop, (drops) => whenOpen(() => dropAll(drops)), {
     description: 'Data is gone, with proof.',
+    validator: wellFormed('drop'),
   });
-  setHandler(messages.dropSignal, (drops) => whenOpen(() => dropAll([drops].flat())));
+  setHandler(messages.dropSignal, (drops) => whenWellFormed('drop', [drops].flat(), dropAll));
   setHandler(messages.several, (all) => whenOpen(() => all.map(hear)), {
     description: 'Asks, begins, ends and more of many at once.',
+    validator: wellFormed('several'),
   });
   setHandler(messages.announce, (said) => whenOpen(() => feed({ kind: 'announce', announce: said })), {
     description: 'A host states its limits.',
+    validator: wellFormed('announce'),
   });
-  setHandler(messages.suspect, (said) => whenOpen(() => feed({ kind: 'suspect', suspect: said })));
+  setHandler(messages.suspect, (said) =>
+    whenWellFormed('suspect', said, (suspect) => void feed({ kind: 'suspect', suspect })),
+  );
   setHandler(messages.operate, (said) => whenOpen(() => feed({ kind: 'operate', operate: said })), {
     description: 'An operator says pause, resume, resize, kick, pin or forget.',
+    validator: wellFormed('operate'),
   });
   setHandler(messages.status, () => poolStatus(state), { description: 'Who holds and who waits, in bytes.' });
   setHandler(messages.histories, (pipeline) => historiesOf(state, pipeline), {

@@ -312,6 +312,9 @@ export const PoolMessage = {
   REFUSED: 'spillway.refused',
 } as const;
 
+/** Type of the failure of an update that a pool could not read. */
+export const INVALID_MESSAGE = 'InvalidMessage';
+
 /** Workflow id of a pool. */
 export const poolWorkflowId = (pool: string): string => `pool:${pool}`;
 

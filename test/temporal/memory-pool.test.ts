@@ -133,6 +133,28 @@ describe('the memory pool as a workflow', () => {
     });
   }, 60_000);
 
+  test('a message that cannot be read is refused, and stops nobody', async () => {
+    await withPool('misread', async () => {
+      await announce('misread', 4 * GiB);
+      const handle = env.client.workflow.getHandle(poolWorkflowId('misread'));
+      const typo = handle.executeUpdate(PoolMessage.OPERATE, { args: [{ act: 'puase', because: 'a disk' }] });
+      await expect(typo).rejects.toMatchObject({ cause: { message: expect.stringContaining('Did you mean pause?') } });
+      // By hand: no reply could say what is wrong.
+      await handle.signal(PoolMessage.ACQUIRE, {});
+      await handle.signal(PoolMessage.END, 'run/step#0');
+      await handle.signal(PoolMessage.SUSPECT, null);
+      const [good, wrong] = [ask(), ask({ bytes: 'much' as never })];
+      const answers = await Promise.allSettled([pool.acquire('misread', good), pool.acquire('misread', wrong)]);
+      expect(answers[0]).toMatchObject({ value: { kind: 'granted' } });
+      expect(answers[1]).toMatchObject({
+        reason: { cause: { message: 'acquire.bytes must be a number of bytes from 0, got "much". Change it.' } },
+      });
+      expect(await pool.status('misread')).toMatchObject({ lentBytes: GiB, leases: [{ leaseId: good.leaseId }] });
+      const { events } = await historyOf(handle);
+      expect(events.filter(({ eventType }) => eventType.includes('TASK_FAILED'))).toEqual([]);
+    });
+  }, 60_000);
+
   test('a worker of an earlier release, which does not know the common message, is told each alone', async () => {
     const worker = await Worker.create({
       connection: env.nativeConnection,
