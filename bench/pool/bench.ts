@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import { setTimeout as sleep } from 'node:timers/promises';
 import protocol from '@temporalio/proto';
 import type { Ask } from '../../src/contracts/pool.ts';
 import { poolWorkflowId, TaskQueue } from '../../src/contracts/pool.ts';
@@ -138,7 +139,7 @@ async function endsAlone({ pool }: Stage, count: number, round: number): Promise
   for (let index = 0; index < count; index += 1) {
     const leaseId = `alone-${round}/${index}#0`;
     const holder: Ask['holder'] = { host: 'bench', process };
-    await pool.acquire(POOL, {
+    const ask: Ask = {
       leaseId,
       kind: 'work',
       weight: 'light',
@@ -147,7 +148,9 @@ async function endsAlone({ pool }: Stage, count: number, round: number): Promise
       priority: 3,
       holder,
       step: 'alone',
-    });
+    };
+    // A pool that is about to continue as a new run grants once it has.
+    while ((await pool.acquire(POOL, ask)).kind === 'queued') await sleep(100);
     const begun = await pool.begin(POOL, { leaseId, runId: 'none', host: 'bench', process });
     if (begun === 'stale') throw new Error(`${leaseId} was stale right after it was granted`);
     const proof = { kind: 'exited', atMs: Date.now(), bytesLeft: 0 } as const;
