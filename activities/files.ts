@@ -161,7 +161,9 @@ async function writtenAnew(
 ): Promise<Made> {
   const { spec, run } = request;
   if (request.leaseId === undefined)
-    throw new SpillwayError('Unexpected', `${spec.step}: its input is not ${kind}, and no memory was asked to write it anew.`); // prettier-ignore
+    throw kind === 'parquet'
+      ? new SpillwayError('InvalidInput', `${spec.step}: its rows cannot be copied as Parquet: ${request.inputs['from']!.because}. Cast such columns, for example to a text.`)
+      : new SpillwayError('Unexpected', `${spec.step}: its input is not ${kind}, and no memory was asked to write it anew.`); // prettier-ignore
   const { parts, proof, used } = await runDatafusion(deps.engines.datafusion, {
     ...{ run, step: spec.step, token: attempt.token, pool: request.pool, leaseId: request.leaseId },
     ...{ leaseBytes: request.leaseBytes, scratchBytes: request.scratchBytes },

@@ -2,7 +2,7 @@ import { chmod, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { SpillwayError, Verdict } from '../src/contracts/errors.ts';
-import type { HandoffColumn, HandoffPart, HandoffRef } from '../src/contracts/handoff.ts';
+import { type HandoffColumn, HandoffMode, type HandoffPart, type HandoffRef } from '../src/contracts/handoff.ts';
 import type { TransformStep } from '../src/contracts/pipeline.ts';
 import { dataIdOf, type Proof, type StepUsage } from '../src/contracts/pool.ts';
 import type { StepActivities, StepRequest } from '../src/contracts/steps.ts';
@@ -55,7 +55,9 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
   });
   const memory = memoryBytes > 0 && { path: join(scratch.memoryDirectory(name), 'part-00000.arrow'), bytes: memoryBytes }; // prettier-ignore
   const out = join(directory, 'out');
-  const writeTo = join(out, 'part-00000.arrow');
+  const pastBytes = request.handoff?.mode === HandoffMode.PARQUET ? 0 : request.handoff?.parquetPastBytes;
+  const parquet = pastBytes !== undefined && { path: join(out, 'part-00000.parquet'), pastBytes };
+  const writeTo = { disk: join(out, 'part-00000.arrow'), ...(memory && { memory }), ...(parquet && { parquet }) };
   const decodes = ref.parts.some(({ kind }) => kind !== 'arrow');
   const limitBytes = ownTransformBytes(request.leaseBytes - (request.shmBytes ?? 0), decodes);
   let kept = false;
@@ -73,7 +75,6 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
           ...{ module, transform: spec.run, args: spec.args ?? {}, run, step: spec.step, input, writeTo, limitBytes },
           batchRows: deps.config.hardware.batchRows,
           scratchBytes: request.scratchBytes,
-          ...(memory && { memory }),
         },
         groups: deps.engines.transformGroups,
         signal,
@@ -86,14 +87,14 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
     });
     await scratch.sealAttempt(name);
     kept = true;
-    const parts = made.parts.map(({ path, rows, bytes, inMemory }): HandoffPart => ({ kind: 'arrow', uri: pathToFileURL(path).href, rows, bytes, ...(inMemory && { inMemory }) })); // prettier-ignore
+    const parts = made.parts.map(({ path, inMemory, ...part }): HandoffPart => ({ ...part, uri: pathToFileURL(path).href, ...(inMemory && { inMemory }) })); // prettier-ignore
     const rows = keptRows(parts);
     return {
       proof: made.proof,
       // As a container's, the peak is with the rows that it keeps in memory.
       used: { ...usageOf(ref, { ...made, peakBytes: made.peakBytes + rows.bytes }, Verdict.OK), scratchPeakBytes: rows.scratchBytes, ...(request.shmBytes !== undefined && { shmBytes: request.shmBytes }) }, // prettier-ignore
       output: handoffRef({
-        choice: handedOver(request.handoff!, parts, { asked: request.shmBytes ?? 0, had: memoryBytes }),
+        choice: handedOver(request.handoff!, parts, { asked: request.shmBytes ?? 0, had: memoryBytes }, made.unfit),
         parts,
         schema: made.schema.map((column) => withLogicalType(column, ref)),
         host: deps.host,

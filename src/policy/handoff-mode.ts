@@ -6,7 +6,7 @@ import { formatBytes } from './sizes.ts';
 export const WRITER_MODES = {
   trino: [HandoffMode.PARQUET],
   datafusion: [HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET],
-  transform: [HandoffMode.SHM, HandoffMode.ARROW],
+  transform: [HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET],
 } as const satisfies Record<string, readonly HandoffMode[]>;
 export type HandoffWriter = keyof typeof WRITER_MODES;
 
@@ -122,9 +122,7 @@ const TABLE: readonly Row[] = [
   {
     mode: HandoffMode.PARQUET,
     // Else the rows are written twice.
-    when: ({ facts: { readers = [], writer } }) =>
-      readers.includes('write.parquet') &&
-      (WRITER_MODES[writer] as readonly HandoffMode[]).includes(HandoffMode.PARQUET),
+    when: ({ facts: { readers = [] } }) => readers.includes('write.parquet'),
     because: () => 'write.parquet copies it as it is',
   },
   { mode: HandoffMode.PARQUET, when: ({ facts }) => facts.checkpoint, because: () => 'a checkpoint was asked for' },
@@ -183,12 +181,11 @@ export function chooseHandoff(facts: HandoffFacts, thresholds: HandoffThresholds
 /** The size at which the table would have said Parquet, for a writer that finds out while it writes. Who copies Arrow files as they are wants no others. */
 function escalation(
   { mode }: HandoffChoice,
-  { writer, readers = [], otherHeavy, lendableBytes, inMemoryBytes }: HandoffFacts,
+  { readers = [], otherHeavy, lendableBytes, inMemoryBytes }: HandoffFacts,
   { parquetAbove, parquetAboveWhenContended }: HandoffThresholds,
 ): number | undefined {
   if (mode !== HandoffMode.SHM && mode !== HandoffMode.ARROW) return undefined;
-  const writes = (WRITER_MODES[writer] as readonly HandoffMode[]).includes(HandoffMode.PARQUET);
-  if (!writes || readers.includes('write.arrow')) return undefined;
+  if (readers.includes('write.arrow')) return undefined;
   return Math.max(
     0,
     Math.floor((otherHeavy ? parquetAboveWhenContended : parquetAbove) * lendableBytes) - inMemoryBytes,

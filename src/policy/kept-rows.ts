@@ -15,11 +15,15 @@ export function keptRows(parts: readonly HandoffPart[]): { bytes: number; scratc
   return { bytes, scratchBytes };
 }
 
-/** How rows are handed over after all: those that found no place in memory are on disk, and those past what Arrow may take are Parquet. */
+/**
+ * How rows are handed over after all: those that found no place in memory are on disk, and those past what Arrow may take are Parquet.
+ * @param unfit columns because of which they stayed Arrow
+ */
 export function handedOver(
   { parquetPastBytes, ...choice }: HandoffChoice,
   parts: readonly HandoffPart[],
   memory: { asked: number; had: number },
+  unfit: readonly string[] = [],
 ): HandoffChoice {
   const bytesOf = (kind: HandoffPart['kind']): number =>
     parts.reduce((sum, part) => sum + (part.kind === kind ? part.bytes : 0), 0);
@@ -30,6 +34,8 @@ export function handedOver(
     const because = `${choice.because}; more came than the ${limit} that Arrow may take: ${arrow} of it are Arrow${ofIt}, ${parquet} Parquet`;
     return { mode: HandoffMode.PARQUET, because };
   }
+  if (choice.mode === HandoffMode.PARQUET && unfit.length > 0)
+    return { mode: HandoffMode.ARROW, because: `${choice.because}; Parquet has no place for ${unfit.join(', ')}` };
   const onDisk = keptRows(parts).scratchBytes;
   if (choice.mode !== HandoffMode.SHM || onDisk === 0) return choice;
   const why = memory.had < memory.asked ? `only ${formatBytes(memory.had)} were free on the host's tmpfs` : 'more came than was expected'; // prettier-ignore

@@ -51,7 +51,7 @@ const run = (
       kind: 'run',
       ...{ module: MODULE, transform, args, run: folder, step: 'clean', limitBytes, scratchBytes },
       input: { files: [file].flat() },
-      writeTo: join(folder, 'out.arrow'),
+      writeTo: { disk: join(folder, 'out.arrow') },
       batchRows: more.batchRows ?? 1000,
     },
     signal,

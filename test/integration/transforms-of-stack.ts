@@ -1,6 +1,6 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RecordBatch, Table, Utf8, vectorFromArray } from 'apache-arrow';
+import { IntervalDayTime, RecordBatch, Table, Utf8, vectorFromArray } from 'apache-arrow';
 import { defineTransforms } from 'spillway/transforms';
 
 const kept: Uint8Array[] = [];
@@ -11,6 +11,19 @@ export default defineTransforms({
     for await (const batch of batches) {
       const urgent = Array.from(batch.getChild('orderpriority')!, (text) => (String(text) < '3' ? 'yes' : 'no'));
       yield new Table([batch]).assign(new Table({ urgent: vectorFromArray(urgent, new Utf8()) }));
+    }
+  },
+  /** Adds an interval of days and milliseconds, which Parquet readers do not agree on. */
+  async *spans(batches) {
+    for await (const batch of batches) {
+      const spans = Array.from({ length: batch.numRows }, (_, row) => new Int32Array([row, 1]));
+      yield new Table([batch]).assign(new Table({ span: vectorFromArray(spans, new IntervalDayTime()) }));
+    }
+  },
+  /** Gives every batch so many times. */
+  async *copies(batches, { args }) {
+    for await (const batch of batches) {
+      for (let copy = 0; copy < (args['times'] as number); copy += 1) yield batch;
     }
   },
   /** The first attempt never gives its thread back. */

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { HandoffPart, HandoffRef } from '../../src/contracts/handoff.ts';
@@ -166,22 +166,25 @@ async function loaded(ref: HandoffRef): Promise<Loaded> {
   return { columns: columns.rows.map(({ c }) => c), ...rows[0]! };
 }
 
-/** Has a transform give back what it is given. */
-async function transformed(ref: HandoffRef): Promise<HandoffRef> {
+/** Has a transform give back what it is given; what is past so many bytes of Arrow as Parquet. */
+async function transformed(ref: HandoffRef, pastBytes?: number): Promise<HandoffRef> {
   token += 1;
   const out = mkdtempSync(join(host.scratch, 'transform-'));
+  chmodSync(out, 0o755); // containers read it as another user
+  const parquet = pastBytes !== undefined && { path: join(out, 'part-00000.parquet'), pastBytes };
   const work = (input: { files: string[] } | { fifo: string }) =>
     runTransform({
       ...{ run: 'run', step: 'step', token, signal: new AbortController().signal },
       order: {
         ...{ kind: 'run', module: MODULE, transform: 'same', args: {}, run: 'run', step: 'step', input },
-        ...{ writeTo: join(out, 'part-00000.arrow'), batchRows: 5000, limitBytes: 512 * MiB, scratchBytes: 500 * MiB },
+        ...{ batchRows: 5000, limitBytes: parquet ? 1200 * MiB : 512 * MiB, scratchBytes: 500 * MiB },
+        writeTo: { disk: join(out, 'part-00000.arrow'), ...(parquet && { parquet }) },
       },
     });
   const made = await (isArrow(ref)
     ? work({ files: ref.parts.map(({ uri }) => fileURLToPath(uri)) })
     : decoded(ref, (fifo) => work({ fifo })));
-  const parts = made.parts.map(({ path, rows, bytes }) => ({ kind: 'arrow' as const, uri: pathToFileURL(path).href, rows, bytes })); // prettier-ignore
+  const parts = made.parts.map(({ kind, path, rows, bytes }) => ({ kind, uri: pathToFileURL(path).href, rows, bytes }));
   return refOf({ ...made, parts });
 }
 
@@ -190,7 +193,7 @@ const READERS: Record<string, (ref: HandoffRef) => Promise<HandoffRef>> = {
   'DataFusion, and PostgreSQL from there': (ref) =>
     compute('select * from rows order by id', arrow, { inputs: { rows: ref } }),
   'Parquet, and PostgreSQL from there': (ref) => compute('select * from rows', parquet, { inputs: { rows: ref } }),
-  'a transform, and PostgreSQL from there': transformed,
+  'a transform, and PostgreSQL from there': (ref) => transformed(ref),
 };
 
 describe.each(Object.entries(MODES))('rows of every type, handed over as %s,', (_mode, [output, kinds]) => {
@@ -205,7 +208,29 @@ describe.each(Object.entries(MODES))('rows of every type, handed over as %s,', (
   });
 });
 
+describe.each<[string, number, string[]]>([
+  ['parquet', 0, ['parquet']],
+  ['arrow and parquet', 5 * MB, ['arrow', 'parquet']],
+])('rows of every type, handed over by a transform as %s,', (_mode, pastBytes, kinds) => {
+  let ref: HandoffRef;
+  beforeAll(async () => {
+    ref = await transformed(await compute(TYPES_SQL, arrow), pastBytes);
+  }, 120_000);
+  test.each(Object.entries(READERS))('are the same in %s', async (_reader, read) => {
+    expect(ref.parts.map(({ kind }) => kind)).toEqual(kinds);
+    expect(await loaded(await read(ref))).toEqual(reference);
+  });
+});
+
 describe('what is not like the others', () => {
+  test('no row at all of a transform keeps its columns as parquet', async () => {
+    const none = await compute(`select * from (${TYPES_SQL}) as types where id < 0`, arrow);
+    const ref = await transformed(none, 0);
+    expect(ref).toMatchObject({ rows: 0, parts: [{ kind: 'parquet' }] });
+    for (const read of Object.values(READERS))
+      expect(await loaded(await read(ref))).toMatchObject({ columns: reference.columns, rows: 0 });
+  });
+
   test.each(Object.entries(MODES))('no row at all keeps its columns as %s', async (_mode, [output]) => {
     const ref = await compute(`select * from (${TYPES_SQL}) as types where id < 0`, output);
     expect(ref).toMatchObject({ rows: 0, parts: [expect.anything()] });
@@ -219,7 +244,11 @@ describe('what is not like the others', () => {
   ])('one value of 100 MB gets through as %s', async (_mode, output) => {
     const sql = "select 1 as id, repeat('0123456789', 10000000) as value";
     const ref = await compute(sql, output, { leaseBytes: 2500 * MB });
-    for (const read of [READERS['PostgreSQL']!, transformed]) {
+    for (const read of [
+      READERS['PostgreSQL']!,
+      (ref: HandoffRef) => transformed(ref),
+      (ref: HandoffRef) => transformed(ref, 0),
+    ]) {
       const { rows } = await loaded(await read(ref));
       expect(rows).toBe(1);
       const { client } = postgres;

@@ -95,7 +95,7 @@ async function transform(name: string, bytes: number, groups: TransformGroups): 
         ...{ module: fileURLToPath(new URL('../integration/transforms-of-test.ts', import.meta.url)), transform: name },
         ...{ args: { prefix: '' }, run: folder, step: 'clean', limitBytes: 2 * GiB, scratchBytes: MiB, batchRows: 10 },
         input: { files: [join(folder, 'in.arrow')] },
-        writeTo: join(folder, 'out.arrow'),
+        writeTo: { disk: join(folder, 'out.arrow') },
       },
       signal: new AbortController().signal,
     });

@@ -1,19 +1,5 @@
 import { open, rename, rm, type FileHandle } from 'node:fs/promises';
-import {
-  type DataType,
-  Dictionary,
-  RecordBatch,
-  RecordBatchFileWriter,
-  type Schema,
-  type Field,
-  type Table,
-  type TypeMap,
-} from 'apache-arrow';
-
-/** Columns of a batch that cannot be written beside those before it. */
-export class UnfitBatch extends Error {
-  override readonly name = 'UnfitBatch';
-}
+import { type RecordBatch, RecordBatchFileWriter, type Schema, type TypeMap } from 'apache-arrow';
 
 /** Encodes into chunks that are taken after each batch: the library's own sink keeps all that nobody has read yet. */
 class ChunkWriter extends RecordBatchFileWriter<TypeMap> {
@@ -38,36 +24,18 @@ export class ArrowFileWriter {
   readonly #path: string;
   readonly #writer = new ChunkWriter();
   #handle: FileHandle | undefined;
-  #schema: Schema | undefined;
   rows = 0;
   bytes = 0;
 
-  /** @param schema of rows that were written elsewhere before, which these must be like */
-  constructor(path: string, schema?: Schema) {
+  constructor(path: string, schema: Schema) {
     this.#path = path;
-    if (schema === undefined) return;
-    this.#schema = schema;
     this.#writer.reset(undefined, schema);
   }
 
-  /** Columns of the rows; undefined before the first batch. */
-  get schema(): Schema | undefined {
-    return this.#schema;
-  }
-
-  /** @throws UnfitBatch for columns that are not those of the first batch, or dictionary-encoded */
-  async write(rows: RecordBatch | Table): Promise<void> {
-    this.#check(rows.schema);
-    if (this.#schema === undefined) {
-      this.#schema = rows.schema;
-      this.#writer.reset(undefined, this.#schema);
-    }
-    for (const batch of 'batches' in rows ? rows.batches : [rows]) {
-      // The file has one schema; that of another table is equal, and another object.
-      this.#writer.write(new RecordBatch(this.#schema, batch.data));
-      this.rows += batch.numRows;
-      await this.#flush();
-    }
+  async write(batch: RecordBatch): Promise<void> {
+    this.#writer.write(batch);
+    this.rows += batch.numRows;
+    await this.#flush();
   }
 
   /** Ends the file. */
@@ -88,18 +56,6 @@ export class ArrowFileWriter {
     return `${this.#path}.tmp`;
   }
 
-  #check(schema: Schema): void {
-    for (const field of schema.fields as Field<DataType>[]) {
-      const coded = codedColumn(field);
-      if (coded !== undefined)
-        throw new UnfitBatch(
-          `column ${coded} is dictionary-encoded; give its values a plain type, such as vectorFromArray(values, new Utf8())`,
-        );
-    }
-    if (this.#schema !== undefined && shape(schema) !== shape(this.#schema))
-      throw new UnfitBatch(`a batch has columns (${shape(schema)}), those before it had (${shape(this.#schema)})`);
-  }
-
   async #flush(): Promise<void> {
     this.#handle ??= await this.#create();
     for (const chunk of this.#writer.take()) {
@@ -113,12 +69,4 @@ export class ArrowFileWriter {
     await handle.chmod(0o644); // whatever our umask, the user of containers reads it
     return handle;
   }
-}
-
-const shape = (schema: Schema): string => schema.fields.map(({ name, type }) => `${name} ${String(type)}`).join(', ');
-
-/** A file holds one dictionary a column, and a transform makes another one with each batch. */
-function codedColumn({ name, type }: Field<DataType>): string | undefined {
-  if (type instanceof Dictionary) return name;
-  return ((type.children as Field<DataType>[] | null) ?? []).map(codedColumn).find((found) => found !== undefined);
 }

@@ -38,6 +38,8 @@ export interface TransformResult {
   /** Of the files. */
   bytes: number;
   parts: WrittenPart[];
+  /** Columns for whose type Parquet has no place, where rows were to go there. */
+  unfit: string[];
   schema: HandoffColumn[];
   /** Anonymous and tmpfs memory of the process at its highest, sampled every 50 ms. */
   peakBytes: number;

@@ -13,15 +13,23 @@ export type TransformOrder =
       step: string;
       /** Arrow IPC files in order, or a FIFO with an Arrow IPC stream. */
       input: { files: string[] } | { fifo: string };
-      /** File that gets the rows, whole or not at all. */
-      writeTo: string;
-      /** File on tmpfs that gets them first, as far as `bytes` reach. */
-      memory?: { path: string; bytes: number };
+      /** Files that get the rows, whole or not at all. */
+      writeTo: Places;
       batchRows: number;
       /** Memory of the process: past four fifths garbage is collected, past all of it the transform ends. */
       limitBytes: number;
       scratchBytes: number;
     };
+
+/** Where a transform writes. */
+export interface Places {
+  /** Arrow file on disk. */
+  disk: string;
+  /** Arrow file on tmpfs, which gets the rows first, as far as `bytes` reach. */
+  memory?: { path: string; bytes: number };
+  /** Parquet file on disk, which gets what is past so many bytes of Arrow. */
+  parquet?: { path: string; pastBytes: number };
+}
 
 /** How a transform ended that did not go well. */
 export type TransformTrouble =
@@ -38,6 +46,7 @@ export type TransformTrouble =
 
 /** A file that a transform made. */
 export interface WrittenPart {
+  kind: 'arrow' | 'parquet';
   path: string;
   rows: number;
   bytes: number;
@@ -58,5 +67,7 @@ export type TransformEvent =
       bytes: number;
       schema: HandoffColumn[];
       parts: WrittenPart[];
+      /** Columns for whose type Parquet has no place, where rows were to go there. */
+      unfit: string[];
     }
   | { ev: 'error'; trouble: TransformTrouble; message: string; stack?: string };

@@ -16,7 +16,7 @@ import {
 import { createJiti } from 'jiti';
 import { heldBytesOf } from '../../host/process-memory.ts';
 import { nearestName } from '../../policy/nearest-name.ts';
-import { UnfitBatch } from './arrow-file-writer.ts';
+import { UnfitBatch } from './unfit-batch.ts';
 import type { Transform } from './define-transforms.ts';
 import { RowsWriter } from './rows-writer.ts';
 import type { TransformEvent, TransformOrder, TransformTrouble, WrittenPart } from './transform-job.ts';
@@ -75,7 +75,7 @@ async function run(order: RunOrder): Promise<void> {
       `${order.module} has no transform '${order.transform}'. ${near === undefined ? `It has: ${names.join(', ') || 'none'}.` : `Did you mean ${near}?`}`,
     );
   }
-  const writer = new RowsWriter(order.writeTo, order.memory);
+  const writer = new RowsWriter(order.writeTo, order.limitBytes);
   let parts: WrittenPart[];
   let rowsIn = 0;
   let readAll = false;
@@ -111,6 +111,7 @@ async function run(order: RunOrder): Promise<void> {
     rows: writer.rows,
     bytes: writer.bytes,
     parts,
+    unfit: [...writer.unfit],
     schema: writer.schema.fields.map(({ name, type, nullable }) => ({ name, type: String(type), nullable })),
   });
 }

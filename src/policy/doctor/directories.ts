@@ -36,13 +36,16 @@ export interface WebReading {
   url: string;
   /** Status of its answer to a HEAD of that address; absent when there was none. */
   status?: number;
-  /** Why there was no answer, or no question. */
+  /** Why there was no answer. */
   because?: string;
+  /** Why it was not asked: its token cannot be read. */
+  noToken?: string;
 }
 
 /** Judges a web server whose files steps name. What it says of the address itself matters little: files lie below it. Pure. */
-export function examineWebDirectory({ name, url, status, because }: WebReading): Finding {
+export function examineWebDirectory({ name, url, status, because, noToken }: WebReading): Finding {
   const check = `directory ${name}`;
+  if (noToken !== undefined) return { check, verdict: 'fail', because: `${url} was not asked: ${noToken}`, mend: `keep the secret that directories.${name}.token names, or change it` }; // prettier-ignore
   if (status === undefined) return { check, verdict: 'fail', because: `${url} does not answer: ${because}`, mend: `look after ${url}, or set directories.${name}.url` }; // prettier-ignore
   if (status === 401 || status === 407) return { check, verdict: 'warn', because: `${url} answers ${status}`, mend: `set directories.${name}.token to a secret that may read it` }; // prettier-ignore
   if (status >= 500) return { check, verdict: 'warn', because: `${url} answers ${status}`, mend: `look after ${url}` };

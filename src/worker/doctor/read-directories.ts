@@ -46,8 +46,13 @@ async function readWebDirectory(
   { url, token }: WebDirectory,
   readSecret: SecretReader,
 ): Promise<WebReading> {
+  let headers: Record<string, string>;
   try {
-    const headers = token ? { authorization: `Bearer ${readSecret(token)}` } : {};
+    headers = token ? { authorization: `Bearer ${readSecret(token)}` } : {};
+  } catch (error) {
+    return { name, url, noToken: (error as Error).message };
+  }
+  try {
     const { status } = await fetch(url, { method: 'HEAD', headers, signal: AbortSignal.timeout(ANSWER_MS) });
     return { name, url, status };
   } catch (error) {

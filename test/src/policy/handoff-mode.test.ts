@@ -131,16 +131,16 @@ describe('a carrier that cannot do it stands in with its nearest, and says so', 
       'more than 50 %',
     ],
     [
-      'a transform writes arrow where parquet was decided',
+      'a transform needs no stand-in for parquet',
       { writer: 'transform', estimatedBytes: 450 * GiB },
-      'arrow',
-      'arrow stands in for parquet: a transform writes shm and arrow only',
+      'parquet',
+      'more than 80 %',
     ],
     [
-      'a transform writes arrow where a checkpoint was asked for',
+      'nor where a checkpoint was asked for',
       { writer: 'transform', estimatedBytes: GiB, checkpoint: true },
-      'arrow',
-      'a transform writes shm and arrow only',
+      'parquet',
+      'a checkpoint was asked for',
     ],
     ['what is fused needs no carrier', { writer: 'trino', fusable: true }, 'fused', 'same engine'],
   ])('%s', (_title, given, mode, because) => {
@@ -162,7 +162,7 @@ describe('where rows go to Parquet while they are written', () => {
     ['is sooner beside other heavy work', { otherHeavy: true }, 200 * GiB],
     ['is the same for rows that begin in memory', { estimatedBytes: GiB }, 400 * GiB],
     ['is nowhere where they begin there', { estimatedBytes: 450 * GiB }, undefined],
-    ['is nowhere for who cannot write it', { writer: 'transform' }, undefined],
+    ['is the same for a transform', { writer: 'transform' }, 400 * GiB],
     ['is nowhere where Arrow files are copied as they are', { readers: ['postgres', 'write.arrow'] }, undefined],
     ['is nowhere for what is fused', { fusable: true }, undefined],
   ])('%s', (_title, given, bytes) => expect(chooseHandoff({ ...facts, ...given }).parquetPastBytes).toBe(bytes));
@@ -181,7 +181,7 @@ describe('thresholds', () => {
 
 test.each<[string, Partial<HandoffFacts>, HandoffMode]>([
   ['parquet, when its writer can write it', { readers: ['postgres', 'write.parquet'] }, 'parquet'],
-  ['as any other, when its writer cannot', { writer: 'transform', readers: ['write.parquet'] }, 'shm'],
+  ['parquet, whoever makes it', { writer: 'transform', readers: ['write.parquet'] }, 'parquet'],
   ['as any other, when arrow is what is written', { readers: ['write.arrow'] }, 'shm'],
 ])('what is copied into a folder is handed over as %s', (_title, given, mode) =>
   expect(chooseHandoff({ ...facts, estimatedBytes: GiB, ...given }).mode).toBe(mode),

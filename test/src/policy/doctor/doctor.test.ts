@@ -224,6 +224,7 @@ describe('a web server with files', () => {
     expect(examineWebDirectory({ ...site, status })).toEqual({ check: 'directory site', verdict: 'ok', because: 'https://data.example/v1 answers' })); // prettier-ignore
   test.each<[string, Partial<WebReading>, RegExp]>([
     ['that does not answer', { because: 'connect ECONNREFUSED' }, /^directory site: fail: .* does not answer: connect ECONNREFUSED → look after/],
+    ['whose token cannot be read', { noToken: "no secret 'site'" }, /^directory site: fail: .* was not asked: no secret 'site' → keep the secret that directories\.site\.token names/],
     ['that wants a token', { status: 401 }, /^directory site: warn: .* answers 401 → set directories\.site\.token/],
     ['that is ill', { status: 502 }, /^directory site: warn: .* answers 502 → look after/],
   ])('%s', (_title, over, says) => expect(troubles([examineWebDirectory({ ...site, ...over })])).toEqual([expect.stringMatching(says)])); // prettier-ignore
