@@ -9,11 +9,10 @@ export interface ServerError extends Error {
   where?: string;
 }
 
-/** Whether an error came from the server; it has a five character code. */
+/** Whether an error came from the server; it has a five character code. So has EPIPE of the operating system, which comes with its call. */
 export function isServerError(error: unknown): error is ServerError {
-  return (
-    error instanceof Error && 'code' in error && typeof error.code === 'string' && /^[0-9A-Z]{5}$/.test(error.code)
-  );
+  if (!(error instanceof Error) || 'syscall' in error) return false;
+  return 'code' in error && typeof error.code === 'string' && /^[0-9A-Z]{5}$/.test(error.code);
 }
 
 const ENDED = new Set(['57P01', '57P02', '57P03', '57P05', '08006', '08003', '08001']);

@@ -19,6 +19,12 @@ test.each<[string, unknown, string, RegExp]>([
     'LoadInterrupted',
     /^The connection to PostgreSQL was lost while copying .*ECONNRESET.*nothing was published/,
   ],
+  [
+    'so is one that broke while it was written to: five characters, and no code of the server',
+    Object.assign(new Error('write EPIPE'), { code: 'EPIPE', errno: -32, syscall: 'write' }),
+    'LoadInterrupted',
+    /^The connection to PostgreSQL was lost while copying .*EPIPE.*nothing was published/,
+  ],
   ['a full disk is tried again', server('53100', 'could not extend file'), 'LoadInterrupted', /could not extend file/],
   [
     'a duplicate key is not',
