@@ -113,27 +113,30 @@ test('a second attempt goes on where the first was interrupted, with its own nam
   expect(await published()).toEqual(ALL);
 });
 
-test('what was lost while indexes were built is built again, and no row copied twice', async () => {
-  const killed = counted();
-  let indexing = false;
-  const failing = load(
-    {
-      ...{ triedAgain: true, key: ['id'], indexes: [{ columns: ['name'] }] },
-      onProgress: ({ phase }) => {
-        if (phase !== 'indexing' || indexing) return;
-        indexing = true;
-        void postgres.client.query(`select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'spillway/${run}/%'`); // prettier-ignore
+test.each(['indexing', 'analyzing'])(
+  'an attempt that was lost while %s goes on with its rows, and builds its indexes again',
+  async (during) => {
+    const killed = counted();
+    let struck = false;
+    const failing = load(
+      {
+        ...{ triedAgain: true, key: ['id'], indexes: [{ columns: ['name'] }] },
+        onProgress: ({ phase }) => {
+          if (phase !== during || struck) return;
+          struck = true;
+          void postgres.client.query(`select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'spillway/${run}/%'`); // prettier-ignore
+        },
       },
-    },
-    killed.connect,
-  );
-  await expect(failing).rejects.toMatchObject({ code: 'LoadInterrupted' });
-  const { seen, connect } = counted();
-  await load({ token: 2, key: ['id'], indexes: [{ columns: ['name'] }] }, connect);
-  expect(seen.copies).toBe(0);
-  expect(await published()).toEqual(ALL);
-  expect(await rowsOf(`select indexrelid::regclass::text as name from pg_index where indrelid = 'mart.t'::regclass order by 1`)).toEqual([{ name: 'mart.t_name_idx' }, { name: 'mart.t_pkey' }]); // prettier-ignore
-});
+      killed.connect,
+    );
+    await expect(failing).rejects.toMatchObject({ code: 'LoadInterrupted' });
+    const { seen, connect } = counted();
+    await load({ token: 2, key: ['id'], indexes: [{ columns: ['name'] }] }, connect);
+    expect(seen.copies).toBe(0);
+    expect(await published()).toEqual(ALL);
+    expect(await rowsOf(`select indexrelid::regclass::text as name from pg_index where indrelid = 'mart.t'::regclass order by 1`)).toEqual([{ name: 'mart.t_name_idx' }, { name: 'mart.t_pkey' }]); // prettier-ignore
+  },
+);
 
 test('a partition goes on as well, and is attached', async () => {
   await postgres.client.query('create table mart.t (id bigint primary key, name text) partition by range (id)');

@@ -117,7 +117,8 @@ export const FORGET_CHUNKS = `delete from spillway.chunks where run = $1 and ste
 export const TABLE_EXISTS = `select to_regclass($1) is not null as there`;
 /** Statements that take all indexes from a table. $1 = quoted table name. */
 export const UNINDEX = `
-select coalesce(format('alter table %s drop constraint %I', $1::text, c.conname), format('drop index %s', i.indexrelid::regclass)) as statement
+select case when c.conname is null then format('drop index %s', i.indexrelid::regclass)
+         else format('alter table %s drop constraint %I', $1::text, c.conname) end as statement
 from pg_index i left join pg_constraint c on c.conindid = i.indexrelid and c.contype in ('p', 'u') where i.indrelid = to_regclass($1)`;
 
 /** Backends of an attempt, the recorded one and those that copy beside it: the name holds run, step and token, and pids come again. */
