@@ -2,6 +2,7 @@ import type { Operate, OperateAnswer } from '../../contracts/pool.ts';
 import { formatBoth, formatBytes } from '../sizes.ts';
 import { MOST_HISTORIES, withHistory } from '../step-history.ts';
 import { lookAfter, tellRefusal } from './effects.ts';
+import { giveBack } from './release.ts';
 import type { Effect, PoolState } from './state.ts';
 import { sums } from './sums.ts';
 
@@ -104,7 +105,7 @@ function kick(
     return done('it is a standing charge: it is freed if its process is gone');
   }
   if (lease.token === 0 && lease.phase === 'granted') {
-    delete draft.leases[leaseId];
+    giveBack(draft, lease);
     return done('nobody had begun on it; it is free, and its holder asks anew');
   }
   delete lease.lookedAtMs; // an earlier look was about a holder that still wanted it

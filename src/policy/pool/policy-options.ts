@@ -4,7 +4,8 @@ export interface PolicyOptions {
   revokes?: boolean;
   /**
    * What an idle engine was asked for and kept is counted on no more, asks may say what is enough, scratch that is charged for rows on their way
-   * keeps nobody waiting whose host will not speak of them again, and what a failed attempt to move rows may have left is charged until they are gone.
+   * keeps nobody waiting whose host will not speak of them again, what a failed attempt to move rows may have left is charged until they are gone, and
+   * a worker's charge takes back grants on which nobody begins.
    */
   settles?: boolean;
 }

@@ -29,6 +29,15 @@ export function release(draft: PoolState, lease: Lease, bytesLeft: number, keep:
   }
 }
 
+/** Ends a lease that nobody has begun on. What it had taken over of its engine is the engine's again. */
+export function giveBack(draft: PoolState, { leaseId, tookOver }: Lease): void {
+  delete draft.leases[leaseId];
+  if (!tookOver) return;
+  const kept = draft.data[tookOver.dataId];
+  if (kept) kept.bytes += tookOver.bytes;
+  else draft.data[tookOver.dataId] = tookOver;
+}
+
 /** What a resident engine did not give back: measured for the whole engine, so it replaces what was charged to it before. */
 function keepOfEngine(
   draft: PoolState,

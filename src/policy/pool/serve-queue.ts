@@ -7,6 +7,7 @@ import { demoteForHead } from './revoke.ts';
 import { wayOut } from './stall.ts';
 import type { Effect, Lease, PoolState, Waiting } from './state.ts';
 import { sums } from './sums.ts';
+import { takeBackForStanding } from './take-back.ts';
 
 /**
  * Serves the queue while somebody can go. The asker of this very event learns it by the answer, the others by signal.
@@ -30,12 +31,13 @@ export function serveQueue(
     refuseTheImpossible(draft, refuse);
     const next = nextToServe(draft);
     if (next.index >= 0) {
-      serve(draft, next.index, next.because, nowMs, effects, askerId);
+      serve(draft, next, nowMs, effects, askerId, policy);
       continue;
     }
+    if (policy.settles === true && takeBackForStanding(draft, nowMs)) continue;
     const way = wayOut(draft, policy);
     if (!way) break;
-    if (way.kind === 'pass') serve(draft, way.index, way.because, nowMs, effects, askerId);
+    if (way.kind === 'pass') serve(draft, way, nowMs, effects, askerId, policy);
     else
       for (const { leaseId, because } of way.asks)
         refuse(
@@ -51,11 +53,11 @@ export function serveQueue(
 
 function serve(
   draft: PoolState,
-  index: number,
-  because: string,
+  { index, because }: { index: number; because: string },
   nowMs: number,
   effects: Effect[],
   askerId: string | undefined,
+  { settles }: PolicyOptions,
 ): void {
   const [served] = draft.queue.splice(index, 1) as [Waiting];
   const { leaseId, kind, weight, scratchBytes, holder, step, engine, history, lookedAtMs } = served;
@@ -70,7 +72,9 @@ function serve(
   const kept = served.engine === undefined ? undefined : draft.data[engineDataId(served.engine)];
   if (kept) {
     // Taken over; an engine that kept more than this asks for stays charged for the rest.
-    kept.bytes -= Math.min(kept.bytes, bytes);
+    const taken = Math.min(kept.bytes, bytes);
+    if (settles === true) lease.tookOver = { ...kept, bytes: taken };
+    kept.bytes -= taken;
     if (kept.bytes === 0) delete draft.data[kept.dataId];
   }
   draft.leases[served.leaseId] = lease;

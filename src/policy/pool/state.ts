@@ -23,6 +23,8 @@ export interface Lease {
   /** Of the newest attempt; 0 before the first begin. */
   token: number;
   begun?: { host: string; process: { pid: number; startedAt: number } };
+  /** What it has taken over of its engine, as long as nobody has begun on it: then the engine's memory is measured anew. */
+  tookOver?: DataLease;
   sinceMs: number;
   because: string;
   /** Last time somebody was sent to look after it; keeps suspicions from piling up. */

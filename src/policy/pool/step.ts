@@ -24,7 +24,7 @@ import { refusal, waitReason } from './admission.ts';
 import { lookAfter, lookAfterEnding, tellGrant } from './effects.ts';
 import { fitLimit, operate } from './operate.ts';
 import { sameHolder } from './holder.ts';
-import { release } from './release.ts';
+import { giveBack, release } from './release.ts';
 import { demoted } from './revoke.ts';
 import { serveQueue } from './serve-queue.ts';
 import type { Effect, Lease, PoolState, Waiting } from './state.ts';
@@ -148,7 +148,7 @@ function apply(draft: PoolState, event: PoolEvent, nowMs: number, effects: Effec
       const lease = draft.leases[event.leaseId];
       const otherRun =
         event.runId !== undefined && lease && 'runId' in lease.holder && lease.holder.runId !== event.runId;
-      if (lease?.phase === 'granted' && !otherRun) delete draft.leases[event.leaseId];
+      if (lease?.phase === 'granted' && !otherRun) giveBack(draft, lease);
       return undefined;
     }
   }
@@ -231,6 +231,7 @@ function begin(draft: PoolState, request: Begin, nowMs: number): BeginAnswer {
   lease.token = Math.max(draft.nextToken, nowMs);
   draft.nextToken = lease.token + 1;
   lease.phase = 'begun';
+  delete lease.tookOver;
   lease.begun = { host: request.host, process: request.process };
   return { token: lease.token };
 }
@@ -258,7 +259,7 @@ function withdraw(draft: PoolState, request: Withdraw, nowMs: number, effects: E
   const lease = draft.leases[request.leaseId];
   if (!lease) return;
   if (lease.token === 0) {
-    delete draft.leases[request.leaseId];
+    giveBack(draft, lease);
     return;
   }
   if (lease.phase !== 'ending') delete lease.lookedAtMs; // an earlier look was about a holder that still wanted it

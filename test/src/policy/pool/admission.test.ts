@@ -176,9 +176,10 @@ describe('standing charges go first', () => {
   test('a standing charge that fits once work has ended is not starved by a stream of small steps', () => {
     const pool = new PoolDriver(10);
     pool.acquire({ bytes: 8 });
+    const token = pool.token();
     expect(pool.acquire(standing(5))).toMatchObject({ kind: 'queued' });
     expect(pool.acquire({ leaseId: 'b/x#0', bytes: 2 })).toMatchObject({ kind: 'queued' });
-    pool.end('a/step#0', pool.token());
+    pool.end('a/step#0', token);
     expect(pool.leased.sort()).toEqual(['b/x#0', 'standing/here/worker']);
   });
 
@@ -192,9 +193,10 @@ describe('standing charges go first', () => {
   test('waiters that became impossible by a standing charge are refused in the same event', () => {
     const pool = new PoolDriver(10);
     pool.acquire({ bytes: 9 });
+    const token = pool.token();
     pool.acquire({ leaseId: 'b/x#0', bytes: 9 });
     pool.acquire(standing(4));
-    pool.end('a/step#0', pool.token());
+    pool.end('a/step#0', token);
     expect(pool.leased).toEqual(['standing/here/worker']);
     expect(pool.told('refuse')).toEqual(['b/x#0']);
     expect(pool.queued).toEqual([]);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { type Ask, engineDataId } from '../../../../src/contracts/pool.ts';
 import type { PoolState } from '../../../../src/policy/pool/state.ts';
-import { PoolDriver } from './pool-driver.ts';
+import { PoolDriver, standing } from './pool-driver.ts';
 
 /** A run keeps what a step of it made: bytes in memory, or scratch. */
 function keeps(pool: PoolDriver, run: string, of: { bytes?: number; scratchBytes?: number }): void {
@@ -265,4 +265,76 @@ describe('hold and wait', () => {
     pool.tell({ kind: 'revived' }); // the host's word is lost with the pool that heard it
     expect(pool.told('refuse')).toEqual(['a/next#0']); // its own run keeps what it waits for
   });
+
+  describe('a worker stops, and its bytes go to a step that waited', () => {
+    /** A pool of 100 whose worker has just stopped, with which its bytes came to a step that asks for all that can be lent. */
+    function nobodyBegins(): PoolDriver {
+      const pool = new PoolDriver(100);
+      pool.acquire(standing(20));
+      pool.acquire({ leaseId: 'b/light#0', bytes: 10 });
+      const token = pool.token('b/light#0');
+      expect(pool.acquire({ leaseId: 'a/whole#0', bytes: 90, leastBytes: 60 })).toMatchObject({ kind: 'queued' });
+      pool.withdraw(standing(20).leaseId);
+      expect(pool.told('grant')).toEqual(['a/whole#0']);
+      pool.end('b/light#0', token);
+      expect(pool.sums.freeBytes).toBe(10);
+      return pool;
+    }
+    const next = standing(20, { leaseId: 'standing/here/next' });
+
+    test('the worker that comes next gets them back, as nobody could ever begin; the step finds its lease ended, and asks anew', () => {
+      const pool = nobodyBegins();
+      expect(pool.acquire(next)).toMatchObject({ kind: 'granted' });
+      expect(pool.begin('a/whole#0')).toBe('stale');
+      expect(pool.acquire({ leaseId: 'a/whole#1', replaces: 'a/whole#0', bytes: 90, leastBytes: 60 })).toMatchObject({ kind: 'granted', bytes: 80 }); // prettier-ignore
+    });
+
+    test('no more of them than it takes, the youngest grants first', () => {
+      const pool = nobodyBegins();
+      pool.acquire({ leaseId: 'c/more#0', bytes: 10 });
+      pool.tell({ kind: 'continued' }, 2_000);
+      expect(pool.acquire(standing(10, { leaseId: 'standing/here/next' }))).toMatchObject({ kind: 'granted' });
+      expect(pool.leased).toEqual(expect.arrayContaining(['a/whole#0']));
+      expect(pool.leased).not.toContain('c/more#0');
+    });
+
+    test('what has begun is never taken back', () => {
+      const pool = nobodyBegins();
+      const token = pool.token('a/whole#0');
+      expect(pool.acquire(next)).toMatchObject({ kind: 'queued' });
+      pool.tell({ kind: 'acquire', ask: next }, 60_000);
+      expect(pool.leased).toEqual(['a/whole#0']);
+      pool.end('a/whole#0', token);
+      expect(pool.leased).toEqual(['standing/here/next']);
+    });
+
+    test('a grant of this moment is left alone: a worker may be about to begin on it', () => {
+      const pool = new PoolDriver(100);
+      pool.acquire({ leaseId: 'a/wide#0', bytes: 90 });
+      expect(pool.acquire(standing(20))).toMatchObject({ kind: 'queued' });
+      expect(pool.acquire(standing(20))).toMatchObject({ kind: 'granted' }); // two seconds after the grant
+    });
+  });
+
+  test.each<[string, (pool: PoolDriver) => void]>([
+    ['withdrawn', (pool) => pool.withdraw('b/query#0')],
+    ['undeliverable', (pool) => void pool.tell({ kind: 'undeliverable', leaseId: 'b/query#0', runId: 'b' })],
+    ['kicked', (pool) => void pool.tell({ kind: 'operate', operate: { act: 'kick', leaseId: 'b/query#0', because: 'a test' } })], // prettier-ignore
+    ['taken back', (pool) => void pool.acquire(standing(50))],
+  ])(
+    "what a grant took over of its engine is the engine's again when the grant is %s before anybody began",
+    (_title, give) => {
+      const pool = new PoolDriver(100);
+      const query = { weight: 'heavy', bytes: 60, engine: 'trino' } as const;
+      pool.acquire({ leaseId: 'a/query#0', ...query });
+      pool.end('a/query#0', pool.token('a/query#0'), { bytesLeft: 30 });
+      expect(pool.state.data[engineDataId('trino')]).toMatchObject({ bytes: 30 });
+      pool.acquire({ leaseId: 'b/query#0', ...query });
+      expect(pool.state.data[engineDataId('trino')]).toBeUndefined();
+      pool.tell({ kind: 'continued' }, 2_000);
+      give(pool);
+      expect(pool.leased).not.toContain('b/query#0');
+      expect(pool.state.data[engineDataId('trino')]).toMatchObject({ bytes: 30 });
+    },
+  );
 });
