@@ -1,5 +1,5 @@
-import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { type RecordBatch, RecordBatchFileWriter, type Schema, type TypeMap } from 'apache-arrow';
+import { UnfinishedFile } from './unfinished-file.ts';
 
 /** Encodes into chunks that are taken after each batch: the library's own sink keeps all that nobody has read yet. */
 class ChunkWriter extends RecordBatchFileWriter<TypeMap> {
@@ -21,15 +21,17 @@ class ChunkWriter extends RecordBatchFileWriter<TypeMap> {
 
 /** Writes batches into one uncompressed Arrow IPC file, which gets its name when every byte is on disk. */
 export class ArrowFileWriter {
-  readonly #path: string;
+  readonly #file: UnfinishedFile;
   readonly #writer = new ChunkWriter();
-  #handle: FileHandle | undefined;
   rows = 0;
-  bytes = 0;
 
   constructor(path: string, schema: Schema) {
-    this.#path = path;
+    this.#file = new UnfinishedFile(path);
     this.#writer.reset(undefined, schema);
+  }
+
+  get bytes(): number {
+    return this.#file.bytes;
   }
 
   async write(batch: RecordBatch): Promise<void> {
@@ -42,31 +44,14 @@ export class ArrowFileWriter {
   async close(): Promise<void> {
     this.#writer.close();
     await this.#flush();
-    await this.#handle?.sync();
-    await this.#handle?.close();
-    await rename(this.#temporary, this.#path);
+    await this.#file.finish();
   }
 
-  async discard(): Promise<void> {
-    await this.#handle?.close().catch(() => undefined);
-    await rm(this.#temporary, { force: true });
-  }
-
-  get #temporary(): string {
-    return `${this.#path}.tmp`;
+  discard(): Promise<void> {
+    return this.#file.discard();
   }
 
   async #flush(): Promise<void> {
-    this.#handle ??= await this.#create();
-    for (const chunk of this.#writer.take()) {
-      this.bytes += chunk.byteLength;
-      for (let at = 0; at < chunk.byteLength;) at += (await this.#handle.write(chunk, at)).bytesWritten;
-    }
-  }
-
-  async #create(): Promise<FileHandle> {
-    const handle = await open(this.#temporary, 'wx');
-    await handle.chmod(0o644); // whatever our umask, the user of containers reads it
-    return handle;
+    for (const chunk of this.#writer.take()) await this.#file.write(chunk);
   }
 }

@@ -1,9 +1,9 @@
-import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { type RecordBatch, RecordBatchStreamWriter, Schema } from 'apache-arrow';
 import type * as parquetWasm from 'parquet-wasm';
 import type { RecordBatch as EncoderBatch, Table as EncoderTable } from 'parquet-wasm';
 import { MiB } from '../../policy/sizes.ts';
 import { columnsOthersMisread, parquetBatch, parquetSchema } from './parquet-types.ts';
+import { UnfinishedFile } from './unfinished-file.ts';
 
 /** Of a lease: the encoder holds a row group and its pages, the rows are held besides. */
 const GROUP_SHARE = 1 / 16;
@@ -32,21 +32,23 @@ export function unfitForParquet(encoder: Encoder, schema: Schema): string[] {
 
 /** Writes batches into one Parquet file, which gets its name when every byte is on disk. No more than a row group is held. */
 export class ParquetFileWriter {
-  readonly #path: string;
+  readonly #file: UnfinishedFile;
   readonly #encoder: Encoder;
   readonly #schema: Schema;
   readonly #groupBytes: number;
   #input: WritableStreamDefaultWriter<EncoderBatch> | undefined;
   #written: Promise<void> | undefined;
-  #handle: FileHandle | undefined;
   rows = 0;
-  bytes = 0;
 
   constructor(encoder: Encoder, path: string, schema: Schema, groupBytes: number) {
     this.#encoder = encoder;
-    this.#path = path;
+    this.#file = new UnfinishedFile(path);
     this.#schema = parquetSchema(schema);
     this.#groupBytes = groupBytes;
+  }
+
+  get bytes(): number {
+    return this.#file.bytes;
   }
 
   async write(batch: RecordBatch): Promise<void> {
@@ -60,22 +62,15 @@ export class ParquetFileWriter {
   /** Ends the file. */
   async close(): Promise<void> {
     if (this.#input) await Promise.race([this.#input.close(), this.#written]);
-    else await this.#put(this.#encoder.writeParquet(noRows(this.#encoder, this.#schema)));
+    else await this.#file.write(this.#encoder.writeParquet(noRows(this.#encoder, this.#schema)));
     await this.#written;
-    await this.#handle?.sync();
-    await this.#handle?.close();
-    await rename(this.#temporary, this.#path);
+    await this.#file.finish();
   }
 
   async discard(): Promise<void> {
     await this.#input?.abort().catch(() => undefined);
     await this.#written?.catch(() => undefined);
-    await this.#handle?.close().catch(() => undefined);
-    await rm(this.#temporary, { force: true });
-  }
-
-  get #temporary(): string {
-    return `${this.#path}.tmp`;
+    await this.#file.discard();
   }
 
   #start(first: RecordBatch): WritableStreamDefaultWriter<EncoderBatch> {
@@ -90,19 +85,7 @@ export class ParquetFileWriter {
   }
 
   async #drain(encoded: Promise<ReadableStream>): Promise<void> {
-    for await (const chunk of (await encoded) as unknown as AsyncIterable<Uint8Array>) await this.#put(chunk);
-  }
-
-  async #put(chunk: Uint8Array): Promise<void> {
-    this.#handle ??= await this.#create();
-    for (let at = 0; at < chunk.byteLength;) at += (await this.#handle.write(chunk, at)).bytesWritten;
-    this.bytes += chunk.byteLength;
-  }
-
-  async #create(): Promise<FileHandle> {
-    const handle = await open(this.#temporary, 'wx');
-    await handle.chmod(0o644); // whatever our umask, the user of containers reads it
-    return handle;
+    for await (const chunk of (await encoded) as unknown as AsyncIterable<Uint8Array>) await this.#file.write(chunk);
   }
 }
 
