@@ -75,10 +75,10 @@ test('engines and transforms read files where they lie, and nothing of them is c
     files('arrows', 'arrow/*.arrow'),
     write('parquet', 'arrows', 'anew'),
   );
-  expect(report.steps[0]).toMatchObject({ step: 'there', rung: 'allowance', mode: 'parquet', rows: ORDERS, because: '1 files of lake, read where they lie' }); // prettier-ignore
-  const written = (step: string): unknown => report.steps.find((found) => found.step === step);
-  expect(written('to-counted')).toMatchObject({ rung: 'allowance', because: expect.stringContaining('of parquet copied as they were') }); // prettier-ignore
-  expect(written('to-anew')).toMatchObject({ rung: 'encode', because: 'written anew as parquet', rows: ORDERS });
+  const told = (step: string): unknown => report.steps.find((found) => found.step === step);
+  expect(told('there')).toMatchObject({ rung: 'allowance', mode: 'parquet', rows: ORDERS, because: '1 files of lake, read where they lie' }); // prettier-ignore
+  expect(told('to-counted')).toMatchObject({ rung: 'allowance', because: expect.stringContaining('of parquet copied as they were') }); // prettier-ignore
+  expect(told('to-anew')).toMatchObject({ rung: 'encode', because: 'written anew as parquet', rows: ORDERS });
   const [{ orders: counted }] = (await stack.sql<{ orders: number }>(`select sum(orders)::int as orders from ${stack.schema}.counted`)) as [{ orders: number }]; // prettier-ignore
   expect(counted).toBe(ORDERS);
 }, 300_000);

@@ -28,7 +28,7 @@ const CUSTOMARY_PORTS = [7233, 8233, 8080, 5432];
  * Does something while customary ports are taken. Servers that start meanwhile get others, and keep them: a test that stops one for a while finds its port
  * free again, though tests with servers of their own, which take a customary port as soon as they can, run beside it.
  */
-async function withoutCustomaryPorts<T>(act: () => Promise<T>): Promise<T> {
+export async function withoutCustomaryPorts<T>(act: () => Promise<T>): Promise<T> {
   const held = CUSTOMARY_PORTS.map((port) => createServer().listen({ port, host: '127.0.0.1', exclusive: true }));
   try {
     // A port that somebody has is taken as well.

@@ -33,7 +33,7 @@ import { serverUser } from '../../src/provision/server-user.ts';
 import { SEARCH_ATTRIBUTES } from '../../src/provision/pins.ts';
 import { takeDown } from '../../src/provision/take-down.ts';
 import { probeTrino } from '../../src/provision/trino-probe.ts';
-import { cacheDir, hostHardware } from '../integration/provision-home.ts';
+import { cacheDir, hostHardware, withoutCustomaryPorts } from '../integration/provision-home.ts';
 
 // A folder that only its owner may enter, as a home below /root is.
 const closed = mkdtempSync(join(tmpdir(), 'spillway-provision-'));
@@ -199,7 +199,10 @@ describe('a home', () => {
   const light = ['temporal', 'postgres'] as const;
 
   test('that is brought up twice at once gets each server once', async () => {
-    const both = await Promise.all([1, 2].map(() => bringUp({ ...options('twice'), only: light })));
+    // The tests that follow stop these servers for a while and look for their ports again.
+    const both = await withoutCustomaryPorts(() =>
+      Promise.all([1, 2].map(() => bringUp({ ...options('twice'), only: light }))),
+    );
     expect(both[0]?.postgres?.pid).toBeDefined();
     expect(both[0]?.postgres?.pid).toBe(both[1]?.postgres?.pid);
     expect(both[0]?.temporal?.pid).toBe(both[1]?.temporal?.pid);
