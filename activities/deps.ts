@@ -4,7 +4,7 @@ import type { ContainerRuntime } from '../src/engines/container/container-port.t
 import type { DatafusionDeps } from '../src/engines/datafusion/run-datafusion.ts';
 import type { PostgresDeps } from '../src/engines/postgres/session.ts';
 import type { TransformGroups } from '../src/engines/transform/transform-groups.ts';
-import type { Trino } from '../src/engines/trino/client.ts';
+import type { Trino } from '../src/engines/trino/trino-port.ts';
 import type { Checkpoints } from '../src/handoff/checkpoints.ts';
 import type { ScratchLedger } from '../src/handoff/scratch-ledger.ts';
 import type { LeasedDeps } from './leased.ts';

@@ -1,6 +1,6 @@
 import type { Proof } from '../src/contracts/pool.ts';
 import { runSource, stepSource, tokenOfSource } from '../src/engines/trino/attempt-names.ts';
-import type { Trino } from '../src/engines/trino/client.ts';
+import type { Trino } from '../src/engines/trino/trino-port.ts';
 import { dropRunTables } from '../src/engines/trino/lake-tables.ts';
 import { killQueries } from '../src/engines/trino/kill.ts';
 import { removeAttempts, removeRun } from '../src/engines/postgres/janitor.ts';

@@ -1,10 +1,7 @@
 import { GiB, MiB, TiB } from '../policy/sizes.ts';
 import type { HostFacts } from './host-facts.ts';
+import type { HardwareProfile } from './profile-names.ts';
 import type { ResolvedHardware } from './resolved.ts';
-
-/** Names of the hardware profiles. */
-export const HARDWARE_PROFILES = ['auto', 'ram-8', 'ram-16', 'ram-32', 'ram-64', 'ram-128', 'epyc-768'] as const;
-export type HardwareProfile = (typeof HARDWARE_PROFILES)[number];
 
 /**
  * RAM of the presets and the rows that their user functions get at once. The row counts of 8, 32, 64 and 128 GiB are the mission's;

@@ -1,4 +1,4 @@
-import type { HardwareProfile } from './hardware-profiles.ts';
+import type { HardwareProfile } from './profile-names.ts';
 
 /** A size: `512GB`, `1.5 GiB`, `600m`, or whole bytes. Units are binary, as in the engines. */
 export type Size = string | number;

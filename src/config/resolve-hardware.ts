@@ -1,4 +1,4 @@
-import type { HardwareProfile } from './hardware-profiles.ts';
+import type { HardwareProfile } from './profile-names.ts';
 import { profileNumbers } from './hardware-profiles.ts';
 import type { HostFacts } from './host-facts.ts';
 import { scaleProfile } from './scale.ts';

@@ -1,14 +1,19 @@
 import type { TLSConfig } from '@temporalio/client';
 import type { HandoffThresholds } from '../policy/handoff-mode.ts';
 import type { StepRuntime } from '../contracts/parts.ts';
-import type { HardwareProfile } from './hardware-profiles.ts';
-import type { ServersHere } from './system-share.ts';
+import type { HardwareProfile } from './profile-names.ts';
 
 /** Where a value came from, lowest precedence first. */
 export type Origin = 'default' | 'hardware' | 'provisioned' | 'file' | 'environment' | 'flag';
 
 /** Whose memory a server takes: what is beside the pool, or the pool's, as a standing charge. */
 export type ChargeTo = 'system' | 'pool';
+
+/** Servers of this host, by whether they run here at all; somebody else's memory is nobody's business here. */
+export interface ServersHere {
+  readonly postgres: boolean;
+  readonly temporal: boolean;
+}
 
 /** What a server lends and how its engines are set. Bytes are whole bytes. Nothing here is optional. */
 export interface ResolvedHardware {

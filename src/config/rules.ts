@@ -1,8 +1,8 @@
 import { formatBytes, parseDurationMs } from '../policy/sizes.ts';
 import { show, type Layer } from './layers.ts';
 import { workerStandingBytes } from './plan-facts.ts';
-import type { ResolvedHardware } from './resolved.ts';
-import { chargedServers, systemShare, type ServersHere } from './system-share.ts';
+import type { ResolvedHardware, ServersHere } from './resolved.ts';
+import { chargedServers, systemShare } from './system-share.ts';
 
 /** What rules across keys look at. */
 export interface RuleFacts {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { type HandoffThresholds, THRESHOLD_RANGES } from '../policy/handoff-mode.ts';
 import { parseBytes, parseDurationMs } from '../policy/sizes.ts';
-import { HARDWARE_PROFILES } from './hardware-profiles.ts';
+import { HARDWARE_PROFILES } from './profile-names.ts';
 import type { SpillwayOptions } from './options.ts';
 
 /** Divisor of `1/64`; undefined for anything else. */

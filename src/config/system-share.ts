@@ -1,5 +1,5 @@
 import { GiB, MiB } from '../policy/sizes.ts';
-import type { ChargeTo, ResolvedHardware } from './resolved.ts';
+import type { ChargeTo, ResolvedHardware, ServersHere } from './resolved.ts';
 
 /** Limit of a Temporal dev server with its database file. */
 export const TEMPORAL_SERVER_BYTES = 1 * GiB;
@@ -17,12 +17,6 @@ export const postgresServerBytes = ({ postgres }: Pick<ResolvedHardware, 'postgr
 
 /** What the operating system keeps: 1/32 of the RAM, from 256 MiB to 16 GiB. */
 const systemReserveBytes = (ramBytes: number): number => Math.min(Math.max(ramBytes / 32, 256 * MiB), 16 * GiB);
-
-/** Servers of this host, by whether they run here at all; somebody else's memory is nobody's business here. */
-export interface ServersHere {
-  readonly postgres: boolean;
-  readonly temporal: boolean;
-}
 
 interface Share {
   readonly what: string;

@@ -8,7 +8,8 @@ import type { Client } from 'pg';
 import { openArrowSource } from '../../src/engines/postgres/arrow-source.ts';
 import { CopyIn } from '../../src/engines/postgres/copy-in.ts';
 import { listLeftovers, removeAttempts, removeRun } from '../../src/engines/postgres/janitor.ts';
-import { type LoadRequest, loadTable } from '../../src/engines/postgres/load.ts';
+import { loadTable } from '../../src/engines/postgres/load.ts';
+import type { LoadRequest } from '../../src/engines/postgres/load-request.ts';
 import { batchOf, builtColumn, idBatch, rawColumn } from './postgres-arrow.ts';
 import { filePostgres } from './postgres-fixture.ts';
 

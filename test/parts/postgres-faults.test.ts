@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import type { Client } from 'pg';
 import { CopyEncoder } from '../../src/engines/postgres/encoder.ts';
 import { listLeftovers, removeAttempts, removeRun } from '../../src/engines/postgres/janitor.ts';
-import type { LoadRequest } from '../../src/engines/postgres/load.ts';
+import type { LoadRequest } from '../../src/engines/postgres/load-request.ts';
 import { loadTable } from '../../src/engines/postgres/load.ts';
 import { gate, idBatch, StagedSource, textBatch } from './postgres-arrow.ts';
 import { copying, filePostgres } from './postgres-fixture.ts';

@@ -10,7 +10,7 @@ import * as arrow from 'apache-arrow';
 import type { Client } from 'pg';
 import type { ArrowInput } from '../../src/engines/postgres/arrow-source.ts';
 import { openArrowSource } from '../../src/engines/postgres/arrow-source.ts';
-import type { LoadProgress, LoadRequest } from '../../src/engines/postgres/load.ts';
+import type { LoadProgress, LoadRequest } from '../../src/engines/postgres/load-request.ts';
 import { loadTable } from '../../src/engines/postgres/load.ts';
 import { listLeftovers } from '../../src/engines/postgres/janitor.ts';
 import { batchOf, builtColumn, gate, idBatch, rawColumn, StagedSource, textBatch, words } from './postgres-arrow.ts';

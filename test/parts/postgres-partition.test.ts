@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { listLeftovers } from '../../src/engines/postgres/janitor.ts';
-import { type LoadRequest, loadTable } from '../../src/engines/postgres/load.ts';
+import { loadTable } from '../../src/engines/postgres/load.ts';
+import type { LoadRequest } from '../../src/engines/postgres/load-request.ts';
 import { gate, idBatch, StagedSource } from './postgres-arrow.ts';
 import { copying, filePostgres } from './postgres-fixture.ts';
 

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { Client } from 'pg';
 import { listLeftovers } from '../../src/engines/postgres/janitor.ts';
-import { type LoadRequest, loadTable } from '../../src/engines/postgres/load.ts';
+import { loadTable } from '../../src/engines/postgres/load.ts';
+import type { LoadRequest } from '../../src/engines/postgres/load-request.ts';
 import { gate, idBatch, StagedSource, textBatch } from './postgres-arrow.ts';
 import { copying, filePostgres } from './postgres-fixture.ts';
 

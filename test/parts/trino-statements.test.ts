@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { openTrino } from '../../src/engines/trino/client.ts';
-import type { Trino } from '../../src/engines/trino/client.ts';
+import type { Trino } from '../../src/engines/trino/trino-port.ts';
 import { attemptSource, stepSource } from '../../src/engines/trino/attempt-names.ts';
 import { killLowerTokens } from '../../src/engines/trino/kill.ts';
 import { collectStatement, readStatement, runStatement } from '../../src/engines/trino/statement-reader.ts';

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { attemptSource } from '../../src/engines/trino/attempt-names.ts';
 import { openTrino } from '../../src/engines/trino/client.ts';
-import type { Trino } from '../../src/engines/trino/client.ts';
+import type { Trino } from '../../src/engines/trino/trino-port.ts';
 import { shrinkHeap } from '../../src/engines/trino/heap.ts';
 import { dropRunTables, lakeTable } from '../../src/engines/trino/lake-tables.ts';
 import { collectStatement } from '../../src/engines/trino/statement-reader.ts';

@@ -8,7 +8,7 @@ import { pump } from './pump.ts';
 import { copySql } from './schema.ts';
 import type { Session } from './session.ts';
 import { openStaging } from './staging.ts';
-import type { LoadCounts, LoadJob } from './strategies.ts';
+import type { LoadCounts, LoadJob } from './load-job.ts';
 
 const LEAST_CHUNK_BYTES = 16 * MiB;
 const LARGEST_CHUNK_BYTES = 64 * MiB;

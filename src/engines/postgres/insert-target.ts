@@ -6,7 +6,7 @@ import { deriveType } from './arrow-types.ts';
 import { widerType } from './evolve.ts';
 import type { TableName } from './identifiers.ts';
 import { quoteIdentifier, quoteTable, showTable } from './identifiers.ts';
-import type { PlannedColumn, TablePlan } from './schema.ts';
+import type { PlannedColumn, TablePlan } from './table-plan.ts';
 import { widened } from './schema.ts';
 import type { Session } from './session.ts';
 import { type ExistingColumn, type IndexRow, readColumns } from './target.ts';

@@ -5,7 +5,8 @@ import type { LoadPlan } from './load-plan.ts';
 import { LoadPhase } from './load-plan.ts';
 import { createTableSql } from './schema.ts';
 import { withTargetAlone } from './target-lock.ts';
-import { copyRows, type LoadCounts, type LoadJob, markDone } from './strategies.ts';
+import { copyRows, markDone } from './strategies.ts';
+import type { LoadCounts, LoadJob } from './load-job.ts';
 
 const TWICE = '21000';
 const LOCK_WAIT_MS = 120_000;

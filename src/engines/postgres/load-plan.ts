@@ -1,7 +1,7 @@
 import type { LoadWrite } from '../../contracts/pipeline.ts';
 import type { AttemptName, TableName } from './identifiers.ts';
 import type { Claim } from './ledger.ts';
-import type { TablePlan } from './schema.ts';
+import type { TablePlan } from './table-plan.ts';
 
 /** An index or key of the new table. */
 export interface PlannedIndex {

@@ -1,6 +1,5 @@
 // Longer than most files: the order of one load, from claim to clean-up, is best read in one place.
 import { SpillwayError } from '../../contracts/errors.ts';
-import type { IndexSpec, LoadEvolution, LoadStrategy, LoadWrite, PartitionBound } from '../../contracts/pipeline.ts';
 import type { ArrowSource } from './arrow-source.ts';
 import { sourceColumns } from './arrow-types.ts';
 import { cleanUp } from './clean-up.ts';
@@ -9,93 +8,16 @@ import { CopyEncoder } from './encoder.ts';
 import { isServerError, loadFailure } from './failures.ts';
 import type { AttemptName, TableName } from './identifiers.ts';
 import { applicationName, parseTableName, showTable, stagingTable } from './identifiers.ts';
-import type { EncodeOptions } from './kernels/choose.ts';
 import type { Claim, LoadRow } from './ledger.ts';
 import { claimLoad, endBackend, ensureLedger, readLoad } from './ledger.ts';
 import { LoadPhase } from './load-plan.ts';
+import type { LoadOutcome, LoadProgress, LoadRequest } from './load-request.ts';
 import { planLoad } from './plan-load.ts';
 import type { PostgresDeps } from './session.ts';
 import { abortable, cancelled, Session } from './session.ts';
 import { loadInto } from './load-into.ts';
 import { lockLoads } from './target-lock.ts';
 import { loadFrozen, loadStaged } from './strategies.ts';
-
-export interface LoadProgress {
-  phase: LoadPhase;
-  rows: number;
-  bytes: number;
-}
-
-export interface LoadRequest {
-  /** `originalExecutionRunId`: the same across resets. */
-  run: string;
-  step: string;
-  /** Of this attempt; a higher one takes the load over, a lower one is refused. */
-  token: number;
-  /** `schema.table`. */
-  into: string;
-  key?: readonly string[];
-  /** @defaultValue 'replace' */
-  write?: LoadWrite;
-  /** @defaultValue 'auto' */
-  strategy?: LoadStrategy;
-  indexes?: readonly IndexSpec[];
-  /** Of `replace`: the rows are this partition of `into`. @defaultValue the whole table */
-  partition?: PartitionBound;
-  /** What may change in the table that is there. @defaultValue nothing */
-  evolve?: readonly LoadEvolution[];
-  /** For `unlogged`. @defaultValue 'after-logged' */
-  indexOrder?: 'before-logged' | 'after-logged';
-  /** Connections that copy at one time, 1 to 16; more than one for `unlogged` and `parallel`. @defaultValue by chooseConnections for `parallel`, else 1 */
-  connections?: number;
-  /** Cores of the server's machine, where they are known. */
-  serverCores?: number;
-  /** Memory that the load may take here. */
-  leaseBytes?: number;
-  /** Opens the rows. Called once, and only when there is something to load; the source is closed in any case. */
-  source(signal: AbortSignal): Promise<ArrowSource>;
-  /** Column name → the producer's own type where the carrier lost it (`uuid`, `json`, `timestamp with time zone`). */
-  logicalTypes?: Readonly<Record<string, string>>;
-  /** Rows the source must have; absent where its writer does not know yet. */
-  expectedRows?: number;
-  /** Only explains the choice of the strategy. */
-  expectedBytes?: number;
-  encode?: EncodeOptions;
-  /** Whether another attempt follows when this one fails: chunks that are in the staging table then stay for it. @defaultValue false */
-  triedAgain?: boolean;
-  signal: AbortSignal;
-  /** Called at each change of phase, while rows go out, and every second in between: SET LOGGED shows no progress of its own. */
-  onProgress?(progress: LoadProgress): void;
-  /** @defaultValue see each */
-  limits?: {
-    /** Longest wait for another load into the same table. @defaultValue 60 s */
-    targetWaitMs?: number;
-    /** Longest wait for readers of the old table. @defaultValue 2 minutes */
-    swapWaitMs?: number;
-    /** Longest time the server may take no data. @defaultValue 60 s */
-    stallMs?: number;
-    /** Time between looks after a statement that is not answered. @defaultValue 10 s */
-    watchMs?: number;
-    /** Arrow bytes of a chunk of `parallel`. @defaultValue a sixteenth of the dataset, from 16 to 64 MiB */
-    chunkBytes?: number;
-    /** Longest time to reach the server again for cleaning up. @defaultValue 15 s */
-    cleanUpMs?: number;
-  };
-}
-
-export interface LoadOutcome {
-  /** `schema.table`. */
-  table: string;
-  rows: number;
-  /** Bytes of the binary COPY. */
-  bytes: number;
-  strategy: string;
-  because: string;
-  /** What the replaced table had and the new one lacks. */
-  warnings: string[];
-  /** Loaded by an earlier attempt; this one did nothing. */
-  alreadyPublished: boolean;
-}
 
 const outcome = (target: TableName, row: LoadRow, alreadyPublished: boolean): LoadOutcome => ({
   table: showTable(target),

@@ -7,12 +7,13 @@ import { quoteIdentifier, quoteTable, showTable, stagingCheck, type TableName } 
 import { plannedIndexes } from './indexes.ts';
 import { type InsertTarget, inspectInsertTarget, planInsert } from './insert-target.ts';
 import type { Claim } from './ledger.ts';
-import type { LoadRequest } from './load.ts';
+import type { LoadRequest } from './load-request.ts';
 import type { LoadPlan, PartitionPlan, PlannedIndex } from './load-plan.ts';
 import { boundCheck, boundName, boundSql } from './partition.ts';
 import { inspectPartitioned } from './partition-target.ts';
 import { stagingName } from './publish.ts';
-import { planTable, type TablePlan } from './schema.ts';
+import { planTable } from './schema.ts';
+import type { TablePlan } from './table-plan.ts';
 import type { Session } from './session.ts';
 import { chooseConnections, chooseStrategy, type ServerFacts, type StrategyChoice } from './strategy.ts';
 import { inspectTarget } from './target.ts';

@@ -1,5 +1,4 @@
 import { SpillwayError } from '../../contracts/errors.ts';
-import type { ArrowSource } from './arrow-source.ts';
 import { attach } from './attach.ts';
 import { CopyFan } from './copy-fan.ts';
 import { copyRanges } from './copy-ranges.ts';
@@ -7,7 +6,7 @@ import type { CopyIn, CopySink } from './copy-in.ts';
 import { makeChunk, type CopyEncoder } from './encoder.ts';
 import { quoteTable, showTable } from './identifiers.ts';
 import { markPublished } from './ledger.ts';
-import type { LoadPlan } from './load-plan.ts';
+import type { LoadCounts, LoadJob } from './load-job.ts';
 import { LoadPhase } from './load-plan.ts';
 import { buildIndexes, buildIndexesOver } from './indexes.ts';
 import { swap } from './publish.ts';
@@ -15,30 +14,6 @@ import { pump } from './pump.ts';
 import { copySql } from './schema.ts';
 import { makeStaging } from './staging.ts';
 import type { Session } from './session.ts';
-
-/** What a strategy works with. */
-export interface LoadJob {
-  session: Session;
-  plan: LoadPlan;
-  source: ArrowSource;
-  /** Makes an encoder, for rows before which the dataset has so many. */
-  encoder(rowsBefore: number): CopyEncoder;
-  signal: AbortSignal;
-  stallMs: number | undefined;
-  /** Tells the phase, and rows and bytes while copying. */
-  report(phase: LoadPhase, rows: number, bytes: number): void;
-  /** Opens a connection of this attempt beside `session`, which closes with it; undefined where the server has none left. */
-  assist(): Promise<Session | undefined>;
-  /** Ends this job's backends from another connection. */
-  terminate(): Promise<unknown>;
-  /** Called when COMMIT of the publishing transaction is about to be sent. */
-  committing(): void;
-}
-
-export interface LoadCounts {
-  rows: number;
-  bytes: number;
-}
 
 /** Copies all rows; every count must agree, since a source that stops at a row's end loads short without an error. */
 export async function copyRows(

@@ -3,7 +3,7 @@ import { SpillwayError } from '../../contracts/errors.ts';
 import type { IndexSpec } from '../../contracts/pipeline.ts';
 import type { TableName } from './identifiers.ts';
 import { quoteTable, showTable } from './identifiers.ts';
-import type { PlannedColumn } from './schema.ts';
+import type { PlannedColumn } from './table-plan.ts';
 import type { Session } from './session.ts';
 import { TARGET_ATTACHMENTS, TARGET_COLUMNS, TARGET_FACTS, TARGET_INDEXES } from './target-sql.ts';
 

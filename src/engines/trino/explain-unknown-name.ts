@@ -1,6 +1,6 @@
 import type { SpillwayError } from '../../contracts/errors.ts';
 import { nearestName } from '../../policy/nearest-name.ts';
-import type { Trino } from './client.ts';
+import type { Trino } from './trino-port.ts';
 import { trinoDetails } from './errors.ts';
 import { quoteIdentifier } from './parameters.ts';
 

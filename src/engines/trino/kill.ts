@@ -1,18 +1,10 @@
 import type { Attempt } from '../../handoff/attempt.ts';
 import { stepSource, tokenOfSource } from './attempt-names.ts';
-import type { Trino } from './client.ts';
+import type { RunningQuery, Trino } from './trino-port.ts';
 import { queryGone } from './end-query.ts';
 import { SUPERSEDED } from './error-table.ts';
 import { trinoDetails } from './errors.ts';
 import { renderString } from './parameters.ts';
-
-/** A query that waits or runs. */
-export interface RunningQuery {
-  queryId: string;
-  source: string;
-  /** As the server names it: QUEUED, RUNNING, FINISHING, … */
-  state: string;
-}
 
 /**
  * Queries that wait or run and whose source begins with `prefix`. A query whose POST nobody followed up is not among them:

@@ -2,7 +2,7 @@ import { SpillwayError } from '../../contracts/errors.ts';
 import type { Attempt } from '../../handoff/attempt.ts';
 import { parseAttemptName, safeName } from '../../handoff/attempt.ts';
 import { runTables } from './attempt-names.ts';
-import type { Trino } from './client.ts';
+import type { Trino } from './trino-port.ts';
 import { trinoDetails } from './errors.ts';
 import { quoteIdentifier, renderString } from './parameters.ts';
 

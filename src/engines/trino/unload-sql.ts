@@ -1,7 +1,7 @@
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { HandoffColumn } from '../../contracts/handoff.ts';
 import { MiB } from '../../policy/sizes.ts';
-import type { OutputColumn } from './client.ts';
+import type { OutputColumn } from './trino-port.ts';
 import { quoteIdentifier, renderString } from './parameters.ts';
 import { parseType } from './type-parser.ts';
 import { carrierOf, distinct, timestampPrecision } from './types.ts';

@@ -8,7 +8,7 @@ import { filesUnder } from '../../handoff/bytes-under.ts';
 import { readParquetFooter } from '../../handoff/parquet-footer.ts';
 import type { ScratchLedger } from '../../handoff/scratch-ledger.ts';
 import { attemptSource, attemptTable } from './attempt-names.ts';
-import type { Trino } from './client.ts';
+import type { Trino } from './trino-port.ts';
 import { queryGone } from './end-query.ts';
 import { relocate, trinoDetails } from './errors.ts';
 import { killLowerTokens } from './kill.ts';

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { FLOORS, type HardwareProfile } from '../../../src/config/hardware-profiles.ts';
+import { FLOORS } from '../../../src/config/hardware-profiles.ts';
+import type { HardwareProfile } from '../../../src/config/profile-names.ts';
 import { resolveHardware } from '../../../src/config/resolve-hardware.ts';
 import type { ResolvedHardware } from '../../../src/config/resolved.ts';
 import { rungs } from '../../../src/policy/rungs.ts';

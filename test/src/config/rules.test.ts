@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { HARDWARE_PROFILES, machineOf, type HardwareProfile } from '../../../src/config/hardware-profiles.ts';
+import { machineOf } from '../../../src/config/hardware-profiles.ts';
+import { HARDWARE_PROFILES, type HardwareProfile } from '../../../src/config/profile-names.ts';
 import type { HostFacts } from '../../../src/config/host-facts.ts';
 import type { Layer } from '../../../src/config/layers.ts';
 import { flagLayer } from '../../../src/config/layers.ts';
