@@ -74,7 +74,7 @@ export async function strike(stack: Stack, fault: Fault, runs: readonly (string 
     case 'reset':
       return strikeRun(stack, fault.kind, runs[fault.run]);
     case 'reset activity':
-      return resetActivity(stack, runs[fault.run]);
+      return strikeFound('activity', () => pendingActivities(stack, runs[fault.run]), resetActivity(stack));
   }
 }
 
@@ -136,13 +136,19 @@ async function strikeRun(stack: Stack, command: keyof typeof MORE, workflowId: s
   return ran.exit === 0 ? { done: workflowId } : { missed: ran.stderr.trim().split('\n').at(-1)!.slice(0, 200) };
 }
 
-async function resetActivity(stack: Stack, workflowId: string | undefined): Promise<Struck> {
-  if (workflowId === undefined) return { missed: 'it has not started' };
-  const { cli, address, namespace } = stack.parts.temporal;
-  const described = await stack.describe(workflowId).catch(() => undefined);
-  const [pending] = described?.pending ?? [];
-  if (!pending) return { missed: 'no activity is pending' };
-  const args = ['activity', 'reset', '--workflow-id', workflowId, '--activity-id', pending.activityId];
-  const ran = await execa(cli!, [...args, '--address', address, '--namespace', namespace], { reject: false });
-  return ran.exitCode === 0 ? { done: `${pending.activityType.name} of ${workflowId}` } : { missed: ran.stderr.slice(0, 200) };
-} // prettier-ignore
+/** Of a run that may not have started yet: `<workflow id> <activity id>`. */
+async function pendingActivities(stack: Stack, workflowId: string | undefined): Promise<string[]> {
+  if (workflowId === undefined) return [];
+  const { pending } = await stack.describe(workflowId).catch(() => ({ pending: [] }));
+  return pending.map(({ activityId }) => `${workflowId} ${activityId}`);
+}
+
+/** One that has ended meanwhile is told as missed. */
+const resetActivity =
+  (stack: Stack) =>
+  async (found: string): Promise<void> => {
+    const { cli, address, namespace } = stack.parts.temporal;
+    const [workflowId, activityId] = found.split(' ') as [string, string];
+    const args = ['activity', 'reset', '--workflow-id', workflowId, '--activity-id', activityId];
+    await execa(cli!, [...args, '--address', address, '--namespace', namespace]);
+  };

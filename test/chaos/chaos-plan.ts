@@ -37,7 +37,7 @@ export interface ChaosPlan {
 const WITHIN_MS = 12_000;
 
 /** What they are done to comes and goes: they wait for it. */
-const EARLY = new Set<FaultKind>(['kill container', 'kill command line', 'end backend']);
+const EARLY = new Set<FaultKind>(['kill container', 'kill command line', 'end backend', 'reset activity']);
 
 /** The same for the same seed: two to four runs, one to three faults. Each fault has its turn as the first within 13 seeds. */
 export function chaosPlan(seed: number): ChaosPlan {
