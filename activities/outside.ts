@@ -43,6 +43,7 @@ export async function removeAttempt(deps: Deps, of: { run: string; step: string;
     removeAttempts(deps.engines.postgres(name), { run: of.run, step: of.step, belowToken: of.token + 1 }),
   );
   await deps.engines.scratch.dropLowerTokens({ ...of, token: of.token + 1 });
+  await deps.engines.scratch.dropBeside(of);
   return { containers: ours.length, queries, loads, transforms };
 }
 

@@ -20,11 +20,11 @@ os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
 sys.path.insert(0, os.environ.get("SPILLWAY_WHEELS", "/opt/df"))
 
 from arrow_types import plain_schema, type_name  # noqa: E402
-from inputs import register  # noqa: E402
 from job_errors import JobError, classify  # noqa: E402
 from outputs import AHEAD_BYTES, FRAME_BYTES, FRAME_ROWS, WriteAhead, open_sink  # noqa: E402
+from statements import Planner  # noqa: E402
 
-PROTOCOL = 1
+PROTOCOL = 2
 SAMPLE_SECONDS = 0.1
 # Seen once in thousands of jobs, when the memory pool was exhausted. Seconds, of time and of processor.
 STALL_SECONDS, STALL_CPU_SECONDS = 120, 0.5
@@ -39,26 +39,6 @@ def emit(event):
     sys.stdout.flush()
 
 
-# ---------------------------------------------------------------- statement
-
-COMMENT = re.compile(r"--[^\n]*\n?|/\*.*?\*/", re.S)
-
-
-def guard(sql):
-    """Refuses what is not one query before the engine sees it; the engine refuses the rest."""
-    bare = COMMENT.sub(" ", sql).strip().lstrip("(").lstrip()
-    word = re.match(r"[A-Za-z]+", bare)
-    if not word or word.group(0).upper() not in ("SELECT", "WITH"):
-        shown = word.group(0).upper() if word else bare[:20]
-        raise JobError("sql", f"a step takes one SELECT or WITH statement, this one starts with {shown!r}")
-
-
-def plan(d, ctx, sql):
-    guard(sql)
-    options = d.SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
-    return ctx.sql_with_options(sql, options)
-
-
 # ---------------------------------------------------------------- watching
 
 
@@ -70,7 +50,11 @@ class Watch(threading.Thread):
         self.spill_dir, self.every, self.stall = spill_dir, every_seconds, stall_seconds
         # True while rows are handed over: who waits for a reader or a disk is not stuck.
         self.handing_over = False
-        self.plan, self.rows, self.bytes, self.file_bytes = None, 0, 0, 0
+        self.plan, self.rows, self.bytes = None, 0, 0
+        # Of plans that ended: a plan keeps what it joined with.
+        self.sums = {"spill_count": 0, "spilled_bytes": 0, "output_rows": 0, "scanned_bytes": 0}
+        # Of the output that is written; its rows, and the bytes on scratch beside those of outputs that are whole.
+        self.handed_rows = self.file_bytes = self.whole_files_bytes = 0
         self.spill_now = self.scratch_peak = self.peak_rss_anon = 0
         self.began = time.monotonic()
 
@@ -87,17 +71,23 @@ class Watch(threading.Thread):
                 except OSError:
                     pass  # merged away meanwhile
         self.spill_now = total
-        self.scratch_peak = max(self.scratch_peak, total + self.file_bytes)
+        self.scratch_peak = max(self.scratch_peak, self.scratch_now())
         return rss
 
+    def scratch_now(self):
+        return self.spill_now + self.whole_files_bytes + self.file_bytes
+
     def metrics(self):
-        sums = {"spill_count": 0, "spilled_bytes": 0, "output_rows": 0, "scanned_bytes": 0}
+        sums = dict(self.sums)
         for _, found in self.plan.collect_metrics() if self.plan else []:
             sums["spill_count"] += found.spill_count or 0
             sums["spilled_bytes"] += found.spilled_bytes or 0
             sums["output_rows"] += found.output_rows or 0
             sums["scanned_bytes"] += found.sum_by_name("bytes_scanned") or 0
         return sums
+
+    def ended(self):
+        self.sums, self.plan = self.metrics(), None
 
     def run(self):
         told = time.monotonic()
@@ -119,7 +109,7 @@ class Watch(threading.Thread):
                 faulthandler.dump_traceback_later(self.stall, exit=True)
                 emit({
                     "ev": "progress", "seconds": round(told - self.began, 3), "rows": self.rows, "bytes": self.bytes,
-                    "rss_anon": rss, "scratch_bytes": self.spill_now + self.file_bytes, **self.metrics(),
+                    "rss_anon": rss, "scratch_bytes": self.scratch_now(), **self.metrics(),
                 })  # fmt: skip
 
 
@@ -157,8 +147,18 @@ def batches_of(df, partitions):
     return df.execute_stream() if partitions > 1 else itertools.chain.from_iterable(df.execute_stream_partitioned())
 
 
+def plain_batches(pa, source, schema):
+    for batch in source:
+        batch = batch.to_pyarrow()
+        if batch.schema != schema:
+            same = batch.schema.types == schema.types
+            batch = pa.RecordBatch.from_arrays(batch.columns, schema=schema) if same else batch.cast(schema)
+        yield batch
+
+
 def stream(pa, df, output, watch, engine):
-    schema, scratch_bytes = plain_schema(pa, df.schema()), engine["scratchBytes"]
+    """Hands all rows of a plan over. Answers what is said of them at the end."""
+    schema, bytes_before, watch.handed_rows = plain_schema(pa, df.schema()), watch.bytes, 0
     source = batches_of(df, engine["partitions"])
     watch.plan = df.execution_plan()
     counted = output.get("onScratch", True)
@@ -169,9 +169,10 @@ def stream(pa, df, output, watch, engine):
         sink.write(frame)
         watch.handing_over = False
         watch.rows, watch.bytes = watch.rows + frame.num_rows, watch.bytes + size
+        watch.handed_rows += frame.num_rows
         watch.file_bytes = sink.size() if counted else 0
-        if counted and watch.file_bytes + watch.spill_now > scratch_bytes:
-            raise JobError("disk", f"output and spill passed the {scratch_bytes} bytes of scratch that were lent")
+        if counted:
+            within_scratch(watch, engine)
 
     try:
         watch.handing_over = True  # a FIFO waits for its reader
@@ -180,11 +181,7 @@ def stream(pa, df, output, watch, engine):
         ahead = WriteAhead(write, engine.get("aheadBytes", AHEAD_BYTES))
         ahead.start()
         pending, rows, size = [], 0, 0
-        for batch in source:
-            batch = batch.to_pyarrow()
-            if batch.schema != schema:
-                same = batch.schema.types == schema.types
-                batch = pa.RecordBatch.from_arrays(batch.columns, schema=schema) if same else batch.cast(schema)
+        for batch in plain_batches(pa, source, schema):
             pending.append(batch)
             rows, size = rows + batch.num_rows, size + batch.nbytes
             if rows >= FRAME_ROWS or size >= FRAME_BYTES:
@@ -194,59 +191,64 @@ def stream(pa, df, output, watch, engine):
             ahead.write(pa.Table.from_batches(pending, schema), size)
         ahead.end(write_all=True)
         watch.handing_over = True
-        return schema, sink.close()
+        parts = sink.close()
+        watch.handing_over = False
     except BaseException:
         if ahead:
             ahead.end(write_all=False)
         if sink:
             sink.discard()
         raise
+    watch.whole_files_bytes, watch.file_bytes = watch.whole_files_bytes + watch.file_bytes, 0
+    watch.ended()
+    return {
+        "rows": watch.handed_rows, "bytes": watch.bytes - bytes_before, "parts": parts,
+        "schema": [{"name": f.name, "type": type_name(pa, f.type), "nullable": f.nullable} for f in schema],
+    }  # fmt: skip
 
 
-def plan_query(ctx, query, open_table, plan_statement):
-    """A statement over others, planned as one. Each sees its own tables only: a plan keeps its tables when their names go."""
-    views = {name: plan_query(ctx, source, open_table, plan_statement) for name, source in query["from"].items() if not isinstance(source, str)}
-    for name in query["from"]:
-        if name in views:
-            ctx.register_view(name, views[name])
-        else:
-            open_table(f"{query['step']}.{name}", name)
-    try:
-        return plan_statement(query["sql"])
-    except BaseException as error:
-        failure = classify(error, True)
-        raise JobError(failure.cls, f"{query['step']}: {failure.message}", **failure.more) from error
-    finally:
-        for name in list(ctx.catalog().schema().names()):
-            ctx.deregister_table(name)
+def within_scratch(watch, engine):
+    if watch.scratch_now() > engine["scratchBytes"]:
+        raise JobError("disk", f"output and spill passed the {engine['scratchBytes']} bytes of scratch that were lent")
+
+
+def keep(pa, df, path, watch, engine):
+    """Rows that several statements read: written once, beside the spill files, and mapped. So they are no memory of ours, and the kernel drops them when it must."""
+    schema, watch.handed_rows = plain_schema(pa, df.schema()), 0
+    source = batches_of(df, engine["partitions"])
+    watch.plan = df.execution_plan()
+    with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for batch in plain_batches(pa, source, schema):
+            watch.handing_over = True
+            writer.write_batch(batch)
+            watch.handing_over = False
+            within_scratch(watch, engine)
+    watch.ended()
+    columns = [{"name": f.name, "type": type_name(pa, f.type), "nullable": f.nullable} for f in schema]
+    return {"parts": [{"kind": "arrow", "path": path}], "columns": columns}
 
 
 def attempt(d, pa, job, watch, whole_sorts):
-    """Plans and runs the statement once. Raises a JobError; nothing of a failed attempt is left in the output directory."""
-    engine, planning = job["engine"], False
+    """Plans and runs the statements once. Raises a JobError; of a failed attempt the outputs are left that were whole before."""
+    planner = None
     try:
-        ctx = context(d, engine, whole_sorts)
-        tables = {table["name"]: table for table in job["tables"]}
+        ctx = context(d, job["engine"], whole_sorts)
+        planner = Planner(d, pa, ctx, job, lambda df, path: keep(pa, df, path, watch, job["engine"]))
+        if "further" not in job:
+            df = planner.query(job["query"]) if "query" in job else planner.alone(job["sql"])
+            return stream(pa, df, job["output"], watch, job["engine"])
 
-        def open_table(name, alias):
-            register(pa, ctx, {**tables[name], "name": alias}, job["linkDir"], engine["partitions"])
+        def hand_over(query, output):
+            df = planner.query(query)
+            try:
+                return {"step": query["step"], **stream(pa, df, output, watch, job["engine"])}
+            except BaseException as error:
+                raise planner.named(query, error) from error
 
-        def plan_statement(sql):
-            nonlocal planning
-            planning = True
-            df = plan(d, ctx, sql)
-            planning = False
-            return df
-
-        if "query" in job:
-            df = plan_query(ctx, job["query"], open_table, plan_statement)
-        else:
-            for name in tables:
-                open_table(name, name)
-            df = plan_statement(job["sql"])
-        return stream(pa, df, job["output"], watch, engine)
+        own = hand_over(job["query"], job["output"])
+        return {**own, "further": [hand_over(one["query"], one["output"]) for one in job["further"]]}
     except BaseException as error:  # a panic of the engine is a BaseException
-        raise classify(error, planning) from error
+        raise classify(error, bool(planner and planner.planning)) from error
 
 
 def crowded_out(failure, engine, watch):
@@ -254,9 +256,10 @@ def crowded_out(failure, engine, watch):
     Whether one sort of all rows may do where sorts by partition failed.
 
     A sort that may spill takes what is free of the pool; one that is done hands its rows to a merge that cannot spill, and that finds nothing left: with
-    partitions of unlike size always, else by chance. Whoever sorts alone needs no such merge. Rows that a reader has cannot be taken back.
+    partitions of unlike size always, else by chance. Whoever sorts alone needs no such merge. Rows that a reader has cannot be taken back; files that are
+    whole are written anew.
     """
-    return failure.cls == "pool" and engine["partitions"] > 1 and watch.rows == 0 and SORT.search(failure.more.get("failed") or "")
+    return failure.cls == "pool" and engine["partitions"] > 1 and watch.handed_rows == 0 and SORT.search(failure.more.get("failed") or "")
 
 
 def attempts(d, pa, job, watch):
@@ -297,11 +300,10 @@ def main(path):
     watch = Watch(engine["spillDir"], job.get("progressMs", 1000) / 1000, job.get("stallMs", STALL_SECONDS * 1000) / 1000)
     emit({"ev": "started", "engine": "datafusion", "version": d.__version__, "pid": os.getpid()})
     watch.start()
-    schema, parts = attempts(d, pa, job, watch)
+    done = attempts(d, pa, job, watch)
     watch.sample()
     emit({
-        "ev": "done", "rows": watch.rows, "bytes": watch.bytes, "parts": parts,
-        "schema": [{"name": f.name, "type": type_name(pa, f.type), "nullable": f.nullable} for f in schema],
+        "ev": "done", **done,
         **watch.metrics(), "peak_rss_anon": watch.peak_rss_anon, "scratch_peak": watch.scratch_peak,
         "pool_bytes": pool_of(engine, AGAIN in os.environ), "seconds": round(time.monotonic() - watch.began, 3),
     })  # fmt: skip

@@ -222,7 +222,7 @@ export interface StepReport {
   verb: Verb;
   queue: string;
   leaseBytes: number;
-  /** Rung that fitted, `allowance` for steps paid from the light allowance, `checkpoint` for rows that were found again. */
+  /** Rung that fitted, `allowance` for steps paid from the light allowance, `checkpoint` for rows that were found again, `with x` for those that the container of x computed. */
   rung: string;
   peakBytes: number;
   mode: string;

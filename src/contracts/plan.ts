@@ -26,11 +26,18 @@ export interface EngineOverhead {
   runs: number;
 }
 
-/** A statement and what its tables are: rows of a step, or a statement that runs within this one. */
+/** A statement and what its tables are: rows of a step, or a statement that runs within this one. What several read is there each time, and is computed once. */
 export interface FusedQuery {
   step: string;
   sql: string;
   from: Record<string, string | FusedQuery>;
+}
+
+/** Rows of another step, which a step's container computes and hands over as well. */
+export interface FurtherOutput {
+  step: string;
+  query: FusedQuery;
+  handoff: HandoffChoice;
 }
 
 /** One step of a run, decided: the workflow executes it and decides nothing the plan could have decided. */
@@ -59,6 +66,10 @@ export interface PlannedStep {
   needs: string[];
   /** What runs as one statement in its container; absent where that is its own alone. Its tables that steps make are named `<step>.<table>` then. */
   fused?: FusedQuery;
+  /** What its container hands over beside its own rows; its tables are named `<step>.<table>` as well. */
+  further?: FurtherOutput[];
+  /** The step whose container computes its rows. What else is said of it here is for when they are lost: then it has one of its own. */
+  madeWith?: string;
   /** How its rows reach their readers; absent for sinks. */
   handoff?: HandoffChoice;
   /** Its rows are looked for before it asks for memory, and found again later. */

@@ -1,6 +1,6 @@
 import type { CheckpointChoice, HandoffChoice, HandoffRef } from './handoff.ts';
 import type { StepSpec } from './pipeline.ts';
-import type { EngineOverhead, FusedQuery, PlanRequest, RunPlan } from './plan.ts';
+import type { EngineOverhead, FurtherOutput, FusedQuery, PlanRequest, RunPlan } from './plan.ts';
 import type { Answer, Ask, Demote, Demoted, End, Proof, StepUsage, Withdraw } from './pool.ts';
 
 /** What an attempt of a step is given. */
@@ -23,6 +23,8 @@ export interface StepRequest<Spec extends StepSpec = StepSpec> {
   overhead?: EngineOverhead;
   /** Instead of the spec's statement. */
   fused?: FusedQuery;
+  /** To be computed beside it. */
+  further?: FurtherOutput[];
   /** Its rows are to be found again. */
   checkpoint?: CheckpointChoice;
   /** Counts the asks of this step within the run, from 0. */
@@ -35,6 +37,8 @@ export interface StepResult {
   proof: Proof;
   used: StepUsage;
   output?: HandoffRef;
+  /** Step → the rows that were computed beside its own. */
+  further?: Record<string, HandoffRef>;
   /** What its author should know, though all went well. */
   warnings?: string[];
   loaded?: { table: string; rows: number; bytes: number; strategy: string; because: string };

@@ -15,6 +15,8 @@ export interface LedgerEntry extends Attempt {
   /** What the finished attempt left on disk; absent while it works. */
   sealedBytes?: number;
   sealedAtMs?: number;
+  /** Step whose attempt, of the same token, writes it beside its own rows. */
+  within?: string;
   /** Folder outside of scratch in which the attempt makes another one. */
   outside?: string;
 }

@@ -27,6 +27,8 @@ export interface ReserveOptions {
   makeDirectory?: boolean;
   /** Makes its directory in memory as well. @defaultValue false */
   inMemory?: boolean;
+  /** Step whose attempt, of the same token, writes it beside its own rows. */
+  within?: string;
   /** Folder outside of scratch where the attempt makes one of its own, see {@link unfinishedFolder}. */
   outside?: string;
 }
@@ -60,6 +62,8 @@ export interface ScratchLedger {
   dropLowerTokens(attempt: Attempt): Promise<Dropped>;
   /** Removes one attempt. */
   dropAttempt(attempt: Attempt): Promise<Dropped>;
+  /** Removes what an attempt wrote for other steps. */
+  dropBeside(attempt: Attempt): Promise<Dropped>;
   /** Removes what an attempt has in memory; what it has on disk stays. */
   dropFromMemory(attempt: Attempt): Promise<Dropped>;
   /** Bytes on disk now: of an attempt, or of all of a run. */
@@ -134,6 +138,11 @@ export async function openScratch({ root, floorBytes = GiB, memoryRoot }: Scratc
       return parsed ? [{ run, ...parsed }] : [];
     });
   };
+  const listEntries = async (): Promise<LedgerEntry[]> => {
+    const names = (await readdir(join(real, LEDGER))).filter((name) => name.endsWith('.json'));
+    const entries = await Promise.all(names.map((name) => readEntry(join(real, LEDGER, name))));
+    return entries.filter((entry) => entry !== undefined);
+  };
 
   return {
     root: real,
@@ -151,7 +160,7 @@ export async function openScratch({ root, floorBytes = GiB, memoryRoot }: Scratc
     freeBytes: free,
     reserveAttempt: async (
       attempt,
-      { scratchBytes = 0, makeDirectory = true, inMemory: keeps = false, outside } = {},
+      { scratchBytes = 0, makeDirectory = true, inMemory: keeps = false, within, outside } = {},
     ) => {
       const have = await free();
       if (have < scratchBytes) throw scratchFull(real, have, scratchBytes, floorBytes);
@@ -162,6 +171,7 @@ export async function openScratch({ root, floorBytes = GiB, memoryRoot }: Scratc
           directory: paths.directory(attempt),
           reservedAtMs: Date.now(),
           scratchBytes,
+          ...(within !== undefined && { within }),
           ...(outside !== undefined && { outside }),
         },
       };
@@ -206,6 +216,10 @@ export async function openScratch({ root, floorBytes = GiB, memoryRoot }: Scratc
       );
     },
     dropAttempt: (attempt) => drop([attempt]),
+    dropBeside: async ({ run, step, token }) =>
+      drop(
+        (await listEntries()).filter((entry) => entry.run === run && entry.within === step && entry.token === token),
+      ),
     dropFromMemory: async (attempt) => {
       const dropped: Dropped = { bytes: 0, directories: [] };
       if (memory === undefined) return dropped;
@@ -215,11 +229,7 @@ export async function openScratch({ root, floorBytes = GiB, memoryRoot }: Scratc
       return dropped;
     },
     bytesOf: (of) => bytesUnder('step' in of ? paths.directory(of) : join(real, RUNS, safeName(of.run))),
-    listEntries: async () => {
-      const names = (await readdir(join(real, LEDGER))).filter((name) => name.endsWith('.json'));
-      const entries = await Promise.all(names.map((name) => readEntry(join(real, LEDGER, name))));
-      return entries.filter((entry) => entry !== undefined);
-    },
+    listEntries,
   };
 }
 

@@ -6,6 +6,8 @@ import { formatBytes } from './sizes.ts';
 export const WRITER_MODES = {
   trino: [HandoffMode.PARQUET],
   datafusion: [HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET],
+  // Memory is lent for the rows of one step.
+  'datafusion, several': [HandoffMode.ARROW, HandoffMode.PARQUET],
   transform: [HandoffMode.SHM, HandoffMode.ARROW, HandoffMode.PARQUET],
 } as const satisfies Record<string, readonly HandoffMode[]>;
 export type HandoffWriter = keyof typeof WRITER_MODES;
@@ -26,6 +28,7 @@ const BUILT: readonly HandoffMode[] = [HandoffMode.FUSED, HandoffMode.SHM, Hando
 const WRITER_NAMES: Record<HandoffWriter, string> = {
   trino: 'Trino',
   datafusion: 'the DataFusion runner',
+  'datafusion, several': 'a container that computes rows of several steps',
   transform: 'a transform',
 };
 const READER_NAMES: Record<HandoffReader, string> = {

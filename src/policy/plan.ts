@@ -1,9 +1,9 @@
 import { SpillwayError } from '../contracts/errors.ts';
 import { type HandoffChoice, HandoffMode } from '../contracts/handoff.ts';
 import type { PipelineSpec, StepSpec, Verb } from '../contracts/pipeline.ts';
-import type { PlannedStep, Rung, RunPlan } from '../contracts/plan.ts';
+import type { FurtherOutput, PlannedStep, Rung, RunPlan } from '../contracts/plan.ts';
 import { historyKey, TaskQueue, Weight } from '../contracts/pool.ts';
-import { fusable, fusedQuery, inputsOfQuery } from './fuse.ts';
+import { fuse, fusedQuery, type Fusion, inputsOfQuery } from './fuse.ts';
 import { formatOfFiles, isSink, sourcesOf, stepsFor } from './graph.ts';
 import { chooseHandoff, type HandoffReader, type HandoffWriter } from './handoff-mode.ts';
 import { type Known, learnedSize } from './learned-size.ts';
@@ -87,7 +87,8 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
   const handoffs = new Map<string, HandoffChoice>();
   const steps: PlannedStep[] = [];
   let inMemoryBytes = facts.inMemoryBytes ?? 0;
-  const into = fusable(wanted, pipeline.decided);
+  const fusion = fuse(wanted, pipeline.decided);
+  const { into } = fusion;
   const fused: NonNullable<RunPlan['fused']> = [];
   /** Steps that have a reader which could not be had with Parquet. */
   const noParquet = new Set<string>();
@@ -98,8 +99,7 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
       .filter((other) => sourcesOf(other).includes(spec.step))
       .flatMap(({ verb }) => READER[verb] ?? []);
     const handoff =
-      pipeline.decided?.[spec.step] ??
-      handoffOf(spec, { facts, inMemoryBytes, estimatedBytes, readers, fusable: into.has(spec.step) });
+      pipeline.decided?.[spec.step] ?? handoffOf(spec, { facts, inMemoryBytes, estimatedBytes, readers, fusion });
     if (handoff) handoffs.set(spec.step, handoff);
     const reader = into.get(spec.step);
     if (reader !== undefined) {
@@ -113,7 +113,7 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
     const from = DECODES.includes(spec.verb) ? sourcesOf(spec)[0]! : undefined;
     const read = from === undefined ? undefined : handoffs.get(from);
     if (from === undefined || read?.parquetPastBytes === undefined) {
-      steps.push(withFused(planned, wanted, into));
+      steps.push(withFused(planned, wanted, fusion));
       continue;
     }
     const parquet = new Map(handoffs).set(from, { ...read, mode: HandoffMode.PARQUET });
@@ -135,7 +135,7 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
   return {
     planVersion: 1,
     pool: facts.pool,
-    steps,
+    steps: steps.map((step) => withFurther(step, steps, fusion)),
     sinks: pipeline.sinks,
     ...(fused.length > 0 && { fused }),
     warnings: unread.map((step) => `${step.step} (${step.verb}) is read by nobody and is not computed.`),
@@ -143,11 +143,29 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
   };
 }
 
-/** A step with the statements that became part of its own. */
-function withFused(planned: PlannedStep, steps: readonly StepSpec[], into: ReadonlyMap<string, string>): PlannedStep {
-  if (planned.spec.verb !== 'datafusion.sql' || ![...into.values()].includes(planned.step)) return planned;
+/** A step with the statements whose rows go into its own. */
+function withFused(planned: PlannedStep, steps: readonly StepSpec[], { into, madeWith }: Fusion): PlannedStep {
+  if (planned.spec.verb !== 'datafusion.sql') return planned;
   const fused = fusedQuery(planned.spec, steps, into);
-  return { ...planned, fused, needs: [...new Set(inputsOfQuery(fused).map(([, source]) => source))] };
+  if (Object.values(fused.from).every((source) => typeof source === 'string')) return planned;
+  const first = madeWith.get(planned.step);
+  return {
+    ...planned,
+    fused,
+    ...(first !== undefined && { madeWith: first }),
+    needs: [...new Set(inputsOfQuery(fused).map(([, source]) => source))],
+  };
+}
+
+/** A step with what its container hands over beside its own rows. It waits for what all of them read. */
+function withFurther(planned: PlannedStep, steps: readonly PlannedStep[], { madeWith }: Fusion): PlannedStep {
+  const others = steps.filter(({ step }) => madeWith.get(step) === planned.step);
+  if (others.length === 0) return planned;
+  return {
+    ...planned,
+    further: others.map(({ step, fused, handoff }): FurtherOutput => ({ step, query: fused!, handoff: handoff! })),
+    needs: [...new Set([planned, ...others].flatMap(({ needs }) => needs))],
+  };
 }
 
 function handoffOf(
@@ -157,10 +175,10 @@ function handoffOf(
     inMemoryBytes: number;
     estimatedBytes: number | undefined;
     readers: HandoffReader[];
-    fusable: boolean;
+    fusion: Fusion;
   },
 ): HandoffChoice | undefined {
-  const { facts, inMemoryBytes, estimatedBytes, readers } = of;
+  const { facts, inMemoryBytes, estimatedBytes, readers, fusion } = of;
   if (spec.verb === 'files')
     return {
       mode: formatOfFiles(spec)!,
@@ -168,7 +186,8 @@ function handoffOf(
         ? 'files as they were downloaded'
         : 'files that are there, read where they lie',
     };
-  const writer = WRITER[spec.verb];
+  const several = fusion.madeWith.has(spec.step) || [...fusion.madeWith.values()].includes(spec.step);
+  const writer = several ? 'datafusion, several' : WRITER[spec.verb];
   if (writer === undefined) return undefined;
   return chooseHandoff(
     {
@@ -181,7 +200,7 @@ function handoffOf(
       checkpoint: 'checkpoint' in spec && spec.checkpoint !== undefined && spec.checkpoint !== false,
       restart: false,
       sameProcessReader: false,
-      fusable: of.fusable,
+      fusable: fusion.into.has(spec.step),
     },
     facts.thresholds,
   );

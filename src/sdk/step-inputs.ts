@@ -15,8 +15,13 @@ export function lostInputs(
     lost ? inputsOfStep(step).some(([table, of]) => of === source && lost.includes(table)) : inMemory(ref);
 }
 
-/** What a step's statement reads, with what became part of it. */
-export const inputsOfStep = ({ fused, spec }: PlannedStep): [name: string, source: string][] =>
-  fused ? inputsOfQuery(fused) : inputsOf(spec);
+/** What a step's statement reads, with those whose rows go into it, and those that are computed beside it. */
+export const inputsOfStep = ({ fused, further = [], spec }: PlannedStep): [name: string, source: string][] =>
+  fused ? inputsOfQuery(fused, ...further.map(({ query }) => query)) : inputsOf(spec);
+
+/** A step that shared a container, in one of its own. */
+export function alone({ further: _others, madeWith: _first, ...step }: PlannedStep): PlannedStep {
+  return { ...step, needs: [...new Set(inputsOfStep(step).map(([, source]) => source))] };
+}
 
 export const inMemory = (ref: HandoffRef | undefined): boolean => ref?.parts.some((part) => part.inMemory) ?? false;

@@ -27,7 +27,8 @@ import type { Board } from './board.ts';
 import { cancelDetails, failure, readStepFailure } from './failures.ts';
 import { LeaseDesk } from './lease-desk.ts';
 import { OneAtATime } from './one-at-a-time.ts';
-import { inMemory, inputsOfStep, lostInputs } from './step-inputs.ts';
+import { alone, inMemory, inputsOfStep, lostInputs } from './step-inputs.ts';
+import { besideReport, foundReport, ranReport, sinkResult } from './step-reports.ts';
 
 const ACTIVITY: Record<Verb, keyof StepActivities> = {
   'trino.query': 'trinoQuery',
@@ -155,6 +156,7 @@ export class StepRunner {
   async #execute(step: PlannedStep): Promise<Done> {
     const found = step.checkpoint && (await this.#find(step, step.checkpoint));
     if (found) return found;
+    if (step.madeWith !== undefined) return this.#madeWith(step, step.madeWith);
     for (let again = false; ; again = true) {
       const sources = step.needs.map((need) => ({ need, run: this.#run(need) }));
       await Promise.all(sources.map(({ run }) => run));
@@ -184,6 +186,18 @@ export class StepRunner {
     }
   }
 
+  /** Rows that the container of another step computes. Once they are lost, they are computed in one of their own. */
+  async #madeWith(step: PlannedStep, other: string): Promise<Done> {
+    const { result, report } = await this.#run(other);
+    const output = result.further?.[step.step];
+    const onItsOwn = alone(step);
+    this.#planned.set(step.step, onItsOwn);
+    if (!output) return this.#execute(onItsOwn); // a worker of an earlier release knows of no others
+    const own = besideReport(step, output, report);
+    this.#isDone(step, own);
+    return { result: { ...result, output }, report: own };
+  }
+
   /** Rows of a checkpoint, if they are there: then nothing that only they need runs. */
   async #find(step: PlannedStep, checkpoint: CheckpointChoice): Promise<Done | undefined> {
     const { originalExecutionRunId: run, startTime } = workflowInfo();
@@ -203,10 +217,7 @@ export class StepRunner {
     this.#finished.add(step.step);
     const proof = { kind: 'exited', atMs: startTime.getTime(), bytesLeft: 0 } as const;
     const used = { peakBytes: 0, scratchPeakBytes: 0, inputBytes: 0, outputBytes: output.bytes, rows: output.rows, seconds: 0, verdict: 'ok' }; // prettier-ignore
-    const report: StepReport = {
-      ...{ step: step.step, verb: step.spec.verb, queue: taskQueue, leaseBytes: 0, rung: 'checkpoint', peakBytes: 0 },
-      ...{ mode: output.mode, because: output.because, rows: output.rows, seconds: 0, attempts: 0 },
-    };
+    const report = foundReport(step, output, taskQueue);
     this.#isDone(step, report);
     return { result: { token: 0, proof, used, output }, report };
   }
@@ -236,7 +247,7 @@ export class StepRunner {
       const bytes = lease?.bytes ?? rung.bytes;
       const what = `${step.step} · ${step.engine} · ${rung.name} ${formatBytes(bytes)}${withFused(step)}${note}`;
       this.#board.running(step.step, what);
-      this.#dataIds.add(dataIdOf(run, step.step));
+      for (const { step: output } of [step, ...(step.further ?? [])]) this.#dataIds.add(dataIdOf(run, output));
       try {
         const result = await this.#activity(
           step,
@@ -254,6 +265,7 @@ export class StepRunner {
           ...(step.shmBytes === undefined ? {} : { shmBytes: step.shmBytes }),
           ...(step.checkpoint ? { checkpoint: step.checkpoint } : {}),
           ...(step.fused ? { fused: step.fused } : {}),
+          ...(step.further ? { further: step.further } : {}),
           ...(step.overhead && ordinal === 0 ? { overhead: step.overhead } : {}),
           ordinal,
         });
@@ -275,36 +287,22 @@ export class StepRunner {
   }
 
   #finish(step: PlannedStep, result: StepResult, rung: string, bytes: number, ordinal: number, leaseId?: string): Done {
-    this.#finished.add(step.step); // first: who reads it is ready from now on
+    const outputs = Object.entries({ ...(result.output && { [step.step]: result.output }), ...result.further });
+    // First: who reads it is ready from now on.
+    for (const finished of [step.step, ...Object.keys(result.further ?? {})]) this.#finished.add(finished);
     for (const warning of result.warnings ?? []) this.#board.warn(warning);
-    if (result.output) this.#refs.set(step.step, result.output);
+    for (const [name, output] of outputs) this.#refs.set(name, output);
+    if (step.further) this.#planned.set(step.step, alone(step));
     if (leaseId !== undefined) {
-      const end = endOf(
-        leaseId,
-        result,
-        result.output && {
-          dataId: dataIdOf(workflowInfo().originalExecutionRunId, step.step),
-          ...keptRows(result.output.parts),
-        },
-      );
+      const run = workflowInfo().originalExecutionRunId;
+      const kept = outputs.map(([name, { parts }]) => ({ dataId: dataIdOf(run, name), ...keptRows(parts) }));
+      const end = endOf(leaseId, result, kept);
       const successor = this.#readySuccessor(step.step);
       if (successor === undefined) this.#end(end);
       else this.#desk!.ride(successor, end);
     }
-    const handoff = result.output ?? result.loaded ?? result.written ?? result.ran;
-    const report: StepReport = {
-      step: step.step,
-      verb: step.spec.verb,
-      queue: step.taskQueue,
-      leaseBytes: bytes,
-      rung: leaseId === undefined ? 'allowance' : rung,
-      peakBytes: result.used.peakBytes,
-      mode: result.output?.mode ?? result.loaded?.strategy ?? result.written?.kind ?? (result.ran ? 'sql' : 'none'),
-      because: handoff?.because ?? step.because,
-      rows: result.used.rows,
-      seconds: result.used.seconds,
-      attempts: ordinal + 1,
-    };
+    const asked = { leaseBytes: bytes, rung: leaseId === undefined ? 'allowance' : rung, attempts: ordinal + 1 };
+    const report = ranReport(step, result, asked);
     this.#isDone(step, report);
     return { result, report };
   }
@@ -334,7 +332,8 @@ export class StepRunner {
   /** A leased step that starts in this very workflow task, now that `step` is done: the end may ride on its ask. */
   #readySuccessor(step: string): string | undefined {
     for (const next of this.#planned.values()) {
-      if (next.charge !== 'lease' || !this.#runs.has(next.step) || this.#finished.has(next.step)) continue;
+      if (next.charge !== 'lease' || next.madeWith !== undefined) continue;
+      if (!this.#runs.has(next.step) || this.#finished.has(next.step)) continue;
       if (next.needs.includes(step) && next.needs.every((need) => this.#finished.has(need))) return next.step;
     }
     return undefined;
@@ -365,7 +364,12 @@ export class StepRunner {
   }
 }
 
-const withFused = ({ fused }: PlannedStep): string => (fused ? ` with ${stepsOfQuery(fused).join(', ')}` : '');
+/** What else its container computes, sources before readers. */
+function withFused({ fused, further = [] }: PlannedStep): string {
+  if (!fused) return '';
+  const inner = stepsOfQuery(fused, ...further.map(({ query }) => query));
+  return ` with ${[...inner, ...further.map(({ step }) => step)].join(', ')}`;
+}
 
 const messageOf = (error: unknown): string => (error instanceof Error ? (error.cause ?? error) as Error : { message: String(error) }).message; // prettier-ignore
 
@@ -381,18 +385,6 @@ function asItReads(step: PlannedStep, inputs: Record<string, HandoffRef>): Plann
   return { ...step, ...step.ifParquet };
 }
 
-function endOf(leaseId: string, of: StepFailureDetails, kept?: End['keep'][number]): End {
-  return { leaseId, token: of.token, proof: of.proof, keep: kept ? [kept] : [], used: of.used };
-}
-
-function sinkResult({ result, report }: Done): SinkResult {
-  return {
-    step: report.step,
-    rows: report.rows,
-    bytes: result.loaded?.bytes ?? result.written?.bytes ?? result.used.outputBytes,
-    mode: report.mode,
-    because: report.because,
-    ...(result.loaded ? { table: result.loaded.table } : {}),
-    ...(result.written ? { path: result.written.path } : {}),
-  };
+function endOf(leaseId: string, of: StepFailureDetails, keep: End['keep'] = []): End {
+  return { leaseId, token: of.token, proof: of.proof, keep, used: of.used };
 }

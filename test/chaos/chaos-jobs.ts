@@ -52,14 +52,14 @@ function stepsOf(stack: Stack, kind: JobKind, table: string): PipelineSpec {
       return { name: table, steps };
     }
     case 'folder': {
-      // A checkpoint, two statements that run as one, a table and a folder of the same rows.
+      // A checkpoint, and one container for statements of which two read the third: a table and a folder of alike rows.
       const orders = query('orders', 'select orderkey, orderpriority, totalprice from tpch.tiny.orders', {
         checkpoint: true,
       });
       const all: DatafusionSqlStep = { step: 'all', verb: 'datafusion.sql', from: { orders: 'orders' }, sql: 'select orderpriority from orders where totalprice > 0' }; // prettier-ignore
-      const counted = datafusion('counted', 'all', 'select orderpriority, count(*) as orders from all group by 1');
-      const out: WriteStep = { step: 'out', verb: 'write.parquet', from: 'counted', directory: 'lake', path: table };
-      return { name: table, steps: [orders, all, counted, load(stack, 'counted', table), out] };
+      const counted = (step: string): StepSpec => datafusion(step, 'all', 'select orderpriority, count(*) as orders from all group by 1'); // prettier-ignore
+      const out: WriteStep = { step: 'out', verb: 'write.parquet', from: 'filed', directory: 'lake', path: table };
+      return { name: table, steps: [orders, all, counted('counted'), counted('filed'), load(stack, 'counted', table), out] }; // prettier-ignore
     }
     case 'whole': {
       // All that can be lent: rows that others keep in memory go to disk, and Trino is asked for what it keeps.

@@ -1,6 +1,6 @@
 import { Context } from '@temporalio/activity';
 import { type Attempt, leased, type LeasedDeps, noUsage, type Worked } from '../../activities/leased.ts';
-import type { HandoffRef } from '../../src/contracts/handoff.ts';
+import type { HandoffChoice, HandoffRef } from '../../src/contracts/handoff.ts';
 import { dataIdOf } from '../../src/contracts/pool.ts';
 import type { StepActivities, StepRequest, StepResult } from '../../src/contracts/steps.ts';
 import { GiB, MiB } from '../../src/policy/sizes.ts';
@@ -134,15 +134,22 @@ function worked({ activity, request }: StepCall, host: string): Worked {
       loaded: { table: into, rows: ROWS, bytes: 8 * MiB, strategy: 'freeze', because: 'it is a double' },
     };
   }
-  const output: HandoffRef = {
-    ...request.handoff!,
+  const ref = (step: string, choice: HandoffChoice): HandoffRef => ({
+    ...choice,
     parts: [],
     schema: [{ name: 'revenue', type: 'Decimal[15e+2]', nullable: true }],
     rows: ROWS,
     bytes: 8 * MiB,
     host,
-    dataId: dataIdOf(request.run, request.spec.step),
+    dataId: dataIdOf(request.run, step),
     fingerprint: 'of a double',
+  });
+  return {
+    proof: proof(activity === 'trinoQuery' ? { kind: 'query-gone' } : {}),
+    used,
+    output: ref(request.spec.step, request.handoff!),
+    ...(request.further && {
+      further: Object.fromEntries(request.further.map(({ step, handoff }) => [step, ref(step, handoff)])),
+    }),
   };
-  return { proof: proof(activity === 'trinoQuery' ? { kind: 'query-gone' } : {}), used, output };
 }

@@ -67,6 +67,15 @@ export async function inARow({ again = false }: { again?: boolean }): Promise<st
   return loads.map(({ step }) => step);
 }
 
+/** Two steps of one engine read a third, and each is loaded. */
+export async function inAFork(): Promise<string[]> {
+  const shared = summed('shared', rows('rows'));
+  const loads = ['left', 'right'].map((side) =>
+    postgres.load(`load-${side}`, { from: summed(side, shared), into: `mart.${side}` }),
+  );
+  return (await Promise.all(loads)).map(({ step }) => step);
+}
+
 /** One load whose decoding is lent memory: the smallest run that asks the pool. */
 export async function oneLoad(): Promise<SinkResult> {
   return postgres.load('load', { from: rows('rows'), into: 'mart.load' });

@@ -70,16 +70,7 @@ export async function planCommand(config: ResolvedConfig, options: PlanOptions, 
           'fused',
           `part of ${into}; ${because}`,
         ]),
-        ...planned.steps.map((step) => [
-          step.step,
-          step.engine,
-          step.taskQueue,
-          `${step.rungs[0]!.name} ${formatBytes(step.rungs[0]!.bytes)}${step.shmBytes === undefined ? '' : ` + ${formatBytes(step.shmBytes)} rows`}`,
-          step.rungs.slice(1).map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(', ') || '–', // prettier-ignore
-          step.scratchBytes === 0 ? '–' : formatBytes(step.scratchBytes),
-          step.handoff?.mode ?? '–',
-          step.handoff ? `${step.because}; ${step.handoff.because}` : step.because,
-        ]),
+        ...planned.steps.map(cellsOf),
       ],
     ),
   );
@@ -87,6 +78,23 @@ export async function planCommand(config: ResolvedConfig, options: PlanOptions, 
   if (planned.assumed !== undefined) output.err(planned.assumed);
   for (const warning of planned.warnings) output.err(`warning: ${warning}`);
   return Exit.OK;
+}
+
+function cellsOf(step: PlannedStep): string[] {
+  const because = step.handoff ? `${step.because}; ${step.handoff.because}` : step.because;
+  const handoff = step.handoff?.mode ?? '–';
+  if (step.madeWith !== undefined)
+    return [step.step, step.engine, '–', `${step.madeWith}'s`, '–', '–', handoff, `in the container of ${step.madeWith}, as both read the same steps; ${step.handoff!.because}`]; // prettier-ignore
+  return [
+    step.step,
+    step.engine,
+    step.taskQueue,
+    `${step.rungs[0]!.name} ${formatBytes(step.rungs[0]!.bytes)}${step.shmBytes === undefined ? '' : ` + ${formatBytes(step.shmBytes)} rows`}`,
+    step.rungs.slice(1).map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(', ') || '–', // prettier-ignore
+    step.scratchBytes === 0 ? '–' : formatBytes(step.scratchBytes),
+    handoff,
+    because,
+  ];
 }
 
 async function plan(config: ResolvedConfig, options: PlanOptions, facts: PlanFacts): Promise<Planned> {

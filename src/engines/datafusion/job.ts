@@ -3,7 +3,7 @@ import type { CsvFormat, HandoffColumn, HandoffPart, HandoffRef } from '../../co
 import type { FusedQuery } from '../../contracts/plan.ts';
 
 /** Version of what this folder and the runner in the image say to each other. */
-export const PROTOCOL = 1;
+export const PROTOCOL = 2;
 
 /** One job of the runner in the image; see containers/datafusion/README.md. Paths are those that the job sees. */
 export interface DatafusionJob {
@@ -16,6 +16,8 @@ export interface DatafusionJob {
   /** Directory for links to the parts. */
   linkDir: string;
   output: JobOutput;
+  /** Statements that are computed beside it, and where their rows go. What several of them read is computed once. */
+  further?: { step: string; query: FusedQuery; output: JobOutput }[];
   /** @defaultValue 1000 */
   progressMs?: number;
   /** How long the engine may use no processor, while nobody waits for its rows to be taken, before the job fails. @defaultValue 120000 */
@@ -73,13 +75,19 @@ export interface JobProgress {
   scanned_bytes: number;
 }
 
-/** Last word of a job that went well. `bytes` are those of the rows in memory, a part's `bytes` those of its file. */
-export interface JobDone {
-  ev: 'done';
+/** Rows that were handed over. `bytes` are those of the rows in memory, a part's `bytes` those of its file. */
+export interface JobRows {
   rows: number;
   bytes: number;
   parts: { kind: HandoffPart['kind']; file: string; rows: number; bytes: number; inMemory?: true }[];
   schema: HandoffColumn[];
+}
+
+/** Last word of a job that went well. */
+export interface JobDone extends JobRows {
+  ev: 'done';
+  /** In the order of the job. */
+  further?: (JobRows & { step: string })[];
   spill_count: number;
   spilled_bytes: number;
   output_rows: number;

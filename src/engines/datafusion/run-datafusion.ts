@@ -18,6 +18,7 @@ import {
   type JobDone,
   type JobOutput,
   type JobProgress,
+  type JobRows,
 } from './job.ts';
 import { splitMemory, type MemorySplit } from './memory-rule.ts';
 
@@ -32,6 +33,10 @@ export interface DatafusionDeps {
 }
 
 type FilesOutput = ({ kind: 'arrow'; dir: string } & ArrowPlaces) | { kind: 'parquet'; dir: string };
+
+/** Files on disk of rows that are computed beside others. */
+export type FurtherFiles =
+  ({ kind: 'arrow'; dir: string } & Omit<ArrowPlaces, 'memory'>) | { kind: 'parquet'; dir: string };
 
 /** One attempt of a DataFusion step. */
 export interface DatafusionRequest {
@@ -55,6 +60,8 @@ export interface DatafusionRequest {
    * a finished one.
    */
   output: FilesOutput | { kind: 'fifo'; path: string };
+  /** What is computed beside it, with tables that are named alike. Rows of each lie in a directory of its own, on disk. */
+  further?: { step: string; query: FusedQuery; output: FurtherFiles }[];
   /** Directory of this attempt alone; job file, links and spill lie in it while the attempt lives. Made when it is missing. */
   attemptDir: string;
   /** False after the engine ran out once: joins that spill instead of ones that are fast. @defaultValue true */
@@ -68,12 +75,18 @@ export interface DatafusionRequest {
   onProgress?: (progress: JobProgress) => void;
 }
 
-/** What a DataFusion step made. */
-export interface DatafusionResult {
-  verdict: 'ok';
+/** Rows that were handed over. */
+export interface DatafusionRows {
   /** Absent files of a FIFO: an empty list. A part's bytes are those of its file. */
   parts: HandoffPart[];
   schema: HandoffColumn[];
+}
+
+/** What a DataFusion step made. */
+export interface DatafusionResult extends DatafusionRows {
+  verdict: 'ok';
+  /** Step → what was computed beside it. */
+  further: Record<string, DatafusionRows>;
   rows: number;
   /** Bytes of the rows in memory. */
   bytes: number;
@@ -89,11 +102,11 @@ export interface DatafusionResult {
  * Runs one query in a container of its own and answers where its rows are.
  *
  * Raises `EngineExhausted`, `OutOfMemoryOwn`, `OutOfMemoryCeiling`, `SqlError`, `ScratchFull`, `EngineFailed`, `ContainerFailed` with
- * `DatafusionFailureDetails`; `HandoffLost` when an input file is gone. An abort is rethrown after everything is gone. Only `output.dir` keeps files, and only
- * when it went well.
+ * `DatafusionFailureDetails`; `HandoffLost` when an input file is gone. An abort is rethrown after everything is gone. Only the directories of outputs keep
+ * files, and only when it went well.
  */
 export async function runDatafusion(deps: DatafusionDeps, request: DatafusionRequest): Promise<DatafusionResult> {
-  const { attemptDir, output, signal } = request;
+  const { attemptDir, output, further = [], signal } = request;
   const memory = output.kind === 'arrow' ? output.memory : undefined;
   const split = splitMemory(request.leaseBytes - (memory?.bytes ?? 0), request.cpus, request.overhead);
   const { tables, mounts: inputs } = planInputs(request.inputs, deps.runtime.mounts);
@@ -104,9 +117,11 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
   const seen = deps.runtime.mounts
     ? { attempt: '/attempt', out: '/out', memory: '/memory' }
     : { attempt: attemptDir, out: outDir, memory: memory?.dir ?? '' };
+  const beside = further.map((one, index) => ({ ...one, seen: deps.runtime.mounts ? `/further/${index}` : one.output.dir })); // prettier-ignore
   let ended = false;
   try {
-    for (const dir of [attemptDir, outDir, ...(memory ? [memory.dir] : [])]) await makeWritable(dir, user);
+    const dirs = [attemptDir, outDir, ...(memory ? [memory.dir] : []), ...further.map((one) => one.output.dir)];
+    for (const dir of dirs) await makeWritable(dir, user);
     if (output.kind === 'fifo') await makeFifo(output.path, user);
     const onScratch = !(await isTmpfs(outDir));
     const job: DatafusionJob = {
@@ -120,10 +135,16 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
         spillDir: join(seen.attempt, 'spill'),
         scratchBytes: request.scratchBytes,
         hashJoin: request.hashJoin ?? true,
-        ...(encodes(output) && { aheadBytes: split.aheadBytes }),
+        ...([output, ...further.map((one) => one.output)].some(encodes) && { aheadBytes: split.aheadBytes }),
       },
       linkDir: join(seen.attempt, 'links'),
       output: jobOutput(output, seen, onScratch, split.rowGroupBytes),
+      ...(beside.length > 0 && {
+        further: beside.map(({ step, query, output: files, seen: out }) => ({
+          ...{ step, query },
+          output: jobOutput(files, { out, memory: '' }, onScratch, split.rowGroupBytes),
+        })),
+      }),
       ...(request.stallMs !== undefined && { stallMs: request.stallMs }),
     };
     await writeFile(jobFile, JSON.stringify(job));
@@ -140,6 +161,7 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
         { source: attemptDir, target: '/attempt', writable: true },
         { source: outDir, target: '/out', writable: true },
         ...(memory ? [{ source: memory.dir, target: '/memory', writable: true }] : []),
+        ...beside.map(({ output: { dir }, seen: target }): Mount => ({ source: dir, target, writable: true })),
         ...inputs.map((mount): Mount => ({ ...mount, writable: false })),
       ],
       // Anything that asks for a temporary directory gets disk, not the small one in memory.
@@ -153,7 +175,7 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
     const used = usageOf(outcome, request.inputs, split.partitions, memory?.bytes);
     if (outcome.verdict === 'cancelled') throw abortReason(signal);
     if (outcome.verdict !== 'ok') {
-      const freed = output.kind === 'fifo' ? 0 : await removeOutput(output);
+      const freed = await removeOutputs([output, ...further.map((one) => one.output)]);
       const proof = { ...outcome.proof, bytesLeft: Math.max(0, outcome.proof.bytesLeft - freed) };
       throw failureOf({ ...outcome, proof }, { used, ...request });
     }
@@ -161,14 +183,10 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
     ended = true;
     return {
       verdict: 'ok',
-      parts: done.parts.map(({ kind, file, rows, bytes, inMemory }) => ({
-        kind,
-        uri: pathToFileURL(join(inMemory && memory ? memory.dir : outDir, file)).href,
-        rows,
-        bytes,
-        ...(inMemory && { inMemory }),
-      })),
-      schema: done.schema,
+      ...rowsIn(done, outDir, memory?.dir),
+      further: Object.fromEntries(
+        further.map(({ step, output: { dir } }, index) => [step, rowsIn(done.further![index]!, dir)]),
+      ),
       rows: done.rows,
       bytes: done.bytes,
       spillCount: done.spill_count,
@@ -181,7 +199,7 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
     // A killed engine leaves its spill files; nobody else knows them.
     for (const name of ['spill', 'links', 'job.json'])
       await rm(join(attemptDir, name), { recursive: true, force: true });
-    if (!ended && output.kind !== 'fifo') await removeOutput(output);
+    if (!ended) await removeOutputs([output, ...further.map((one) => one.output)]);
   }
 }
 
@@ -211,14 +229,29 @@ function jobOutput(
   }
 }
 
+/** Files of an output, in memory where it was kept there. */
+function rowsIn({ parts, schema }: JobRows, dir: string, memoryDir = dir): DatafusionRows {
+  return {
+    parts: parts.map(({ kind, file, rows, bytes, inMemory }) => ({
+      kind,
+      uri: pathToFileURL(join(inMemory ? memoryDir : dir, file)).href,
+      rows,
+      bytes,
+      ...(inMemory && { inMemory }),
+    })),
+    schema,
+  };
+}
+
 /** Removes what the job wrote, whole or not; answers how much of it was in memory, in whole pages. */
-async function removeOutput(output: FilesOutput): Promise<number> {
-  const memory = output.kind === 'arrow' ? output.memory?.dir : undefined;
+async function removeOutputs(outputs: DatafusionRequest['output'][]): Promise<number> {
+  const files = outputs.filter((output) => output.kind !== 'fifo');
+  const memory = files.flatMap((output) => ('memory' in output && output.memory ? [output.memory.dir] : []));
   let freed = 0;
-  for (const dir of memory === undefined ? [output.dir] : [memory, output.dir]) {
+  for (const dir of [...memory, ...files.map((output) => output.dir)]) {
     for (const name of (await readdir(dir).catch(() => [])).filter((found) => /^\.?part-\d{5}\./.test(found))) {
       const path = join(dir, name);
-      if (dir === memory) freed += await stat(path).then(({ blocks }) => blocks * 512, () => 0); // prettier-ignore
+      if (memory.includes(dir)) freed += await stat(path).then(({ blocks }) => blocks * 512, () => 0); // prettier-ignore
       await rm(path, { force: true });
     }
   }

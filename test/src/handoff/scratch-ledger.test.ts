@@ -169,6 +169,23 @@ describe('dropping', () => {
     expect(await scratch.dropLowerTokens(attempt('a', 3))).toEqual({ bytes: 0, directories: [] });
   });
 
+  test('what an attempt wrote for other steps goes with that attempt alone', async () => {
+    for (const [step, token, within] of [
+      ['a', 2, undefined],
+      ['b', 2, 'a'],
+      ['c', 2, 'a'],
+      ['b', 1, 'a'],
+      ['d', 2, 'x'],
+    ] as const)
+      await scratch.reserveAttempt(attempt(step, token), within === undefined ? {} : { within });
+    // Rows that are there go on being there when their writer's step is computed again.
+    await scratch.dropLowerTokens(attempt('a', 3));
+    expect((await readdir(join(root, 'runs/run-1'))).sort()).toEqual(['b-1', 'b-2', 'c-2', 'd-2']);
+    expect((await scratch.dropBeside(attempt('a', 2))).directories).toHaveLength(2);
+    expect((await readdir(join(root, 'runs/run-1'))).sort()).toEqual(['b-1', 'd-2']);
+    expect(await scratch.dropBeside({ ...attempt('a', 1), run: 'run-2' })).toEqual({ bytes: 0, directories: [] });
+  });
+
   test('steps drops all their attempts', async () => {
     for (const [step, token] of [
       ['a', 1],
