@@ -65,7 +65,7 @@ function noneWaits(
     const of = outputs.get(step);
     return of === undefined ? step : [...of].some((one) => together.has(one)) ? together : of;
   };
-  const isOutput = (step: string): boolean => [...together].some((output) => output.step === step);
+  const handedOver = new Set([...together].map(({ step }) => step));
   const reads = new Map<unknown, Set<unknown>>();
   for (const step of steps) {
     const own = containerOf(step.step);
@@ -73,7 +73,7 @@ function noneWaits(
     for (const source of sourcesOf(step)) {
       const from = containerOf(source);
       // Rows that it hands over itself are not there yet.
-      if (from === together && own === together && isOutput(source)) return false;
+      if (own === together && handedOver.has(source)) return false;
       if (from !== own) of.add(from);
     }
     reads.set(own, of);

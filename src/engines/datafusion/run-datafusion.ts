@@ -107,6 +107,7 @@ export interface DatafusionResult extends DatafusionRows {
  */
 export async function runDatafusion(deps: DatafusionDeps, request: DatafusionRequest): Promise<DatafusionResult> {
   const { attemptDir, output, further = [], signal } = request;
+  const outputs = [output, ...further.map((one) => one.output)];
   const memory = output.kind === 'arrow' ? output.memory : undefined;
   const split = splitMemory(request.leaseBytes - (memory?.bytes ?? 0), request.cpus, request.overhead);
   const { tables, mounts: inputs } = planInputs(request.inputs, deps.runtime.mounts);
@@ -135,7 +136,7 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
         spillDir: join(seen.attempt, 'spill'),
         scratchBytes: request.scratchBytes,
         hashJoin: request.hashJoin ?? true,
-        ...([output, ...further.map((one) => one.output)].some(encodes) && { aheadBytes: split.aheadBytes }),
+        ...(outputs.some(encodes) && { aheadBytes: split.aheadBytes }),
       },
       linkDir: join(seen.attempt, 'links'),
       output: jobOutput(output, seen, onScratch, split.rowGroupBytes),
@@ -175,7 +176,7 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
     const used = usageOf(outcome, request.inputs, split.partitions, memory?.bytes);
     if (outcome.verdict === 'cancelled') throw abortReason(signal);
     if (outcome.verdict !== 'ok') {
-      const freed = await removeOutputs([output, ...further.map((one) => one.output)]);
+      const freed = await removeOutputs(outputs);
       const proof = { ...outcome.proof, bytesLeft: Math.max(0, outcome.proof.bytesLeft - freed) };
       throw failureOf({ ...outcome, proof }, { used, ...request });
     }
@@ -199,7 +200,7 @@ export async function runDatafusion(deps: DatafusionDeps, request: DatafusionReq
     // A killed engine leaves its spill files; nobody else knows them.
     for (const name of ['spill', 'links', 'job.json'])
       await rm(join(attemptDir, name), { recursive: true, force: true });
-    if (!ended) await removeOutputs([output, ...further.map((one) => one.output)]);
+    if (!ended) await removeOutputs(outputs);
   }
 }
 
