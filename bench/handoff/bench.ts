@@ -1,7 +1,7 @@
 import { execa } from 'execa';
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { HandoffRef } from '../../src/contracts/handoff.ts';
 import { createCliRuntime } from '../../src/engines/container/cli-runtime.ts';
@@ -22,9 +22,15 @@ import { figureOf } from '../figures.ts';
 /** 0.8 of pyarrow's speed. */
 const GOAL = { of: 'ratio', atMost: 1.25 } as const;
 
+/** Linear: a byte of 4 GiB costs what one of 1 GiB costs. */
+const LINEAR = { of: 'ratio', atMost: 1.25 } as const;
+const TIMES = 4;
+/** Beside the rows that it keeps in memory. */
+const ENGINE_BYTES = 3 * GiB;
+
 /**
  * Rows on tmpfs, written to each carrier: by a step (`select *`, in its container) and by pyarrow alone, in the same image with the same limits, in turn;
- * beside them what the medium does. Seconds are those of the work, without the start of container and interpreter.
+ * beside them what the medium does, and what four times the rows and a hundredth of them take. Seconds are those of the work, without the start of container and interpreter.
  */
 export const handoffBench: Bench = async ({ rounds, quick, env, signal, say }) => {
   const stack = new ReleaseStack();
@@ -49,14 +55,13 @@ export const handoffBench: Bench = async ({ rounds, quick, env, signal, say }) =
 
     const machine = readMachine();
     const cpuset = '0,1';
-    const leaseBytes = 3 * GiB;
     let token = 0;
     const program = join(disk, 'pyarrow_write.py');
     copyFileSync(benchFile('handoff', 'pyarrow_write.py'), program);
     const theirs = async (...args: string[]): Promise<number> => {
       signal.throwIfAborted();
       const spec: ContainerSpec = {
-        ...{ run: 'bench', step: 'pyarrow', token: (token += 1), pool, image, cpuset, memoryBytes: leaseBytes },
+        ...{ run: 'bench', step: 'pyarrow', token: (token += 1), pool, image, cpuset, memoryBytes: ENGINE_BYTES },
         command: ['/disk/pyarrow_write.py', ...args],
         mounts: [{ source: disk, target: '/disk', writable: true }, { source: memory, target: '/memory', writable: true }],
         ...{ timeoutMs: 600_000, signal },
@@ -69,22 +74,29 @@ export const handoffBench: Bench = async ({ rounds, quick, env, signal, say }) =
     await theirs('make', '/memory/rows.arrow', String(size));
     const rows = join(memory, 'rows.arrow');
     const bytes = statSync(rows).size;
-    const ref: HandoffRef = {
-      ...{ mode: 'shm', because: 'a bench', schema: [], rows: 0, bytes, host: machine.host, fingerprint: 'f' },
-      parts: [{ kind: 'arrow', uri: pathToFileURL(rows).href, rows: 0, bytes }],
-    };
-    const ours = async (output: (dir: string) => DatafusionRequest['output'], where: string): Promise<number> => {
+    await theirs('make', '/memory/few.arrow', String(Math.floor(size / 100)));
+    const few = join(memory, 'few.arrow');
+    const refOf = (file: string, times = 1): HandoffRef => ({
+      ...{ mode: 'shm', because: 'a bench', schema: [], rows: 0, bytes: times * statSync(file).size, host: machine.host, fingerprint: 'f' },
+      parts: Array.from({ length: times }, () => ({ kind: 'arrow', uri: pathToFileURL(file).href, rows: 0, bytes: statSync(file).size })),
+    }); // prettier-ignore
+    const ours = async (way: Way, input: HandoffRef): Promise<number> => {
       signal.throwIfAborted();
-      const dir = join(where, 'out');
+      const dir = join(way === 'memory' ? memory : disk, 'out');
       mkdirSync(dir);
+      const memoryBytes = way === 'memory' ? input.bytes + 64 * MiB : 0;
+      const output: DatafusionRequest['output'] =
+        way === 'memory'
+          ? { kind: 'arrow', dir: join(disk, 'beside'), memory: { dir, bytes: memoryBytes } }
+          : { kind: way, dir };
       let outcome: ContainerOutcome | undefined;
       const runtime: ContainerRuntime = { ...runner, run: async (spec) => (outcome = await runner.run(spec)) };
       try {
         await runDatafusion(
           { runtime, image, machine },
           {
-            ...{ run: 'bench', step: 'ours', token: (token += 1), pool, leaseBytes, scratchBytes: 8 * GiB, cpus: 2 },
-            ...{ inputs: { rows: ref }, sql: 'select * from rows', output: output(dir), attemptDir: join(disk, 'attempt') },
+            ...{ run: 'bench', step: 'ours', token: (token += 1), pool, leaseBytes: ENGINE_BYTES + memoryBytes, scratchBytes: 8 * GiB, cpus: 2 },
+            ...{ inputs: { rows: input }, sql: 'select * from rows', output, attemptDir: join(disk, 'attempt') },
             ...{ timeoutMs: 600_000, signal },
           },
         ); // prettier-ignore
@@ -93,43 +105,60 @@ export const handoffBench: Bench = async ({ rounds, quick, env, signal, say }) =
         rmSync(dir, { recursive: true });
       }
     };
-    const { rowGroupBytes } = splitMemory(leaseBytes, 2);
-    const ways = {
-      memory: [() => ours((dir) => ({ kind: 'arrow', dir: join(disk, 'beside'), memory: { dir, bytes: bytes + 64 * MiB } }), memory), () => theirs('arrow', '/memory/rows.arrow', '/memory/theirs')],
-      arrow: [() => ours((dir) => ({ kind: 'arrow', dir }), disk), () => theirs('arrow', '/memory/rows.arrow', '/disk/theirs')],
-      parquet: [() => ours((dir) => ({ kind: 'parquet', dir }), disk), () => theirs('parquet', '/memory/rows.arrow', '/disk/theirs', String(rowGroupBytes))],
-    } as const; // prettier-ignore
-    const seen: Record<string, { ours: number[]; theirs: number[] }> = {};
+    const { rowGroupBytes } = splitMemory(ENGINE_BYTES, 2);
+    const pyarrow = async (way: Way, source: string): Promise<number> => {
+      const target = way === 'memory' ? '/memory/theirs' : '/disk/theirs';
+      const [kind, ...more] = way === 'parquet' ? ['parquet', String(rowGroupBytes)] : ['arrow'];
+      const seconds = await theirs(kind, `/memory/${basename(source)}`, target, ...more);
+      for (const path of [memory, disk]) rmSync(join(path, 'theirs'), { force: true });
+      return seconds;
+    };
+    const gib = bytes / GiB;
+    const seen = new Map(WAYS.map((way) => [way, nothingSeen()]));
     const medium = { memcpy: [] as number[], dd: [] as number[] };
     for (let round = quick ? 0 : -1; round < rounds; round += 1) {
-      for (const [way, [own, other]] of Object.entries(ways)) {
-        const [a, b] = [await own(), await other()];
-        for (const path of [memory, disk]) rmSync(join(path, 'theirs'), { force: true });
-        const all = (seen[way] ??= { ours: [], theirs: [] });
-        if (round < 0) continue; // a warm-up
-        all.ours.push(a);
-        all.theirs.push(b);
+      for (const [way, all] of seen) {
+        // Who comes first has the disk busy with what was removed before.
+        const both = [
+          async () => all.ours.push((await ours(way, refOf(rows))) / gib),
+          async () => all.theirs.push((await pyarrow(way, rows)) / gib),
+        ];
+        for (const one of round % 2 === 0 ? both : both.reverse()) await one();
+        all.few.push(await ours(way, refOf(few)));
+        all.theirsFew.push(await pyarrow(way, few));
       }
-      medium.memcpy.push(await theirs('memcpy', '/memory/rows.arrow'));
+      if (round < 0) {
+        for (const all of seen.values()) Object.assign(all, nothingSeen()); // a warm-up
+        continue;
+      }
+      for (const [way, all] of seen) all.many.push((await ours(way, refOf(rows, TIMES))) / TIMES / gib);
+      medium.memcpy.push((await theirs('memcpy', '/memory/rows.arrow')) / gib);
       const began = performance.now();
       await execa('dd', [`if=${rows}`, `of=${join(disk, 'dd')}`, 'bs=4M', 'conv=fdatasync'], { cancelSignal: signal });
-      medium.dd.push((performance.now() - began) / 1000);
+      medium.dd.push((performance.now() - began) / 1000 / gib);
       rmSync(join(disk, 'dd'));
       say(`round ${round + 1} of ${rounds}`);
     }
-    const perGiB = (all: readonly number[]): number[] => all.map((seconds) => (seconds * GiB) / bytes);
-    const figures = Object.entries(seen).map(([way, all]) =>
-      figureOf({
-        ...{ name: `write 1 GiB: ${way}`, unit: 's', ours: perGiB(all.ours), theirs: perGiB(all.theirs) },
-        ...{ against: 'pyarrow on the same medium', goal: GOAL },
-      }),
+    const against = 'pyarrow on the same medium';
+    const figures = [...seen].flatMap(([way, all]) => [
+      figureOf({ name: `write 1 GiB: ${way}`, unit: 's', ours: all.ours, theirs: all.theirs, against, goal: GOAL }),
+      figureOf({ name: `a GiB of ${TIMES}: ${way}`, unit: 's', ours: all.many, theirs: all.ours, against: '1 GiB by the same way', goal: LINEAR }),
+      figureOf({ name: `write 10 MiB: ${way}`, unit: 's', ours: all.few, theirs: all.theirsFew, against }),
+    ]); // prettier-ignore
+    const media = Object.entries(medium).map(([name, all]) =>
+      figureOf({ name: `1 GiB: ${name}`, unit: 's', ours: all }),
     );
-    const media = Object.entries(medium).map(([name, all]) => figureOf({ name: `1 GiB: ${name}`, unit: 's', ours: perGiB(all) })); // prettier-ignore
     return { figures: [...figures, ...media], versions: { datafusion: PINS.datafusion, image } };
   } finally {
     await stack.close();
   }
 };
+
+const WAYS = ['memory', 'arrow', 'parquet'] as const;
+type Way = (typeof WAYS)[number];
+/** Seconds: of a GiB; of one of several; and of a hundredth of a GiB. */
+type Seen = Record<'ours' | 'theirs' | 'many' | 'few' | 'theirsFew', number[]>;
+const nothingSeen = (): Seen => ({ ours: [], theirs: [], many: [], few: [], theirsFew: [] });
 
 /** Seconds that a container's work took, by its own word. */
 function secondsOf(outcome: ContainerOutcome): number {

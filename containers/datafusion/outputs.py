@@ -37,15 +37,16 @@ class FileSink:
             self.group_bytes = output["rowGroupBytes"]
             self.group, self.gathered_rows, self.gathered_bytes = [], 0, 0
 
-    def write(self, batch):
-        self.rows += batch.num_rows
+    def write(self, frames):
+        self.rows += sum(batch.num_rows for batch, _ in frames)
         if self.kind == "arrow":
-            self.writer.write_batch(batch)
+            self.writer.write_table(self.pa.Table.from_batches([batch for batch, _ in frames], self.schema))
             return
-        self.group.append(batch)
-        self.gathered_rows, self.gathered_bytes = self.gathered_rows + batch.num_rows, self.gathered_bytes + batch.nbytes
-        if self.gathered_rows >= GROUP_ROWS or self.gathered_bytes >= self.group_bytes:
-            self.write_group()
+        for batch, size in frames:
+            self.group.append(batch)
+            self.gathered_rows, self.gathered_bytes = self.gathered_rows + batch.num_rows, self.gathered_bytes + size
+            if self.gathered_rows >= GROUP_ROWS or self.gathered_bytes >= self.group_bytes:
+                self.write_group()
 
     def write_group(self):
         if self.group:
@@ -76,6 +77,11 @@ class FileSink:
                 pass
 
 
+def columns_of(fields):
+    """Columns, and columns within columns."""
+    return sum(1 + columns_of([of.field(i) for i in range(of.num_fields)]) for of in (field.type for field in fields))
+
+
 def unfit_for_parquet(pa, schema):
     """Names of the columns whose type Parquet does not have."""
     import pyarrow.parquet as pq
@@ -98,28 +104,43 @@ class FilesSink:
 
     # The end of a file: its schema, and where each batch lies.
     FOOTER = 256 * 1024
+    # Of a batch in a file at most, beside its buffers: 16 bytes for each of a column's buffers and for the column, and 64 to align each of three buffers.
+    FRAME_OVERHEAD, COLUMN_OVERHEAD = 1024, 256
 
     def __init__(self, pa, output, schema):
         self.pa, self.output, self.schema = pa, output, schema
-        self.parts, self.on_disk, self.bytes = [], 0, 0
+        self.parts, self.on_disk, self.in_arrow = [], 0, 0
         self.in_memory = "memory" in output
         self.parquet_past = output.get("parquetPastBytes", math.inf)
+        self.frame_overhead = self.FRAME_OVERHEAD + self.COLUMN_OVERHEAD * columns_of(schema)
         if output["kind"] == "parquet" and (unfit := unfit_for_parquet(pa, schema)):
             raise JobError("sql", f"Cast what no Parquet file holds, for example to a text: {', '.join(unfit)}")
         self.now = FileSink(pa, {**output, "dir": output["memory"]["dir"]} if self.in_memory else output, schema)
 
-    def write(self, table):
-        for batch in table.combine_chunks().to_batches():
-            size = self.pa.ipc.get_record_batch_size(batch) if self.now.kind == "arrow" else 0
-            if self.in_memory and self.now.size() + size + self.FOOTER > self.output["memory"]["bytes"]:
+    def write(self, frames):
+        # Their exact size is asked for where it may matter only: each question gives the interpreter away, and the engine's rows wait for it as well.
+        if self.now.kind != "arrow" or self.have_room(sum(2 * size + self.frame_overhead for _, size in frames)):
+            self.now.write(frames)
+            return
+        for batch, size in frames:
+            in_file = self.pa.ipc.get_record_batch_size(batch) if self.now.kind == "arrow" else 0
+            if self.in_memory and not self.memory_has_room(in_file):
                 self.move_on("arrow")
-            if self.now.kind == "arrow" and self.bytes + size > self.parquet_past:
+            if self.now.kind == "arrow" and not self.arrow_has_room(in_file):
                 if unfit_for_parquet(self.pa, self.schema):
                     self.parquet_past = math.inf
                 else:
                     self.move_on("parquet")
-            self.bytes += size
-            self.now.write(batch)
+            self.now.write([(batch, size)])
+
+    def have_room(self, size):
+        return self.arrow_has_room(size) and (not self.in_memory or self.memory_has_room(size))
+
+    def memory_has_room(self, size):
+        return self.now.size() + size + self.FOOTER <= self.output["memory"]["bytes"]
+
+    def arrow_has_room(self, size):
+        return self.in_arrow + self.now.size() + size <= self.parquet_past
 
     def move_on(self, kind):
         # A part without rows is no use to its readers; an output without rows keeps one all the same.
@@ -132,6 +153,7 @@ class FilesSink:
 
     def end_part(self):
         self.parts.append({**self.now.close(), **({"inMemory": True} if self.in_memory else {})})
+        self.in_arrow += self.parts[-1]["bytes"] if self.now.kind == "arrow" else 0
         self.on_disk += 0 if self.in_memory else self.parts[-1]["bytes"]
 
     def size(self):
@@ -155,6 +177,7 @@ class FifoSink:
     """Streams to a reader that is there at the same time; opening waits for it."""
 
     def __init__(self, pa, output, schema):
+        self.pa, self.schema = pa, schema
         if not os.path.exists(output["path"]):
             os.mkfifo(output["path"], 0o600)
         self.file = open(output["path"], "wb", buffering=MIB)
@@ -164,9 +187,8 @@ class FifoSink:
             pass  # over the user's pipe limit: slower, not wrong
         self.writer = pa.ipc.new_stream(self.file, schema)
 
-    def write(self, table):
-        for batch in table.combine_chunks().to_batches():
-            self.writer.write_batch(batch)
+    def write(self, frames):
+        self.writer.write_table(self.pa.Table.from_batches([batch for batch, _ in frames], self.schema))
 
     def size(self):
         return 0
@@ -185,7 +207,10 @@ def open_sink(pa, output, schema):
 
 
 class WriteAhead(threading.Thread):
-    """Writes what it is handed in a thread of its own, so that the engine makes the next rows meanwhile. As many frames wait as fit into `ahead_bytes`."""
+    """
+    Writes what it is handed in a thread of its own, so that the engine makes the next rows meanwhile. As many frames wait as fit into `ahead_bytes`, with
+    those that are being written; half of that at most is written at once, since a writer has to wait for the interpreter each time.
+    """
 
     def __init__(self, write, ahead_bytes=AHEAD_BYTES):
         super().__init__(daemon=True)
@@ -220,15 +245,23 @@ class WriteAhead(threading.Thread):
                 self.turn.wait_for(lambda: self.frames or self.ended)
                 if not self.frames:
                     return
-                frame, size = self.frames.pop(0)
+                frames, size = self.take()
             try:
-                self.do_write(frame, size)
+                self.do_write(frames, size)
             except BaseException as failure:
                 with self.turn:
                     self.failure, self.frames = failure, []
                     self.turn.notify_all()
                 return
-            del frame  # before the next is waited for: it counts until then
+            del frames  # before the next are waited for: they count until then
             with self.turn:
                 self.waiting -= size
                 self.turn.notify_all()
+
+    def take(self):
+        """The next frame, and those after it as far as they fit; and their bytes."""
+        size, end = self.frames[0][1], 1
+        while end < len(self.frames) and size + self.frames[end][1] <= self.ahead_bytes // 2:
+            size, end = size + self.frames[end][1], end + 1
+        taken, self.frames = self.frames[:end], self.frames[end:]
+        return taken, size

@@ -156,6 +156,10 @@ def plain_batches(pa, source, schema):
         yield batch
 
 
+def one_batch(pa, batches):
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
 def stream(pa, df, output, watch, engine):
     """Hands all rows of a plan over. Answers what is said of them at the end."""
     schema, bytes_before, watch.handed_rows = plain_schema(pa, df.schema()), watch.bytes, 0
@@ -164,12 +168,13 @@ def stream(pa, df, output, watch, engine):
     counted = output.get("onScratch", True)
     sink = ahead = None
 
-    def write(frame, size):
+    def write(frames, size):
         watch.handing_over = True
-        sink.write(frame)
+        sink.write(frames)
         watch.handing_over = False
-        watch.rows, watch.bytes = watch.rows + frame.num_rows, watch.bytes + size
-        watch.handed_rows += frame.num_rows
+        rows = sum(frame.num_rows for frame, _ in frames)
+        watch.rows, watch.bytes = watch.rows + rows, watch.bytes + size
+        watch.handed_rows += rows
         watch.file_bytes = sink.size() if counted else 0
         if counted:
             within_scratch(watch, engine)
@@ -185,10 +190,10 @@ def stream(pa, df, output, watch, engine):
             pending.append(batch)
             rows, size = rows + batch.num_rows, size + batch.nbytes
             if rows >= FRAME_ROWS or size >= FRAME_BYTES:
-                ahead.write(pa.Table.from_batches(pending, schema), size)
+                ahead.write(one_batch(pa, pending), size)
                 pending, rows, size = [], 0, 0
         if rows > 0:
-            ahead.write(pa.Table.from_batches(pending, schema), size)
+            ahead.write(one_batch(pa, pending), size)
         ahead.end(write_all=True)
         watch.handing_over = True
         parts = sink.close()
