@@ -19,6 +19,7 @@ import { withLock } from './lock.ts';
 import { PINS, IMAGE_PACKAGES } from './pins.ts';
 import { pipInstall } from './pip.ts';
 import type { Report } from './progress.ts';
+import { compileModules, pythonOfTree } from './python-bytecode.ts';
 import { copyRunner, hashOf, runnerFolder, runnerHash, runnerRequirements } from './runner-sources.ts';
 
 /** The image of the DataFusion runner, present in the runtime's store. */
@@ -119,6 +120,8 @@ async function importBase(runtime: ContainerRuntime, { base, work, requirements,
     'root:x:0:0:root:/:/bin/false\nnobody:x:65534:65534:nobody:/tmp:/bin/false\n',
   );
   prune(join(root, 'opt', 'df'));
+  const modules = [join(root, 'usr', 'lib', 'python3.11'), join(root, 'opt', 'df')];
+  await compileModules(pythonOfTree(root, '3.11'), modules, env, root);
   // The container runs without privileges: everything must be readable by all, whatever our umask.
   await run('chmod', ['-R', 'a+rX', root], { env });
   const archive = join(work, 'root.tar');

@@ -8,6 +8,7 @@ import { findOnPath } from './find-program.ts';
 import { PINS } from './pins.ts';
 import { pipInstall } from './pip.ts';
 import type { Report } from './progress.ts';
+import { compileModules } from './python-bytecode.ts';
 import { copyRunner, runnerHash, runnerRequirements } from './runner-sources.ts';
 
 /** Versions of Python that the wheels are pinned for, the image's own first. */
@@ -24,7 +25,7 @@ export async function datafusionProcess(
 ): Promise<{ name: string; found: PartSource }> {
   const python = await findPython(env);
   const requirements = runnerRequirements();
-  const hash = runnerHash(readFileSync(requirements, 'utf8'), python.path, python.version);
+  const hash = runnerHash(`${PINS.imageRecipe}`, readFileSync(requirements, 'utf8'), python.path, python.version);
   let found: PartSource = 'path';
   const name = await cached(
     cache,
@@ -32,6 +33,8 @@ export async function datafusionProcess(
     async (aside) => {
       await pipInstall(requirements, join(aside, 'wheels'), env, undefined, python.path);
       copyRunner(join(aside, 'runner'));
+      const modules = [join(aside, 'wheels'), join(aside, 'runner')];
+      await compileModules({ command: [python.path], env: {} }, modules, env);
       const script = [
         '#!/bin/sh',
         'here=$(dirname "$0")',

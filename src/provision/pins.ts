@@ -18,8 +18,8 @@ export const PINS = {
   postgresImage: 18,
   embeddedPostgres: '18.4.0-beta.17',
   datafusion: '55.0.0',
-  /** Counts up when the recipe of the base image changes. */
-  imageRecipe: 1,
+  /** Counts up when the recipe of the base image, or of the runner without one, changes. */
+  imageRecipe: 2,
 } as const;
 
 /** One Maven artifact of Trino, with the SHA-256 of the file. */
