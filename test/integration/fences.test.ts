@@ -3,7 +3,6 @@ import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PipelineSpec } from '../../src/contracts/pipeline.ts';
-import { transformProcesses } from '../../src/engines/transform/transform-processes.ts';
 import { openCgroupTree, poolPath } from '../../src/host/cgroup-tree.ts';
 import { readOomKills } from '../../src/host/kernel-log.ts';
 import { MiB } from '../../src/policy/sizes.ts';
@@ -12,6 +11,7 @@ import { sharedParts } from './provision-home.ts';
 import { runningContainer } from './stack-containers.ts';
 import { describeOverlap, heavyIntervals } from './stack-heavy.ts';
 import { load, query, slowJob, smallJob } from './stack-jobs.ts';
+import { stackTransforms } from './stack-leftovers.ts';
 import { root, Stack } from './stack.ts';
 import { eventually } from './stack-waiting.ts';
 
@@ -111,7 +111,7 @@ test('a light step that leaks is ended at what it was lent; the heavy container 
     ],
   };
   const light = await stack.startJob(leak);
-  const transform = await eventually(async () => transformProcesses()[0], { what: 'the transform' });
+  const transform = await eventually(async () => stackTransforms(stack)[0], { what: 'the transform' });
   const heavy = await stack.startJob(slowJob(stack, 'beside', 25_000));
   const container = await runningContainer(stack, 'paired');
   const tree = await openCgroupTree();

@@ -2,7 +2,7 @@ import { execa } from 'execa';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { engineDataId } from '../../src/contracts/pool.ts';
-import { transformProcesses } from '../../src/engines/transform/transform-processes.ts';
+import { type FoundTransform, transformProcesses } from '../../src/engines/transform/transform-processes.ts';
 import { filesUnder } from '../../src/handoff/bytes-under.ts';
 import { openCgroupTree, poolPath } from '../../src/host/cgroup-tree.ts';
 import { markedProcesses, type MarkedProcess } from '../../src/host/marked-processes.ts';
@@ -19,12 +19,16 @@ export const leftoversOf = async (stack: Stack): Promise<string[]> => [
 /** What runs made outside of the pool's ledger. */
 export async function outsideOf(stack: Stack): Promise<string[]> {
   const found = await Promise.all([containers(stack), groups(stack), queries(stack), loads(stack)]);
-  const transforms = transformProcesses().map(
+  const transforms = stackTransforms(stack).map(
     ({ step, process }) => `process ${process.pid} of transform step ${step}`,
   );
   const steps = (await stepProcesses(stack)).map(({ values: [name] }) => `process ${name}`);
   return [...found.flat(), ...transforms, ...steps, ...files(stack), ...(await inMemory(stack))];
 }
+
+/** Processes of transforms that this stack's pool lends to; other pools of the host have some of their own. */
+export const stackTransforms = (stack: Stack): FoundTransform[] =>
+  transformProcesses().filter(({ lease }) => lease?.pool === stack.pool);
 
 /** Processes of steps that run without a container, of this stack's pool. */
 export const stepProcesses = async (stack: Stack): Promise<MarkedProcess[]> =>

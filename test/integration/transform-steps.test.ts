@@ -2,10 +2,10 @@ import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PipelineSpec, StepReport, TransformStep } from '../../src/contracts/pipeline.ts';
-import { transformProcesses } from '../../src/engines/transform/transform-processes.ts';
 import { readProcessId } from '../../src/host/process-id.ts';
 import { MiB } from '../../src/policy/sizes.ts';
 import { datafusion, load, query } from './stack-jobs.ts';
+import { stackTransforms } from './stack-leftovers.ts';
 import { root, Stack } from './stack.ts';
 import { trinoRows } from './stack-trino.ts';
 import { eventually } from './stack-waiting.ts';
@@ -111,8 +111,8 @@ test('kill -9 of the worker: the process that spins for it is ended, and the run
 
 test('cancel ends it', async () => {
   const workflowId = await stack.startJob(counted('cancelled', 'sleep'));
-  await eventually(async () => transformProcesses().length > 0 || undefined, { what: 'the transform' });
+  await eventually(async () => stackTransforms(stack).length > 0 || undefined, { what: 'the transform' });
   await stack.client.workflow.getHandle(workflowId).cancel();
   await expect(stack.result(workflowId)).rejects.toThrow();
-  expect(transformProcesses()).toEqual([]);
+  expect(stackTransforms(stack)).toEqual([]);
 }, 120_000);
