@@ -11,9 +11,6 @@ const home = join(process.env.SPILLWAY_HOME ?? join(homedir(), '.cache', 'spillw
 const testHome = join(home, 'test');
 const bin = (name) => join(root, 'node_modules', ...name);
 
-// A Trino of the tests lives for a minute or two: the optimizing compiler would take half of what its start costs, 10 s of processor, for nothing.
-process.env.JAVA_TOOL_OPTIONS ??= '-XX:TieredStopAtLevel=1';
-
 const startedAtMs = Date.now();
 const seconds = (sinceMs) => Math.round((Date.now() - sinceMs) / 1000);
 

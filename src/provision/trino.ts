@@ -10,9 +10,6 @@ import type { ServerPlan } from './server-part.ts';
 import { STOP_ORDERS } from './stop-orders.ts';
 import { probeTrino } from './trino-probe.ts';
 
-/** Read by every JVM before its own options, which win. */
-const JVM_OPTIONS = 'JAVA_TOOL_OPTIONS';
-
 /** A Trino server of this home, rendered from the hardware profile; heavy queries run one at a time in it. */
 export function trinoPlan(
   places: Places,
@@ -66,10 +63,7 @@ export function trinoPlan(
           ...[`-Dconfig=${join(etc, 'config.properties')}`, 'io.trino.server.TrinoServer'],
         ],
         cwd: data,
-        env: {
-          ...{ PATH: parts.env['PATH'] ?? '', HOME: places.home, TMPDIR: tmp, LANG: 'C.UTF-8' },
-          ...(parts.env[JVM_OPTIONS] !== undefined && { [JVM_OPTIONS]: parts.env[JVM_OPTIONS] }),
-        },
+        env: { PATH: parts.env['PATH'] ?? '', HOME: places.home, TMPDIR: tmp, LANG: 'C.UTF-8' },
       };
     },
     probe: (ports) => probeTrino(`http://127.0.0.1:${ports['http']}`, 'select count(*) from tpch.tiny.region'),
