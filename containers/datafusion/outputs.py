@@ -209,7 +209,8 @@ def open_sink(pa, output, schema):
 class WriteAhead(threading.Thread):
     """
     Writes what it is handed in a thread of its own, so that the engine makes the next rows meanwhile. As many frames wait as fit into `ahead_bytes`, with
-    those that are being written; half of that at most is written at once, since a writer has to wait for the interpreter each time.
+    those that are being written. Some are written at once, since a writer has to wait for the interpreter each time: as large a piece as a frame may be, and
+    no more than half of what may wait. What was lent is looked at between pieces.
     """
 
     def __init__(self, write, ahead_bytes=AHEAD_BYTES):
@@ -260,8 +261,8 @@ class WriteAhead(threading.Thread):
 
     def take(self):
         """The next frame, and those after it as far as they fit; and their bytes."""
-        size, end = self.frames[0][1], 1
-        while end < len(self.frames) and size + self.frames[end][1] <= self.ahead_bytes // 2:
+        size, end, most = self.frames[0][1], 1, min(FRAME_BYTES, self.ahead_bytes // 2)
+        while end < len(self.frames) and size + self.frames[end][1] <= most:
             size, end = size + self.frames[end][1], end + 1
         taken, self.frames = self.frames[:end], self.frames[end:]
         return taken, size
