@@ -1,4 +1,5 @@
 // A little past 250 lines: both versions of the kernel's interface stand side by side, since they differ in names far more than in shape.
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,7 +20,8 @@ export interface GroupReading {
 }
 
 /**
- * The memory groups of this host below a pool's. Paths start with `/` and stand against the root of the hierarchy, as `--cgroup-parent` takes them.
+ * The memory groups of this host below a pool's. Paths start with `/`. Where systemd has `spillway.slice`, pools stand in it, beside the worker's unit and the
+ * servers', so that its limit holds all of them together; else at the root of the hierarchy.
  * On v1 a runtime repeats a group in every hierarchy, so making is done in one and removing in all.
  */
 export interface CgroupTree {
@@ -30,9 +32,11 @@ export interface CgroupTree {
   makeStep(pool: string, name: string, limitBytes: number): Promise<string>;
   /** Puts a process into a step's group (a path of makeStep). */
   addProcess(path: string, pid: number): Promise<void>;
+  /** Path of a pool's or step's group against the root of the hierarchy, as `--cgroup-parent` takes it. */
+  fromRoot(path: string): string;
   /** Puts a process into a group, a path of {@link groupOf}, that has no groups below it. What it holds already stays charged where it was. */
   moveProcess(path: string, pid: number): Promise<void>;
-  /** Path of the group that a process is in. */
+  /** Path of the group that a process is in, against the root of the hierarchy. */
   groupOf(pid: number): Promise<string>;
   /** Reads a group; undefined when it is gone. */
   read(path: string): Promise<GroupReading | undefined>;
@@ -74,16 +78,20 @@ export async function openCgroupTree(options: CgroupTreeOptions = {}): Promise<C
         memory: join(root, 'memory'),
         all: async () => (await readdir(root)).map((name) => join(root, name)),
       };
+  const base = existsSync(join(layout.memory, SLICE)) ? SLICE : '/';
   try {
-    if (isV2) await delegate(root);
-    const probe = join(layout.memory, `spillway-probe-${process.pid}`);
+    if (isV2) for (const parent of base === '/' ? [root] : [root, join(root, base)]) await delegate(parent);
+    const probe = join(layout.memory, base, `spillway-probe-${process.pid}`);
     await mkdir(probe, { recursive: true });
     await removeDirectory(probe);
   } catch (error) {
     return { version: 'none', because: `memory groups below ${root} cannot be made: ${(error as Error).message}` };
   }
-  return new Tree(layout, removeDirectory, procRoot);
+  return new Tree(layout, base, removeDirectory, procRoot);
 }
+
+/** The unit that `spillway render` writes for systemd. */
+const SLICE = '/spillway.slice';
 
 /** Path of a pool's group; the same on every host and hierarchy. */
 export function poolPath(pool: string): string {
@@ -100,13 +108,15 @@ interface Layout {
 class Tree implements CgroupTree {
   readonly version: 'v1' | 'v2';
   readonly #layout: Layout;
+  readonly #base: string;
   readonly #removeDirectory: (path: string) => Promise<void>;
 
   readonly #procRoot: string;
 
-  constructor(layout: Layout, removeDirectory: (path: string) => Promise<void>, procRoot: string) {
+  constructor(layout: Layout, base: string, removeDirectory: (path: string) => Promise<void>, procRoot: string) {
     this.version = layout.version;
     this.#layout = layout;
+    this.#base = base;
     this.#removeDirectory = removeDirectory;
     this.#procRoot = procRoot;
   }
@@ -135,8 +145,12 @@ class Tree implements CgroupTree {
     await writeFile(join(at, 'cgroup.procs'), String(pid));
   }
 
+  fromRoot(path: string): string {
+    return join(this.#base, path);
+  }
+
   async moveProcess(path: string, pid: number): Promise<void> {
-    await writeFile(join(this.#at(path), 'cgroup.procs'), String(pid));
+    await writeFile(join(this.#layout.memory, path, 'cgroup.procs'), String(pid));
   }
 
   async groupOf(pid: number): Promise<string> {
@@ -190,7 +204,7 @@ class Tree implements CgroupTree {
 
   async kill(path: string): Promise<void> {
     if (path === '/' || !path.startsWith('/') || path.includes('..')) throw new Error(`not a group of ours: ${path}`);
-    for (const group of await subtree(join(this.#layout.memory, path))) {
+    for (const group of await subtree(this.#at(path))) {
       const pids = await readFile(join(group, 'cgroup.procs'), 'utf8').catch(() => '');
       for (const pid of pids
         .split('\n')
@@ -211,7 +225,7 @@ class Tree implements CgroupTree {
     for (;;) {
       const left: string[] = [];
       for (const hierarchy of await this.#layout.all()) {
-        const groups = await subtree(join(hierarchy, path));
+        const groups = await subtree(join(hierarchy, this.#base, path));
         for (const group of groups.reverse()) {
           await this.#removeDirectory(group).catch((error: NodeJS.ErrnoException) => {
             if (error.code !== 'ENOENT') left.push(`${group}: ${error.code ?? error.message}`);
@@ -233,7 +247,7 @@ class Tree implements CgroupTree {
   }
 
   #at(path: string): string {
-    return join(this.#layout.memory, path);
+    return join(this.#layout.memory, this.#base, path);
   }
 
   async #limit(path: string, limitBytes: number): Promise<void> {

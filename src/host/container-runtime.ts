@@ -103,13 +103,7 @@ class Trial {
       const memory = await holds(['--memory', '67108864', '--memory-swap', '67108864']);
       const cpuset = await holds(['--cpuset-cpus', '0']);
       const parent = this.#options.cgroupParent;
-      let cgroupParent = parent !== undefined && (await holds(['--cgroup-parent', parent]));
-      // Under systemd's manager podman takes slices only; its other manager takes any group.
-      if (parent !== undefined && !cgroupParent && this.#kind === 'podman') {
-        const manager = ['--cgroup-manager', 'cgroupfs'];
-        cgroupParent = await holds([...manager, '--cgroup-parent', parent]);
-        if (cgroupParent) flags.push(...manager);
-      }
+      const cgroupParent = parent !== undefined && (await holds(belowGroup(this.#kind, parent)));
       return { kind: this.#kind, version: this.#version, flags, limits: { memory, cpuset, cgroupParent } };
     }
     return last;
@@ -152,6 +146,21 @@ export function candidateFlags(kind: 'podman' | 'docker', limits: string): strin
   const ulimits = ['--ulimit', `nofile=${nofile}:${nofile}`, '--ulimit', `nproc=${nproc}:${nproc}`];
   const runtimes = kind === 'podman' ? [[], ['--runtime', 'runc'], ['--runtime', 'crun']] : [[]];
   return runtimes.flatMap((runtime) => [[...runtime], [...runtime, ...ulimits]]);
+}
+
+/**
+ * Flags of `run` that put a container below a memory group of ours (its path from the root of the hierarchy). podman's default manager on systemd hosts takes
+ * slices only, its other one any group. docker's is chosen by its daemon: see {@link takesGroups}.
+ */
+export function belowGroup(kind: 'podman' | 'docker', path: string): string[] {
+  return [...(kind === 'podman' ? ['--cgroup-manager', 'cgroupfs'] : []), '--cgroup-parent', path];
+}
+
+/** Whether containers can be put below groups of ours: not by a docker whose daemon leaves groups to systemd, which takes slices only. */
+export async function takesGroups(kind: 'podman' | 'docker'): Promise<boolean> {
+  if (kind === 'podman') return true;
+  const { stdout } = await call(kind, ['info', '--format', '{{.CgroupDriver}}']);
+  return stdout.trim() !== 'systemd';
 }
 
 interface Called {

@@ -14,6 +14,7 @@ import { transformProcesses } from '../engines/transform/transform-processes.ts'
 import { openCheckpoints } from '../handoff/checkpoints.ts';
 import { openHostScratch } from '../handoff/scratch-ledger.ts';
 import type { CgroupTree, NoCgroups } from '../host/cgroup-tree.ts';
+import { takesGroups } from '../host/container-runtime.ts';
 import { readMachine } from '../host/machine.ts';
 import { readProcessId } from '../host/process-id.ts';
 import { sumByLease } from './alive-leases.ts';
@@ -27,6 +28,8 @@ export interface Engines extends StepEngines {
   evidence(): Promise<HostEvidence>;
 }
 
+const NOT_BELOW: NoCgroups = { version: 'none', because: "docker's daemon leaves groups to systemd" };
+
 /** Opens what steps work with. Nothing is connected yet: an engine that is down fails the steps that need it, not the worker. */
 export async function openEngines(
   config: ResolvedConfig,
@@ -38,7 +41,7 @@ export async function openEngines(
   const containers =
     kind === 'process'
       ? createProcessRuntime({ cgroups, poolLimitBytes })
-      : createCliRuntime({ kind, flags, cgroups, poolLimitBytes });
+      : createCliRuntime({ kind, flags, cgroups: (await takesGroups(kind)) ? cgroups : NOT_BELOW, poolLimitBytes });
   const trinos = new Map<string, Trino>();
   for (const [name, { url, user, password }] of Object.entries(config.trino)) {
     trinos.set(name, openTrino({ url, user, ...(password ? { password: readSecret(password) } : {}) }));

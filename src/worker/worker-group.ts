@@ -36,7 +36,7 @@ export async function joinWorkerGroup(
     const path = await tree.makeStep(await tree.makePool(pool, poolBytes), nameOf(process), bytes);
     await tree.addProcess(path, process.pid);
     return async () => {
-      await tree.moveProcess(before, process.pid);
+      await tree.moveProcess(before, process.pid).catch(nothing); // a scope of systemd goes with its last process
       await tree.remove(path, LEAVE_MS).catch(nothing);
     };
   } catch (error) {

@@ -63,7 +63,8 @@ export async function openContainerHost(topic: string): Promise<ContainerHost> {
 /** Step groups below a pool's group, in whatever hierarchy. */
 function groupsBelow(pool: string): string[] {
   const root = '/sys/fs/cgroup';
-  const tops = [root, ...readdirSync(root, { withFileTypes: true }).map(({ name }) => join(root, name))];
+  const hierarchies = [root, ...readdirSync(root, { withFileTypes: true }).map(({ name }) => join(root, name))];
+  const tops = hierarchies.flatMap((top) => [top, join(top, 'spillway.slice')]);
   return tops.flatMap((top) => {
     try {
       const entries = readdirSync(join(top, poolPath(pool)), { withFileTypes: true });

@@ -115,7 +115,7 @@ test('a transform stands in a group of its own while it works, which goes with i
     },
   };
   expect(await transform('twice', 512 * MiB, seen)).toMatchObject({ rows: 2 });
-  expect(inGroup).toMatch(new RegExp(`^${poolPath(pool)}/spillway-.*-clean-transform-.*-t1$`));
+  expect(inGroup).toMatch(new RegExp(`^${poolPath(pool)}/spillway-.*-clean-transform-.*-t1(/process)?$`));
   expect(await tree.children(poolPath(pool))).toEqual([]);
 });
 

@@ -142,7 +142,7 @@ class Attempt {
     const spec = this.#spec;
     const { kind, flags, user = containerUser(), selinux = false } = this.#options;
     const rootless = process.getuid?.() !== 0;
-    const group = stepPath === undefined ? {} : { cgroupParent: stepPath };
+    const group = this.#tree && stepPath !== undefined ? { cgroupParent: this.#tree.fromRoot(stepPath) } : {};
     const args = runArguments(spec, { kind, flags, user, selinux, rootless, ...group });
     // In a process group of its own: a Ctrl-C at the terminal is for us, podman would pass it on into the container.
     const command = execa(kind, args, { ...NO_FILES, reject: false, buffer: false, stdin: 'ignore', detached: true });

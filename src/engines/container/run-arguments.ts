@@ -1,5 +1,6 @@
 import { MiB } from '../../policy/sizes.ts';
 import { SpillwayError } from '../../contracts/errors.ts';
+import { belowGroup } from '../../host/container-runtime.ts';
 import { containerLabels, containerName } from './container-name.ts';
 import type { ContainerSpec, Mount } from './container-port.ts';
 
@@ -27,7 +28,7 @@ export function runArguments(spec: ContainerSpec, host: HostArguments): string[]
     'run',
     ...['--name', containerName(spec)],
     ...Object.entries(containerLabels(spec)).flatMap(([key, value]) => ['--label', `${key}=${value}`]),
-    ...(host.cgroupParent === undefined ? [] : ['--cgroup-parent', host.cgroupParent]),
+    ...(host.cgroupParent === undefined ? [] : belowGroup(host.kind, host.cgroupParent)),
     // podman's monitor stays in our group: in the step's it can be the kernel's victim, and then nobody records how the container ended.
     ...(host.kind === 'podman' ? ['--cgroups', 'no-conmon'] : []),
     // Swap counts with memory: equal values mean none, the default would be as much again.

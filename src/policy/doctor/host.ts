@@ -13,7 +13,7 @@ export interface HostReading {
         kind: 'podman' | 'docker';
         version: string;
         flags: readonly string[];
-        limits: { memory: boolean; cpuset: boolean };
+        limits: { memory: boolean; cpuset: boolean; cgroupParent: boolean };
       }
     | { kind: 'none'; because: string }
     /** Steps run without containers, by choice or because none could be had. */
@@ -109,6 +109,8 @@ function runtime({ runtime: found, cgroups }: HostReading): Finding {
     return { check, verdict: 'fail', because: found.because, mend: 'install podman (apt-get install podman), or start docker' }; // prettier-ignore
   const flags = found.flags.length > 0 ? `, with ${found.flags.join(' ')}` : '';
   const because = `${found.kind} ${found.version} starts containers${flags}`;
+  if (found.limits.memory && cgroups.version !== 'none' && !found.limits.cgroupParent)
+    return { check, verdict: 'warn', because: `${because}, but none below a memory group of ours: each is held to what it was lent, all together only by what is booked`, mend: found.kind === 'docker' ? 'use podman, or set "exec-opts": ["native.cgroupdriver=cgroupfs"] in /etc/docker/daemon.json' : 'run it as root' }; // prettier-ignore
   return found.limits.memory
     ? { check, verdict: 'ok', because }
     : { check, verdict: 'fail', because: `${because}, but its memory limit did not hold in a trial`, mend: 'run it as root, or on a host with cgroup v2 delegated to this user' }; // prettier-ignore

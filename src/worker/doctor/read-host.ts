@@ -3,21 +3,19 @@ import { readFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { ResolvedConfig } from '../../config/resolved.ts';
-import { openCgroupTree } from '../../host/cgroup-tree.ts';
-import { probeRuntime } from '../../host/container-runtime.ts';
+import { openCgroupTree, type CgroupTree, type NoCgroups } from '../../host/cgroup-tree.ts';
+import { probeRuntime, type RuntimeFound, type RuntimeMissing } from '../../host/container-runtime.ts';
 import { tmpfsSizeBytes } from '../../host/tmpfs.ts';
 import { readMachine } from '../../host/machine.ts';
 import type { HostReading } from '../../policy/doctor/host.ts';
+import { MiB } from '../../policy/sizes.ts';
 
 /** Reads what a host has; starts one container that only exits. */
 export async function readHost(config: ResolvedConfig): Promise<HostReading> {
   const machine = readMachine();
-  const [cgroups, runtime] = await Promise.all([
-    openCgroupTree(),
-    config.runtime.kind === 'process'
-      ? ({ kind: 'process' } as const)
-      : probeRuntime({ kinds: [config.runtime.kind, config.runtime.kind === 'podman' ? 'docker' : 'podman'] }),
-  ]);
+  const cgroups = await openCgroupTree();
+  const runtime =
+    config.runtime.kind === 'process' ? ({ kind: 'process' } as const) : await tryRuntime(config.runtime.kind, cgroups);
   return {
     ramBytes: machine.ramBytes,
     physicalCores: machine.physicalCores,
@@ -29,6 +27,21 @@ export async function readHost(config: ResolvedConfig): Promise<HostReading> {
     selinux: await readSelinux(),
     otherUsers: otherUsers(readOr('/etc/passwd', '')),
   };
+}
+
+/** Starts containers that only exit, one of them below a group of ours. */
+async function tryRuntime(
+  kind: 'podman' | 'docker',
+  cgroups: CgroupTree | NoCgroups,
+): Promise<RuntimeFound | RuntimeMissing> {
+  const kinds = [kind, kind === 'podman' ? 'docker' : 'podman'] as const;
+  if (cgroups.version === 'none') return probeRuntime({ kinds });
+  const group = await cgroups.makePool(`doctor-${process.pid}`, 256 * MiB);
+  try {
+    return await probeRuntime({ kinds, cgroupParent: cgroups.fromRoot(group) });
+  } finally {
+    await cgroups.remove(group);
+  }
 }
 
 /** v2 lists the controllers of its root; v1 has a folder for each. */

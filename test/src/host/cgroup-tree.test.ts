@@ -40,6 +40,34 @@ const V2_HOST = {
 };
 const STEP = 'spillway-dev/step-1';
 
+describe.each([
+  ['version 1', V1_HOST, 'memory', 'memory.limit_in_bytes'],
+  ['version 2', V2_HOST, '.', 'memory.max'],
+])('under systemd, whose slice is there, on %s', (_, host, hierarchy, limit) => {
+  test('pools stand in the slice, and are named without it', async () => {
+    record({ ...host, [`${hierarchy}/spillway.slice/cgroup.controllers`]: 'cpuset cpu memory pids\n' });
+    if (hierarchy === '.') record({ [`${hierarchy}/spillway.slice/spillway-dev/cgroup.controllers`]: 'memory\n' });
+    const tree = await open();
+    const pool = await tree.makePool('dev', 2000);
+    expect(pool).toBe('/spillway-dev');
+    expect(tree.fromRoot(`${pool}/step-1`)).toBe('/spillway.slice/spillway-dev/step-1');
+    expect(text(`${hierarchy}/spillway.slice/spillway-dev/${limit}`)).toBe('2000');
+    await tree.remove(pool);
+    expect(existsSync(join(root, hierarchy, 'spillway.slice', 'spillway-dev'))).toBe(false);
+    expect(existsSync(join(root, hierarchy, 'spillway.slice'))).toBe(true);
+  });
+
+  test('a process is found and moved where it is, in the slice or not', async () => {
+    const where = hierarchy === '.' ? '0::/user.slice\n' : '4:memory:/user.slice\n';
+    record({ ...host, 'proc/7/cgroup': where, [`${hierarchy}/user.slice/cgroup.procs`]: '' });
+    record({ [`${hierarchy}/spillway.slice/cgroup.controllers`]: 'memory\n' });
+    const tree = await openCgroupTree({ root, removeDirectory, procRoot: join(root, 'proc') });
+    if (tree.version === 'none') throw new Error(tree.because);
+    await tree.moveProcess(await tree.groupOf(7), 7);
+    expect(text(`${hierarchy}/user.slice/cgroup.procs`)).toBe('7');
+  });
+});
+
 describe('version 1, hybrid', () => {
   beforeEach(() => record(V1_HOST));
 

@@ -50,6 +50,9 @@ test('a group is named only where there is one, docker gets no podman flag, SELi
   expect(runArguments(spec, host)).not.toContain('--cgroup-parent');
   expect(after(runArguments(spec, { ...host, cgroupParent: '/p/s' }), '--cgroup-parent')).toBe('/p/s');
   expect(runArguments(spec, { ...host, kind: 'docker' })).not.toContain('--timeout');
+  // podman's other manager of groups takes slices of systemd only.
+  expect(after(runArguments(spec, { ...host, cgroupParent: '/p/s' }), '--cgroup-manager')).toBe('cgroupfs');
+  expect(runArguments(spec, { ...host, kind: 'docker', cgroupParent: '/p/s' })).not.toContain('--cgroup-manager');
   expect(after(runArguments(spec, { ...host, selinux: true }), '--volume')).toBe('/data/a:/in/0:ro,z');
 });
 

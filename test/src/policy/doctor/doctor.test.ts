@@ -16,7 +16,7 @@ const HOST: HostReading = {
   physicalCores: 2,
   cgroups: { version: 'v2' },
   controllers: { memory: true, cpuset: true },
-  runtime: { kind: 'podman', version: '5.0', flags: [], limits: { memory: true, cpuset: true } },
+  runtime: { kind: 'podman', version: '5.0', flags: [], limits: { memory: true, cpuset: true, cgroupParent: true } },
   openFiles: 20_000,
   tmpfsBytes: 12 * GiB,
   selinux: 'absent',
@@ -75,13 +75,40 @@ describe('a host', () => {
     ],
     [
       'a runtime whose limits do not hold',
-      { runtime: { kind: 'docker', version: '1', flags: ['--x'], limits: { memory: false, cpuset: true } } },
+      {
+        runtime: {
+          kind: 'docker',
+          version: '1',
+          flags: ['--x'],
+          limits: { memory: false, cpuset: true, cgroupParent: true },
+        },
+      },
       {},
       /^container runtime: fail: docker 1 starts containers, with --x, but its memory limit did not hold/,
     ],
     [
+      'a docker that leaves groups to systemd',
+      {
+        runtime: {
+          kind: 'docker',
+          version: '1',
+          flags: [],
+          limits: { memory: true, cpuset: true, cgroupParent: false },
+        },
+      },
+      {},
+      /^container runtime: warn: docker 1 starts containers, but none below a memory group of ours.* → use podman, or set "exec-opts"/,
+    ],
+    [
       'a runtime that binds no container to a core',
-      { runtime: { kind: 'podman', version: '4', flags: [], limits: { memory: true, cpuset: false } } },
+      {
+        runtime: {
+          kind: 'podman',
+          version: '4',
+          flags: [],
+          limits: { memory: true, cpuset: false, cgroupParent: true },
+        },
+      },
       {},
       /^cpuset: warn: podman did not bind a container to a core/,
     ],
