@@ -1,5 +1,6 @@
 // Longer than most: it is the one place where all layers meet, read from top to bottom.
 import { existsSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { SpillwayError } from '../contracts/errors.ts';
 import type { StepRuntime } from '../contracts/parts.ts';
@@ -166,7 +167,7 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
 
 /** Where caches of this user lie, by the usual convention. */
 function cacheHome(env: LoadOptions['env']): string {
-  return env['XDG_CACHE_HOME'] ?? join(env['HOME'] ?? '/', '.cache');
+  return env['XDG_CACHE_HOME'] ?? join(env['HOME'] ?? homedir(), '.cache');
 }
 
 interface AskedProfile {
