@@ -65,6 +65,9 @@ export interface CgroupTreeOptions {
   procRoot?: string;
 }
 
+/** The unit that `spillway render` writes for systemd. */
+const SLICE = '/spillway.slice';
+
 /** Finds out which groups this host has and whether we may make some; probes by making and removing one. */
 export async function openCgroupTree(options: CgroupTreeOptions = {}): Promise<CgroupTree | NoCgroups> {
   const { root = '/sys/fs/cgroup', removeDirectory = (path) => rmdir(path), procRoot = '/proc' } = options;
@@ -89,9 +92,6 @@ export async function openCgroupTree(options: CgroupTreeOptions = {}): Promise<C
   }
   return new Tree(layout, base, removeDirectory, procRoot);
 }
-
-/** The unit that `spillway render` writes for systemd. */
-const SLICE = '/spillway.slice';
 
 /** Path of a pool's group; the same on every host and hierarchy. */
 export function poolPath(pool: string): string {

@@ -10,7 +10,7 @@ import { readMachine } from '../../host/machine.ts';
 import type { HostReading } from '../../policy/doctor/host.ts';
 import { MiB } from '../../policy/sizes.ts';
 
-/** Reads what a host has; starts one container that only exits. */
+/** Reads what a host has; starts a few containers that only exit. */
 export async function readHost(config: ResolvedConfig): Promise<HostReading> {
   const machine = readMachine();
   const cgroups = await openCgroupTree();
@@ -29,7 +29,7 @@ export async function readHost(config: ResolvedConfig): Promise<HostReading> {
   };
 }
 
-/** Starts containers that only exit, one of them below a group of ours. */
+/** Tries the runtime, with a memory group of ours to start below where some can be made. */
 async function tryRuntime(
   kind: 'podman' | 'docker',
   cgroups: CgroupTree | NoCgroups,
