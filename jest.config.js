@@ -1,6 +1,9 @@
 // Types are checked by `npm run test:types`, not here. The compiler writes `.js` where sources import `.ts`; the mapper leads back.
 const transform = {
-  '^.+\\.ts$': ['ts-jest', { useESM: true, tsconfig: 'tsconfig.json', diagnostics: false }],
+  '^.+\\.ts$': [
+    '@swc/jest',
+    { swcrc: false, jsc: { parser: { syntax: 'typescript' }, target: 'es2022' }, sourceMaps: 'inline' },
+  ],
 };
 
 const layer = (displayName, testMatch) => ({
