@@ -18,7 +18,7 @@ const layer = (displayName, testMatch) => ({
 
 /**
  * One project per layer: unit needs no server, workflows a Temporal server; parts are tested one by one, each with servers of its own, integration with those that
- * all its files share.
+ * all its files share; systemd needs a host that has it (`npm run check:systemd`).
  */
 export default {
   projects: [
@@ -27,5 +27,6 @@ export default {
     layer('parts', ['<rootDir>/test/parts/**/*.test.ts']),
     layer('integration', ['<rootDir>/test/integration/**/*.test.ts']),
     layer('chaos', ['<rootDir>/test/chaos/**/*.test.ts']),
+    layer('systemd', ['<rootDir>/test/systemd/**/*.test.ts']),
   ],
 };

@@ -13,7 +13,7 @@ import { type BuiltWith, readBuilt, writeBuilt } from './built-bundle.ts';
 import { packageFiles } from './package-files.ts';
 
 /** The pool's own bundle: users' code never gets into it. Kept in the home, named by the content of all that goes into it. */
-export async function bundlePool(config: ResolvedConfig): Promise<WorkflowBundle> {
+export async function bundlePool(config: Pick<ResolvedConfig, 'home'>): Promise<WorkflowBundle> {
   const kept = join(bundleFolder(config), `pool-${packageHash()}.js`);
   if (!existsSync(kept))
     await runBundler({ workflowsPath: packageFiles.memoryPool, interceptors: [], oneTemporal: false, writeTo: kept });
@@ -84,8 +84,8 @@ function bundlerProgram(): string[] {
   return [join(jiti, 'lib', 'jiti-cli.mjs'), packageFiles.bundleProcess];
 }
 
-function bundleFolder(config: ResolvedConfig): string {
-  const folder = join(config.home, 'run', 'bundle');
+function bundleFolder({ home }: Pick<ResolvedConfig, 'home'>): string {
+  const folder = join(home, 'run', 'bundle');
   mkdirSync(folder, { recursive: true });
   return folder;
 }

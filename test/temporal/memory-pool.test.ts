@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { fileURLToPath } from 'node:url';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { bundleWorkflowCode, DefaultLogger, type WorkflowBundleWithSourceMap, Worker } from '@temporalio/worker';
+import { bundleWorkflowCode, DefaultLogger, type WorkflowBundle, Worker } from '@temporalio/worker';
 import { PoolClient } from '../../activities/pool-client.ts';
 import { createLedgerActivities } from '../../activities/ledger.ts';
 import { type Demote, type Demoted, PoolMessage, poolWorkflowId, TaskQueue } from '../../src/contracts/pool.ts';
@@ -12,17 +12,17 @@ import { GiB } from '../../src/policy/sizes.ts';
 import { historyOf } from './history.ts';
 import { ask, end, proof } from './pool-double.ts';
 import { silenceTemporal } from './stage.ts';
+import { poolBundle } from './stage-bundles.ts';
 import { clientOf, temporalServer } from './temporal-server.ts';
 
 let env: TestWorkflowEnvironment;
-let bundle: WorkflowBundleWithSourceMap;
+let bundle: WorkflowBundle;
 let pool: PoolClient;
 
 beforeAll(async () => {
   silenceTemporal();
   env = await temporalServer();
-  const workflowsPath = fileURLToPath(new URL('../../workflows/memory-pool.ts', import.meta.url));
-  bundle = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('ERROR', () => undefined) });
+  bundle = await poolBundle();
   pool = new PoolClient(clientOf(env));
 }, 600_000);
 afterAll(() => env.teardown());

@@ -3,10 +3,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type ReplayWorkerOptions, Worker } from '@temporalio/worker';
-import { buildAhead, bundlePool, bundleWorkflows } from '../../src/worker/bundles.ts';
 import * as registered from '../../workflows/index.ts';
 import { readHistory, type RecordedHistory } from './history.ts';
 import { recordHistories, writeHistories } from './record-histories.ts';
+import { poolBundle, stageBundle } from './stage-bundles.ts';
 import { Stage } from './stage.ts';
 
 const folder = fileURLToPath(new URL('../histories', import.meta.url));
@@ -25,9 +25,7 @@ let options: { pool: ReplayWorkerOptions; runs: ReplayWorkerOptions };
 beforeAll(async () => {
   stage = await Stage.open({ pool: 'replay', workflows: 'none', poolContinuesAfterEvents: 120 });
   // As in production: from a bundle that was built ahead.
-  const built = join(stage.config.home, 'built-ahead.js');
-  const [pool] = await Promise.all([bundlePool(stage.config), buildAhead(stage.config, built)]);
-  const runs = await bundleWorkflows({ ...stage.config, bundle: built });
+  const [pool, runs] = await Promise.all([poolBundle(), stageBundle(stage.config)]);
   options = { pool: { workflowBundle: pool }, runs: { workflowBundle: runs } };
 }, 120_000);
 afterAll(() => stage.close());

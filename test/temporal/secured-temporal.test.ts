@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { loadConfig } from '../../src/config/load-config.ts';
-import { bundlePool } from '../../src/worker/bundles.ts';
 import { connect, connectWorkers } from '../../src/worker/connect.ts';
 import { probeTemporal } from '../../src/provision/temporal.ts';
 import { secureFront, type SecuredFront } from './secured-front.ts';
+import { poolBundle } from './stage-bundles.ts';
 import { temporalServer } from './temporal-server.ts';
 
 const KEY = 'key-of-a-test';
@@ -64,7 +64,7 @@ describe('a Temporal with TLS, client certificates and API keys', () => {
       const worker = await Worker.create({
         connection: native,
         taskQueue: 'secured',
-        workflowBundle: await bundlePool({ ...config, home: folder }),
+        workflowBundle: await poolBundle(),
       });
       await worker.runUntil(async () => {
         const pool = await client.workflow.start('memoryPool', {

@@ -18,13 +18,13 @@ import { openCheckpoints } from '../../src/handoff/checkpoints.ts';
 import { transformGroups } from '../../src/engines/transform/transform-groups.ts';
 import { openScratch } from '../../src/handoff/scratch-ledger.ts';
 import { ownProcessId } from '../../src/host/process-id.ts';
-import { bundlePool, bundleWorkflows } from '../../src/worker/bundles.ts';
 import type { Engines } from '../../src/worker/engines.ts';
 import { LastSeenPool } from '../../src/worker/last-seen-pool.ts';
 import { Pollers } from '../../src/worker/pollers.ts';
 import { watchPool } from '../../src/worker/pool-watch.ts';
 import { ReleaseStack } from '../../src/worker/release-stack.ts';
 import { StandingCharges } from '../../src/worker/standing.ts';
+import { poolBundle, stageBundle } from './stage-bundles.ts';
 import { HOST, stageConfig, type StageOptions } from './stage-config.ts';
 import { StepDoubles } from './step-doubles.ts';
 import { clientOf, temporalServer } from './temporal-server.ts';
@@ -84,7 +84,7 @@ export class Stage {
   async #start({ poolContinuesAfterEvents, shmFreeBytes = 0 }: StageOptions): Promise<void> {
     const { config, pool, client } = this;
     const poolName = config.pool.name;
-    const [poolBundle, workflowBundle] = await Promise.all([bundlePool(config), bundleWorkflows(config)]);
+    const [ofPool, workflowBundle] = await Promise.all([poolBundle(), stageBundle(config)]);
     const pollers = new Pollers(config, this.env.nativeConnection, this.#stack);
     const process = ownProcessId();
     const engines = await this.#engines();
@@ -118,7 +118,7 @@ export class Stage {
       },
       maxConcurrentActivityTaskExecutions: 8,
     });
-    await pollers.poll(TaskQueue.POOL, { workflowBundle: poolBundle });
+    await pollers.poll(TaskQueue.POOL, { workflowBundle: ofPool });
     if (poolContinuesAfterEvents !== undefined) {
       const args = [{ pool: poolName, continueAfterEvents: poolContinuesAfterEvents }];
       await client.workflow.start('memoryPool', {
