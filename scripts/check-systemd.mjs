@@ -191,13 +191,15 @@ function guestScript(mounts, names) {
     (name) => `
 echo "── ${name}"
 began=$SECONDS
-if systemd-run --quiet --scope --slice=system.slice timeout 1500 bash -c ${JSON.stringify(`cd '${root}' && ${CHECKS[name]}`).replaceAll('$', '\\$')} 2>&1; then verdict=passed; else verdict=FAILED; fi
+if systemd-run --quiet --scope --slice=system.slice timeout 1500 bash -c ${JSON.stringify(`cd '${root}' && ${CHECKS[name]}`).replaceAll('$', '\\$')} 2>&1 | cat; then verdict=passed; else verdict=FAILED; fi
 echo "check ${name}: $verdict after $((SECONDS - began)) s"`,
   );
-  return `set -u
-export HOME=/root PATH=/extra/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TMPDIR=/var/tmp LANG=C.UTF-8
+  return `set -uo pipefail
+exec 2>&1 # the line to outside is no terminal for programs
+export CI=true HOME=/root PATH=/extra/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TMPDIR=/var/tmp LANG=C.UTF-8
 ip link set lo up
 ${mount.join('\n')}
+echo "loading the image of DataFusion"
 podman load --quiet --input /extra/image.tar
 echo "systemd $(systemctl --version | head -1), Linux $(uname -r), $(podman --version), cgroup $(stat -fc %T /sys/fs/cgroup)"
 ${checks.join('\n')}

@@ -17,7 +17,6 @@ export interface Parts {
     startedAt?: number;
     found: PartSource;
     lakeRoot: string;
-    /** Java it runs on; `bin/jcmd` below it asks for a collection. */ javaHome?: string;
   };
   postgres: {
     url: string;

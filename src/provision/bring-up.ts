@@ -189,7 +189,6 @@ async function trino({
     ...server.process,
     found: server.found,
     lakeRoot: scratch,
-    javaHome: java.home,
   };
 }
 

@@ -35,9 +35,7 @@ export async function findJava(
   const usable = homes
     .map(readHome)
     .filter((java): java is Java => java !== undefined && java.major >= PINS.oldestJava);
-  // One with jcmd is better: it lets an idle Trino give its heap back.
-  const found = usable.find(({ home }) => isExecutable(join(home, 'bin', 'jcmd'))) ?? usable[0];
-  if (found) return found;
+  if (usable[0]) return usable[0];
   try {
     const wheel = await cached(
       cache,

@@ -14,7 +14,6 @@ export interface TrinoServer {
   /** What the `lake` catalog calls `local:///`; also the scratch root. */
   lakeRoot: string;
   pid: number;
-  javaHome: string;
   /** Ends the server and removes its directory; a second call does nothing. */
   stop(): Promise<void>;
 }
@@ -135,7 +134,6 @@ export async function startTrinoServer(options: TrinoServerOptions = {}): Promis
     url: `http://127.0.0.1:${port}`,
     lakeRoot,
     pid: child.pid ?? -1,
-    javaHome,
     stop: async () => {
       await ended(child);
       await rm(root, { recursive: true, force: true });

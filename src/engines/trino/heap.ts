@@ -1,7 +1,6 @@
-import { execa } from 'execa';
-import { access, constants, readFile, readlink, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { SpillwayError } from '../../contracts/errors.ts';
+import { askJvm, NoJvm } from '../../host/jvm-attach.ts';
 import { KiB, MiB } from '../../policy/sizes.ts';
 
 /** What asking a JVM for its heap gave. */
@@ -16,38 +15,22 @@ export interface Shrunk {
 
 const SETTLE_MS = 3000;
 const LOOK_AGAIN_MS = 200;
-const JCMD_MS = 30_000;
 
 /**
- * Makes a JVM on this host give unused heap back, by `jcmd <pid> GC.run`. Only with no query running. It gives something
+ * Makes a JVM on this host give unused heap back, by its diagnostic command `GC.run`. Only with no query running. It gives something
  * back only when started with G1 and a low `MaxHeapFreeRatio`; with G1's defaults nothing comes back.
- * Where the process is no java, or no `jcmd` stands beside its java, nothing is asked and `because` says so.
- * Raises EngineUnreachable when there is no such process, EngineFailed when jcmd fails.
+ * Where the process is no JVM that we may look at, nothing is asked and `because` says so.
+ * Raises EngineUnreachable when there is no such process, EngineFailed when it does not answer.
  */
-export async function shrinkHeap({ pid, jcmd }: { pid: number; jcmd?: string }): Promise<Shrunk> {
+export async function shrinkHeap({ pid }: { pid: number }): Promise<Shrunk> {
   const beforeBytes = await rssAnon(pid);
-  // jcmd begins with a SIGQUIT, which a JVM answers and which ends any other process.
-  const java = await readlink(`/proc/${pid}/exe`).catch(() => '');
-  if (basename(java) !== 'java') return notAsked(beforeBytes, `process ${pid} is not a java that we may look at`);
-  const command = jcmd ?? (await jcmdBeside(java));
-  if (command === undefined) {
-    return notAsked(beforeBytes, `no jcmd beside ${java}: run Trino on a JDK to have heap given back`);
+  try {
+    await askJvm(pid, 'GC.run');
+  } catch (error) {
+    if (error instanceof NoJvm) return { beforeBytes, afterBytes: beforeBytes, asked: false, because: error.message };
+    throw new SpillwayError('EngineFailed', `Look into the log of process ${pid}: ${(error as Error).message}`, { cause: error }); // prettier-ignore
   }
-  // The JVM talks to its own user only, root included.
-  const owner = process.getuid?.() === 0 ? await stat(`/proc/${pid}`) : undefined;
-  const run = await execa(command, [String(pid), 'GC.run'], {
-    timeout: JCMD_MS,
-    reject: false,
-    ...(owner && owner.uid !== 0 ? { uid: owner.uid, gid: owner.gid } : {}),
-  });
-  if (run.failed) {
-    throw new SpillwayError(
-      'EngineFailed',
-      `Look into the log of process ${pid}: ${command} ${pid} GC.run failed: ${run.shortMessage}`,
-    );
-  }
-  const afterBytes = await settled(pid);
-  return { beforeBytes, afterBytes, asked: true, because: `GC.run by ${command}` };
+  return { beforeBytes, afterBytes: await settled(pid), asked: true, because: 'GC.run' };
 }
 
 /** What a round has to bring for another one. */
@@ -86,19 +69,4 @@ async function settled(pid: number): Promise<number> {
     if (now >= last || Date.now() > deadline) return now;
     last = now;
   }
-}
-
-const notAsked = (bytes: number, because: string): Shrunk => ({
-  beforeBytes: bytes,
-  afterBytes: bytes,
-  asked: false,
-  because,
-});
-
-async function jcmdBeside(java: string): Promise<string | undefined> {
-  const candidate = join(dirname(java), 'jcmd');
-  return access(candidate, constants.X_OK).then(
-    () => candidate,
-    () => undefined,
-  );
 }
