@@ -11,6 +11,7 @@ import {
   type TransformFailureDetails,
   type TransformResult,
 } from '../src/engines/transform/run-transform.ts';
+import { transformModule } from '../src/engines/transform/transform-module.ts';
 import { endTransforms } from '../src/engines/transform/transform-processes.ts';
 import { fingerprintOf, handoffRef } from '../src/handoff/handoff-ref.ts';
 import { handedOver, keptRows } from '../src/policy/kept-rows.ts';
@@ -41,7 +42,7 @@ export function createTransformActivities(deps: ActivityDeps): Pick<StepActiviti
 async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>, attempt: Attempt): Promise<Worked> {
   const { spec, run } = request;
   const { scratch } = deps.engines;
-  const module = deps.config.transforms;
+  const module = transformModule(deps.config);
   if (module === undefined)
     throw new SpillwayError('InvalidInput', `${spec.step}: this worker knows no transforms. Name their module with transforms in its configuration.`); // prettier-ignore
   const ref = request.inputs['from']!;
@@ -72,7 +73,16 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
         }),
         order: {
           kind: 'run',
-          ...{ module, transform: spec.run, args: spec.args ?? {}, run, step: spec.step, input, writeTo, limitBytes },
+          ...{
+            ...module,
+            transform: spec.run,
+            args: spec.args ?? {},
+            run,
+            step: spec.step,
+            input,
+            writeTo,
+            limitBytes,
+          },
           batchRows: deps.config.hardware.batchRows,
           scratchBytes: request.scratchBytes,
         },

@@ -10,6 +10,7 @@ import { workerStandingBytes } from '../config/plan-facts.ts';
 import type { ResolvedConfig } from '../config/resolved.ts';
 import { TaskQueue } from '../contracts/pool.ts';
 import { listTransforms } from '../engines/transform/run-transform.ts';
+import { transformModule } from '../engines/transform/transform-module.ts';
 import { bundlePool, bundleWorkflows } from './bundles.ts';
 import { connect, connectWorkers } from './connect.ts';
 import { openEngines, type SecretReader } from './engines.ts';
@@ -95,7 +96,8 @@ async function open(
 
   const bundles = Promise.all([bundlePool(config), bundleWorkflows(config)]);
   bundles.catch(() => undefined); // awaited below, after what is quicker
-  const transforms = config.transforms === undefined ? Promise.resolve([]) : listTransforms(config.transforms);
+  const module = transformModule(config);
+  const transforms = module === undefined ? Promise.resolve([]) : listTransforms(module);
   transforms.catch(() => undefined);
   const engines = await openEngines(config, readSecret, cgroups);
   const pool = new PoolClient(client);

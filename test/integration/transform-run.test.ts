@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -162,8 +163,37 @@ describe('a transform that does not go well says why, and leaves nothing', () =>
 
 describe('modules', () => {
   test('say which transforms they have', async () => {
-    expect(await listTransforms(MODULE)).toContain('twice');
+    expect(await listTransforms({ module: MODULE })).toContain('twice');
   });
+
+  test('are compiled once, and again when they change', async () => {
+    const [module, compiledIn] = [join(folder, 'transforms.ts'), join(folder, 'compiled')];
+    const kept = (): string[] => readdirSync(compiledIn).map((name) => readFileSync(join(compiledIn, name), 'utf8'));
+    for (const name of ['first', 'second']) {
+      writeFileSync(module, `export default { ${name}: (batches: unknown) => batches };`);
+      expect(await listTransforms({ module, compiledIn })).toEqual([name]);
+      expect(kept()).toEqual([expect.stringContaining(name)]);
+      expect(await listTransforms({ module, compiledIn })).toEqual([name]);
+    }
+    // What is kept is what runs: it is not compiled a second time.
+    for (const name of readdirSync(compiledIn))
+      writeFileSync(join(compiledIn, name), kept()[0]!.replaceAll('second', 'third'));
+    expect(await listTransforms({ module, compiledIn })).toEqual(['third']);
+  }, 30_000);
+
+  test('a disk that is full keeps nothing of them, and fails nothing', async () => {
+    const [module, compiledIn] = [join(folder, 'transforms.ts'), join(folder, 'compiled')];
+    writeFileSync(module, 'export default { first: (batches: unknown) => batches };');
+    mkdirSync(compiledIn);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4k', 'spillway-full', compiledIn]);
+    try {
+      writeFileSync(join(compiledIn, 'full'), Buffer.alloc(4096));
+      expect(await listTransforms({ module, compiledIn })).toEqual(['first']);
+      expect(await listTransforms({ module, compiledIn: '/dev/full/compiled' })).toEqual(['first']);
+    } finally {
+      execFileSync('umount', [compiledIn]);
+    }
+  }, 30_000);
 
   test.each([
     ['export default {', /does not load/],
@@ -172,6 +202,6 @@ describe('modules', () => {
   ])('%s is refused', async (text, message) => {
     const module = join(folder, 'transforms.ts');
     writeFileSync(module, text);
-    await expect(listTransforms(module)).rejects.toMatchObject({ code: 'InvalidInput', message: expect.stringMatching(message) }); // prettier-ignore
+    await expect(listTransforms({ module })).rejects.toMatchObject({ code: 'InvalidInput', message: expect.stringMatching(message) }); // prettier-ignore
   });
 });

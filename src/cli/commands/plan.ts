@@ -7,6 +7,7 @@ import { readPipeline } from '../../config/pipeline-schema.ts';
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { FusedQuery, PlannedStep, RunPlan } from '../../contracts/plan.ts';
 import { listTransforms } from '../../engines/transform/run-transform.ts';
+import { transformModule } from '../../engines/transform/transform-module.ts';
 import { tmpfsFreeBytes } from '../../host/tmpfs.ts';
 import { bindParameters } from '../../engines/trino/parameters.ts';
 import { type PlanFacts, planSteps } from '../../policy/plan.ts';
@@ -38,7 +39,8 @@ interface Planned {
 /** Shows what a run would be lent and why, with its statements; nothing runs. */
 export async function planCommand(config: ResolvedConfig, options: PlanOptions, output: Output): Promise<Exit> {
   const { status, histories } = await poolOf(config);
-  const transforms = config.transforms === undefined ? [] : await listTransforms(config.transforms);
+  const module = transformModule(config);
+  const transforms = module === undefined ? [] : await listTransforms(module);
   const known = {
     ...planFacts(config, status),
     shmFreeBytes: await tmpfsFreeBytes(),

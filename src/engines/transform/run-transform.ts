@@ -11,7 +11,13 @@ import { endProcess } from '../../host/marked-processes.ts';
 import { readProcessId } from '../../host/process-id.ts';
 import { heldBytesOf } from '../../host/process-memory.ts';
 import { formatBoth, MiB } from '../../policy/sizes.ts';
-import type { TransformEvent, TransformOrder, TransformTrouble, WrittenPart } from './transform-job.ts';
+import type {
+  TransformEvent,
+  TransformModule,
+  TransformOrder,
+  TransformTrouble,
+  WrittenPart,
+} from './transform-job.ts';
 import type { TransformGroups } from './transform-groups.ts';
 import { nameArguments, type TransformName } from './transform-processes.ts';
 
@@ -65,9 +71,9 @@ const CODES: Record<TransformTrouble, FailureCode> = {
 };
 
 /** Names of the transforms that a module exports. @throws SpillwayError `InvalidInput` when it does not load */
-export async function listTransforms(module: string): Promise<string[]> {
+export async function listTransforms({ module, compiledIn }: TransformModule): Promise<string[]> {
   const process = new TransformProcess([]);
-  const last = await process.run({ kind: 'list', module });
+  const last = await process.run({ kind: 'list', module, ...(compiledIn !== undefined && { compiledIn }) });
   if (last?.ev === 'transforms') return last.names;
   throw new SpillwayError(
     'InvalidInput',

@@ -3,10 +3,9 @@ import type { TransformArgs } from './define-transforms.ts';
 
 /** What a transform process is told, as its first message. */
 export type TransformOrder =
-  | { kind: 'list'; module: string }
-  | {
+  | ({ kind: 'list' } & TransformModule)
+  | ({
       kind: 'run';
-      module: string;
       transform: string;
       args: TransformArgs;
       run: string;
@@ -19,7 +18,14 @@ export type TransformOrder =
       /** Memory of the process: past four fifths garbage is collected, past all of it the transform ends. */
       limitBytes: number;
       scratchBytes: number;
-    };
+    } & TransformModule);
+
+/** Where the transforms are. */
+export interface TransformModule {
+  module: string;
+  /** Folder that keeps what it compiles to, named by content; made when missing. Without one it is compiled each time, which takes a quarter of a second. */
+  compiledIn?: string;
+}
 
 /** Where a transform writes. */
 export interface Places {

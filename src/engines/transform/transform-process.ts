@@ -19,7 +19,13 @@ import { nearestName } from '../../policy/nearest-name.ts';
 import { UnfitBatch } from './unfit-batch.ts';
 import type { Transform } from './define-transforms.ts';
 import { RowsWriter } from './rows-writer.ts';
-import type { TransformEvent, TransformOrder, TransformTrouble, WrittenPart } from './transform-job.ts';
+import type {
+  TransformEvent,
+  TransformModule,
+  TransformOrder,
+  TransformTrouble,
+  WrittenPart,
+} from './transform-job.ts';
 
 type RunOrder = Extract<TransformOrder, { kind: 'run' }>;
 
@@ -36,22 +42,27 @@ class Trouble extends Error {
 
 const say = (event: TransformEvent): void => void process.send?.(event);
 
-async function load(module: string): Promise<Readonly<Record<string, Transform>>> {
+async function load({ module, compiledIn }: TransformModule): Promise<Readonly<Record<string, Transform>>> {
   const own = dirname(fileURLToPath(import.meta.url));
   const beside = (name: string): string => join(own, existsSync(join(own, `${name}.ts`)) ? `${name}.ts` : `${name}.js`);
-  const jiti = createJiti(module, {
-    fsCache: false,
-    interopDefault: true,
-    alias: {
-      // Found wherever the module lies, and also before the package is built.
-      'spillway/transforms': beside('define-transforms'),
-      // One Arrow: the batches that come in are of the classes that the module builds its own with.
-      'apache-arrow': fileURLToPath(import.meta.resolve('apache-arrow')),
-    },
-  });
+  const imported = (fsCache: string | false): Promise<unknown> =>
+    createJiti(module, {
+      fsCache,
+      interopDefault: true,
+      alias: {
+        // Found wherever the module lies, and also before the package is built.
+        'spillway/transforms': beside('define-transforms'),
+        // One Arrow: the batches that come in are of the classes that the module builds its own with.
+        'apache-arrow': fileURLToPath(import.meta.resolve('apache-arrow')),
+      },
+    }).import(module, { default: true });
   let found: unknown;
   try {
-    found = await jiti.import(module, { default: true });
+    found = await imported(compiledIn ?? false).catch((error: NodeJS.ErrnoException) => {
+      // It is no fault of the module that nothing can be kept of it.
+      if (!['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES'].includes(error.code ?? '')) throw error;
+      return imported(false);
+    });
   } catch (error) {
     throw new Trouble('module', `${module} does not load: ${messageOf(error)}`, error);
   }
@@ -65,7 +76,7 @@ async function load(module: string): Promise<Readonly<Record<string, Transform>>
 }
 
 async function run(order: RunOrder): Promise<void> {
-  const transforms = await load(order.module);
+  const transforms = await load(order);
   const transform = Object.hasOwn(transforms, order.transform) ? transforms[order.transform] : undefined;
   if (transform === undefined) {
     const names = Object.keys(transforms);
@@ -183,7 +194,7 @@ const stackOf = (error: unknown): string | undefined => {
 
 process.once('disconnect', () => process.exit(1)); // whoever wanted the rows is gone
 process.once('message', (order: TransformOrder) => {
-  const work = order.kind === 'list' ? load(order.module).then((all) => say({ ev: 'transforms', names: Object.keys(all) })) : run(order); // prettier-ignore
+  const work = order.kind === 'list' ? load(order).then((all) => say({ ev: 'transforms', names: Object.keys(all) })) : run(order); // prettier-ignore
   void work
     .catch((error: unknown) => {
       const trouble = error instanceof Trouble ? error.trouble : 'threw';
