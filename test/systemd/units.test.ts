@@ -1,66 +1,135 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import type { Client, Connection } from '@temporalio/client';
 import { execa } from 'execa';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type CgroupTree, openCgroupTree, poolPath } from '../../src/host/cgroup-tree.ts';
-import { runningContainer } from '../integration/stack-containers.ts';
-import { slowJob } from '../integration/stack-jobs.ts';
-import { leftoversOf } from '../integration/stack-leftovers.ts';
+import type { PipelineSpec } from '../../src/contracts/pipeline.ts';
+import { PoolMessage, type PoolStatus, poolWorkflowId, TaskQueue } from '../../src/contracts/pool.ts';
+import { connectPostgres } from '../../src/engines/postgres/connection.ts';
+import { filesUnder } from '../../src/handoff/bytes-under.ts';
+import { openCgroupTree, poolPath } from '../../src/host/cgroup-tree.ts';
+import { bringUp } from '../../src/provision/bring-up.ts';
+import { takeDown } from '../../src/provision/take-down.ts';
+import { connect } from '../../src/worker/connect.ts';
+import { cacheDir, hostHardware } from '../integration/provision-home.ts';
+import { root } from '../integration/stack.ts';
 import { eventually } from '../integration/stack-waiting.ts';
-import { root, Stack } from '../integration/stack.ts';
-import { sharedHome } from '../integration/provision-home.ts';
 
-jest.setTimeout(600_000);
+jest.setTimeout(900_000);
 
+/** What `spillway render` writes for systemd, taken by it: the worker as a service in the slice, its steps in containers below. */
 const UNITS = '/etc/systemd/system';
 const PROJECT = '/srv/spillway';
 const WORKER = 'spillway-worker.service';
+const POOL = 'units';
 
-let stack: Stack;
-let tree: CgroupTree;
+let home: string;
 let rendered: string;
+let postgresUrl: string;
+let passwordFile: string;
+let client: Client;
+let connection: Connection;
 
 const systemctl = async (...args: string[]): Promise<string> => (await execa('systemctl', args)).stdout;
-const property = async (unit: string, name: string): Promise<string> =>
-  systemctl('show', '--value', `--property=${name}`, unit);
-const log = async (): Promise<string> =>
-  (await execa('journalctl', ['--no-pager', '--output=cat', `--unit=${WORKER}`])).stdout;
-const polls = (times: number): Promise<true> =>
-  eventually(async () => (await log()).split('polls pool').length > times || undefined, {
-    withinMs: 120_000,
-    what: `a worker that polls for the ${times}. time`,
-  });
+const property = (unit: string, name: string): Promise<string> => systemctl('show', '--value', `--property=${name}`, unit); // prettier-ignore
+/** How often a worker said that it takes work. */
+const starts = async (): Promise<number> => {
+  const { stdout } = await execa('journalctl', ['--no-pager', '--output=cat', `--unit=${WORKER}`]);
+  return stdout.split(`polls pool ${POOL}`).length - 1;
+};
+const startedAgain = (before: number): Promise<true> =>
+  eventually(async () => (await starts()) > before || undefined, { withinMs: 240_000, what: 'a worker that polls' });
 
 beforeAll(async () => {
-  stack = await Stack.open('units');
-  const found = await openCgroupTree();
-  if (found.version !== 'v2')
-    throw new Error(`these tests are for cgroup version 2 below systemd, not ${found.version}`);
-  rendered = join(stack.directory, 'rendered');
-  const ran = await stack.spillway('render', ['--hardware', 'auto', '--out', rendered]);
-  if (ran.exit !== 0) throw new Error(ran.stderr);
+  home = mkdtempSync('/var/tmp/spillway-units-');
+  rendered = join(home, 'rendered');
+  const spillway = (...args: string[]): Promise<unknown> => execa(process.execPath, [join(root, 'bin', 'spillway.js'), ...args]); // prettier-ignore
+  await spillway('render', '--hardware', 'auto', '--out', rendered);
   for (const unit of readdirSync(join(rendered, 'systemd'))) cpSync(join(rendered, 'systemd', unit), join(UNITS, unit));
+  const { temporal, postgres } = await bringUp({
+    ...{ home, cacheDir, hardware: hostHardware(), systemPackages: false, env: process.env },
+    ...{ only: ['temporal', 'postgres', 'image'], report: () => undefined },
+  });
+  ({ client, connection } = await connect(temporal!));
+  [postgresUrl, passwordFile] = [postgres!.url, postgres!.passwordFile!];
 
-  const config = JSON.parse(readFileSync(join(stack.directory, 'spillway.config.json'), 'utf8')) as object;
-  const { pool } = stack;
+  mkdirSync(join(home, 'landing'));
+  writeFileSync(join(home, 'landing', 'numbers.csv'), ['n', ...Array.from({ length: 4_000 }, (_, n) => n)].join('\n'));
   mkdirSync(join(PROJECT, 'node_modules'), { recursive: true });
   writeFileSync(
     join(PROJECT, 'spillway.config.json'),
-    JSON.stringify({ ...config, home: sharedHome, hardware: 'auto', pool: { name: pool, hostLock: pool } }),
+    JSON.stringify({ home, pool: { name: POOL, hostLock: POOL }, directories: { landing: { path: join(home, 'landing') } } }), // prettier-ignore
   );
   symlinkSync(root, join(PROJECT, 'node_modules', 'spillway'));
   await systemctl('daemon-reload');
   await systemctl('start', WORKER);
-  await polls(1);
-  tree = (await openCgroupTree()) as CgroupTree; // again: pools stand in the slice, now that it is there
-}, 600_000);
+  await startedAgain(0);
+});
 afterAll(async () => {
-  await systemctl('stop', WORKER);
+  await systemctl('stop', WORKER).catch(() => undefined);
   for (const unit of readdirSync(join(rendered, 'systemd'))) rmSync(join(UNITS, unit));
   await systemctl('daemon-reload');
   rmSync(PROJECT, { recursive: true });
-  await stack.close();
-}, 120_000);
+  await connection?.close();
+  await takeDown({ home });
+  rmSync(home, { recursive: true });
+});
+
+/** Pairs each number with all: work for a container for as long as it is asked to. */
+const pairs = (table: string, left: number): PipelineSpec => ({
+  name: table,
+  steps: [
+    { step: 'numbers', verb: 'files', directory: 'landing', path: 'numbers.csv' },
+    {
+      ...{ step: 'paired', verb: 'datafusion.sql', from: { numbers: 'numbers' }, memory: '600 MB' },
+      sql: `select (a.n * b.n * c.n) % 7 as rest, count(*) as pairs from numbers a cross join numbers b cross join numbers c where a.n < ${left} group by 1`,
+    },
+    { step: 'publish', verb: 'postgres.load', from: 'paired', into: `public.${table}`, key: ['rest'] },
+  ],
+});
+
+async function start(table: string, left: number): Promise<() => Promise<number>> {
+  const handle = await client.workflow.start('eltPipeline', {
+    ...{ workflowId: table, taskQueue: TaskQueue.WORKFLOWS, args: [pairs(table, left)] },
+  });
+  return async () => {
+    await handle.result();
+    const postgres = await connectPostgres(postgresUrl, readFileSync(passwordFile, 'utf8').trim());
+    try {
+      const { rows } = await postgres.query<{ pairs: string }>(`select sum(pairs) as pairs from public.${table}`);
+      return Number(rows[0]!.pairs);
+    } finally {
+      await postgres.end();
+    }
+  };
+}
+
+const status = (): Promise<PoolStatus> =>
+  client.workflow.getHandle(poolWorkflowId(POOL)).query<PoolStatus>(PoolMessage.STATUS);
+const containers = async (...filter: string[]): Promise<string[]> => {
+  const { stdout } = await execa('podman', ['ps', '--all', '--filter', `label=spillway.pool=${POOL}`, ...filter, '--format', '{{.Names}}']); // prettier-ignore
+  return stdout.split('\n').filter(Boolean);
+};
+const running = (): Promise<string> =>
+  eventually(async () => (await containers('--filter', 'status=running'))[0], { withinMs: 240_000, what: 'a container of a step' }); // prettier-ignore
+
+/** Containers, groups and files of steps. */
+async function left(): Promise<string[]> {
+  const tree = await openCgroupTree();
+  if (tree.version !== 'v2') throw new Error(`these tests are for cgroup version 2 below systemd, not ${tree.version}`);
+  const files = await filesUnder(join(home, 'scratch', 'runs'));
+  return [...(await containers()), ...(await tree.children(poolPath(POOL))), ...files.map(({ path }) => path)];
+}
+const nothingIsLeft = (): Promise<true> =>
+  eventually(
+    async () => {
+      const leases = (await status()).leases.filter(({ kind }) => kind === 'work').map(({ leaseId }) => leaseId);
+      const found = [...(await left()), ...leases];
+      if (found.length > 0) throw new Error(`left behind: ${found.join('; ')}`);
+      return true as const;
+    },
+    { withinMs: 120_000, everyMs: 1_000 },
+  );
 
 describe('the rendered files', () => {
   test('are taken by systemd without a word', async () => {
@@ -77,63 +146,40 @@ describe('the rendered files', () => {
 });
 
 describe('a worker as a service, in the slice', () => {
-  /** A file of a group, as it says it; `path` from the root of the hierarchy. */
-  const reads = (path: string, file: string): string => readFileSync(join('/sys/fs/cgroup', path, file), 'utf8').trim();
+  const reads = (group: string, file: string): string => readFileSync(join('/sys/fs/cgroup', group, file), 'utf8').trim(); // prettier-ignore
 
   test('runs a heavy step in a container that is held to its lease, below the pool and the slice', async () => {
-    const workflowId = await stack.startJob(slowJob(stack, 'held', 8_000));
-    const container = await runningContainer(stack, 'paired');
-    const { leases } = await stack.status();
-    const lease = leases.find(({ step }) => step === 'paired')!;
+    const ended = await start('held', 5);
+    const container = await running();
+    const lease = (await status()).leases.find(({ step }) => step === 'paired')!;
     const { stdout: pid } = await execa('podman', ['inspect', '--format', '{{.State.Pid}}', container]);
-    const group = reads(`../../../proc/${pid}`, 'cgroup').replace('0::', '');
+    const [, slice, pool, step] = readFileSync(`/proc/${pid}/cgroup`, 'utf8').replace('0::', '').split('/');
 
-    const pool = tree.fromRoot(poolPath(stack.pool));
-    expect(pool).toBe(`/spillway.slice/${poolPath(stack.pool)}`);
-    expect(group.startsWith(`${pool}/`)).toBe(true);
-    const [step] = group.slice(pool.length + 1).split('/');
-    expect(reads(join(pool, step!), 'memory.max')).toBe(String(lease.bytes));
-    expect(reads(join(pool, step!), 'memory.swap.max')).toBe('0');
-    expect(reads('/spillway.slice', 'memory.max')).toBe(await property('spillway.slice', 'MemoryMax'));
-    expect(Number(reads(pool, 'memory.max'))).toBeLessThanOrEqual(Number(reads('/spillway.slice', 'memory.max')));
-    expect(await property(WORKER, 'Slice')).toBe('spillway.slice');
+    expect([slice, `/${pool}`]).toEqual(['spillway.slice', `/${poolPath(POOL).replace(/^\//, '')}`]);
+    expect(reads(`${slice}/${pool}/${step}`, 'memory.max')).toBe(String(lease.bytes));
+    expect(reads(`${slice}/${pool}/${step}`, 'memory.swap.max')).toBe('0');
+    expect(reads(slice!, 'memory.max')).toBe(await property(slice!, 'MemoryMax'));
+    expect(Number(reads(`${slice}/${pool}`, 'memory.max'))).toBeLessThanOrEqual(Number(reads(slice!, 'memory.max')));
+    expect(await property(WORKER, 'Slice')).toBe(slice);
 
-    await stack.result(workflowId);
+    expect(await ended()).toBe(5 * 4_000 * 4_000);
     await nothingIsLeft();
   });
 
   test('is started again when it was killed, goes on with what it was at, and leaves nothing', async () => {
-    const workflowId = await stack.startJob(slowJob(stack, 'killed', 20_000));
-    const first = await runningContainer(stack, 'paired');
-    const before = (await log()).split('polls pool').length - 1;
-    const pid = await property(WORKER, 'MainPID');
+    const ended = await start('killed', 20);
+    await running();
+    const [before, pid] = [await starts(), await property(WORKER, 'MainPID')];
     await systemctl('kill', '--signal=SIGKILL', '--kill-whom=main', WORKER);
-    await polls(before + 1);
+    await startedAgain(before);
     expect(await property(WORKER, 'MainPID')).not.toBe(pid);
-    await stack.result(workflowId);
-    const [row] = await stack.sql<{ pairs: string }>(`select sum(pairs) as pairs from ${stack.schema}.killed`);
-    expect(Number(row?.pairs)).toBe(5_000 * 15_000);
+    expect(await ended()).toBe(20 * 4_000 * 4_000);
     await nothingIsLeft();
-    expect(first).toContain('paired');
   });
 
-  test('stops within its time, and its pool goes with the run that holds it', async () => {
+  test('stops when it is told to, and leaves no group of its own', async () => {
     await systemctl('stop', WORKER);
     expect(await property(WORKER, 'Result')).toBe('success');
-    const pool = join('/sys/fs/cgroup', tree.fromRoot(poolPath(stack.pool)));
-    expect(
-      existsSync(pool) ? readdirSync(pool, { withFileTypes: true }).filter((one) => one.isDirectory()) : [],
-    ).toEqual([]);
-    await systemctl('start', WORKER);
+    expect(await left()).toEqual([]);
   });
-
-  const nothingIsLeft = (): Promise<boolean> =>
-    eventually(
-      async () => {
-        const left = await leftoversOf(stack);
-        if (left.length > 0) throw new Error(`left behind: ${left.join('; ')}`);
-        return true;
-      },
-      { withinMs: 120_000, everyMs: 1_000 },
-    );
 });
