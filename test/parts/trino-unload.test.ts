@@ -1,4 +1,4 @@
-import { access, readdir, writeFile } from 'node:fs/promises';
+import { access, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
@@ -326,7 +326,10 @@ describe('attempts', () => {
 
 test('a JVM gives heap back when asked', async () => {
   await trino.short('select count(distinct comment) from tpch.sf1.orders', { withinMs: 60_000 });
-  await writeFile(join('/tmp', `.java_pid${server.pid}`), 'what a killed process with the same pid may leave');
+  // As a killed process with the same pid may leave it: nobody listens there.
+  const socket = join('/tmp', `.java_pid${server.pid}`);
+  await rm(socket, { force: true });
+  await writeFile(socket, '');
   const shrunk = await shrinkHeap({ pid: server.pid });
   expect(shrunk.asked).toBe(true);
   expect(shrunk.afterBytes).toBeLessThan(shrunk.beforeBytes);

@@ -32,13 +32,18 @@ let connection: Connection;
 
 const systemctl = async (...args: string[]): Promise<string> => (await execa('systemctl', args)).stdout;
 const property = (unit: string, name: string): Promise<string> => systemctl('show', '--value', `--property=${name}`, unit); // prettier-ignore
+const log = async (): Promise<string> =>
+  (await execa('journalctl', ['--no-pager', '--output=cat', `--unit=${WORKER}`])).stdout;
 /** How often a worker said that it takes work. */
-const starts = async (): Promise<number> => {
-  const { stdout } = await execa('journalctl', ['--no-pager', '--output=cat', `--unit=${WORKER}`]);
-  return stdout.split(`polls pool ${POOL}`).length - 1;
-};
+const starts = async (): Promise<number> => (await log()).split(`polls pool ${POOL}`).length - 1;
 const startedAgain = (before: number): Promise<true> =>
-  eventually(async () => (await starts()) > before || undefined, { withinMs: 240_000, what: 'a worker that polls' });
+  eventually(
+    async () => {
+      if ((await starts()) > before) return true as const;
+      throw new Error(`no worker polls:\n${(await log()).split('\n').slice(-20).join('\n')}`);
+    },
+    { withinMs: 240_000, everyMs: 1_000 },
+  );
 
 beforeAll(async () => {
   home = mkdtempSync('/var/tmp/spillway-units-');
