@@ -73,16 +73,8 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
         }),
         order: {
           kind: 'run',
-          ...{
-            ...module,
-            transform: spec.run,
-            args: spec.args ?? {},
-            run,
-            step: spec.step,
-            input,
-            writeTo,
-            limitBytes,
-          },
+          ...module,
+          ...{ transform: spec.run, args: spec.args ?? {}, run, step: spec.step, input, writeTo, limitBytes },
           batchRows: deps.config.hardware.batchRows,
           scratchBytes: request.scratchBytes,
         },

@@ -49,7 +49,9 @@ const nobodyListens = (error: unknown): boolean =>
 
 /** Has the JVM open its socket first, which it does at a SIGQUIT while such a file of its user's, or of root's, lies there. */
 async function askOnceItListens(pid: number, trigger: string, socket: string, request: string): Promise<string> {
-  await writeFile(trigger, '');
+  await rm(trigger, { force: true });
+  // Never through a link that another user has put there: everybody may write into that folder.
+  await writeFile(trigger, '', { flag: 'wx', mode: 0o600 });
   try {
     process.kill(pid, 'SIGQUIT');
     for (const deadline = Date.now() + SOCKET_MS; Date.now() < deadline; await sleep(LOOK_AGAIN_MS)) {

@@ -86,7 +86,7 @@ function bundlerProgram(): string[] {
 
 function bundleFolder({ home }: Pick<ResolvedConfig, 'home'>): string {
   const folder = join(home, 'run', 'bundle');
-  mkdirSync(folder, { recursive: true });
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
   return folder;
 }
 

@@ -1,6 +1,15 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -173,6 +182,7 @@ describe('modules', () => {
       writeFileSync(module, `export default { ${name}: (batches: unknown) => batches };`);
       expect(await listTransforms({ module, compiledIn })).toEqual([name]);
       expect(kept()).toEqual([expect.stringContaining(name)]);
+      expect(statSync(compiledIn).mode & 0o777).toBe(0o700);
       expect(await listTransforms({ module, compiledIn })).toEqual([name]);
     }
     // What is kept is what runs: it is not compiled a second time.

@@ -160,7 +160,7 @@ describe('a worker as a service, in the slice', () => {
     const { stdout: pid } = await execa('podman', ['inspect', '--format', '{{.State.Pid}}', container]);
     const [, slice, pool, step] = readFileSync(`/proc/${pid}/cgroup`, 'utf8').replace('0::', '').split('/');
 
-    expect([slice, `/${pool}`]).toEqual(['spillway.slice', `/${poolPath(POOL).replace(/^\//, '')}`]);
+    expect([slice, `/${pool}`]).toEqual(['spillway.slice', poolPath(POOL)]);
     expect(reads(`${slice}/${pool}/${step}`, 'memory.max')).toBe(String(lease.bytes));
     expect(reads(`${slice}/${pool}/${step}`, 'memory.swap.max')).toBe('0');
     expect(reads(slice!, 'memory.max')).toBe(await property(slice!, 'MemoryMax'));

@@ -1,17 +1,17 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { WorkflowBundle } from '@temporalio/worker';
 import type { ResolvedConfig } from '../../src/config/resolved.ts';
 import { buildAhead, bundlePool, bundleWorkflows } from '../../src/worker/bundles.ts';
+import { sharedHome } from '../integration/provision-home.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 /** All that the bundles of a stage may be made of. */
 const MADE_OF = ['src', 'workflows', 'test/temporal', 'package-lock.json'];
 /** Home of the bundles that test files share. */
-const home = join(process.env['SPILLWAY_HOME'] ?? join(homedir(), '.cache', 'spillway'), 'test', 'bundles');
+const home = join(sharedHome, 'bundles');
 
 /** The pool's bundle, made once for all test files: it takes seconds. */
 export const poolBundle = (): Promise<WorkflowBundle> => bundlePool({ home });

@@ -71,13 +71,15 @@ const CODES: Record<TransformTrouble, FailureCode> = {
 };
 
 /** Names of the transforms that a module exports. @throws SpillwayError `InvalidInput` when it does not load */
-export async function listTransforms({ module, compiledIn }: TransformModule): Promise<string[]> {
+export async function listTransforms(from: TransformModule): Promise<string[]> {
   const process = new TransformProcess([]);
-  const last = await process.run({ kind: 'list', module, ...(compiledIn !== undefined && { compiledIn }) });
+  const last = await process.run({ kind: 'list', ...from });
   if (last?.ev === 'transforms') return last.names;
   throw new SpillwayError(
     'InvalidInput',
-    last?.ev === 'error' ? `transforms: ${last.message}.` : `transforms: ${module} ended the process that loaded it.`,
+    last?.ev === 'error'
+      ? `transforms: ${last.message}.`
+      : `transforms: ${from.module} ended the process that loaded it.`,
   );
 }
 

@@ -1,5 +1,5 @@
 // The program that run-transform.ts starts: other people's code, whose memory and time must not be the worker's.
-import { createReadStream, existsSync } from 'node:fs';
+import { createReadStream, existsSync, mkdirSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -42,6 +42,16 @@ class Trouble extends Error {
 
 const say = (event: TransformEvent): void => void process.send?.(event);
 
+/** The folder, made for its owner alone: what lies there is run. False where it cannot be made. */
+function made(folder: string): string | false {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    return folder;
+  } catch {
+    return false;
+  }
+}
+
 async function load({ module, compiledIn }: TransformModule): Promise<Readonly<Record<string, Transform>>> {
   const own = dirname(fileURLToPath(import.meta.url));
   const beside = (name: string): string => join(own, existsSync(join(own, `${name}.ts`)) ? `${name}.ts` : `${name}.js`);
@@ -58,9 +68,9 @@ async function load({ module, compiledIn }: TransformModule): Promise<Readonly<R
     }).import(module, { default: true });
   let found: unknown;
   try {
-    found = await imported(compiledIn ?? false).catch((error: NodeJS.ErrnoException) => {
+    found = await imported(compiledIn !== undefined && made(compiledIn)).catch((error: NodeJS.ErrnoException) => {
       // It is no fault of the module that nothing can be kept of it.
-      if (!['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES'].includes(error.code ?? '')) throw error;
+      if (!['ENOSPC', 'EDQUOT'].includes(error.code ?? '')) throw error;
       return imported(false);
     });
   } catch (error) {

@@ -50,7 +50,7 @@ const numbers = (parts: readonly { path: string }[]): number[] =>
   parts.flatMap(({ path }) => Array.from(tableFromIPC(readFileSync(path)).getChild('n')!, Number));
 
 function inOrder(found: readonly number[], count: number): void {
-  expect(found.filter((n, i) => n !== i)).toEqual([]);
+  expect(found.filter((n, i) => !Object.is(n, i))).toEqual([]);
   expect(found).toHaveLength(count);
 }
 
