@@ -14,7 +14,13 @@ import {
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
-import { engineDataId, INVALID_MESSAGE, PoolMessage, TaskQueue } from '../src/contracts/pool.ts';
+import {
+  CONTINUE_IDLE_AFTER_EVENTS,
+  engineDataId,
+  INVALID_MESSAGE,
+  PoolMessage,
+  TaskQueue,
+} from '../src/contracts/pool.ts';
 import type {
   Announce,
   AnnounceAnswer,
@@ -52,7 +58,15 @@ export interface MemoryPoolInput {
   state?: PoolState;
   /** Continue as new after this many history events instead of when the server suggests it; for tests of that moment. */
   continueAfterEvents?: number;
+  /**
+   * Continue as new after this many history events at the first moment when nothing is under way. Nothing is held back for it, unlike at the server's
+   * suggestion; it keeps short what a worker has to replay that takes the pool over. Pools that an earlier release opened do not until they continue.
+   */
+  continueIdleAfterEvents?: number;
 }
+
+/** A run that lived less than five seconds is continued by the server only when they are over. */
+const SHORTEST_RUN_MS = 6_000;
 
 const messages = {
   acquire: defineUpdate<Answer, [Ask]>(PoolMessage.ACQUIRE),
@@ -108,6 +122,14 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
     input.continueAfterEvents === undefined
       ? workflowInfo().continueAsNewSuggested
       : workflowInfo().historyLength >= input.continueAfterEvents;
+
+  /** Long enough to be continued, with nobody who waits for it. */
+  const ripe = (): boolean =>
+    input.continueIdleAfterEvents !== undefined &&
+    workflowInfo().historyLength >= input.continueIdleAfterEvents &&
+    Date.now() - workflowInfo().runStartTime.getTime() >= SHORTEST_RUN_MS &&
+    outbound === 0 &&
+    allHandlersFinished();
 
   const control = proxyActivities<ControlActivities>({ ...shortControlAct, taskQueue: TaskQueue.control(input.pool) });
   const demotion = proxyActivities<ControlActivities>({ ...demotionAct, taskQueue: TaskQueue.control(input.pool) });
@@ -286,13 +308,21 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
   }
   feed({ kind: 'continued' });
 
+  const renewed = (): Promise<never> =>
+    continueAsNew<typeof memoryPool>({
+      continueIdleAfterEvents: CONTINUE_IDLE_AFTER_EVENTS,
+      ...input,
+      state: { ...state, policyVersion: NEWEST_POLICY },
+    });
   for (;;) {
     await condition(() => changed || (wanted() && outbound === 0));
     changed = false;
     setCurrentDetails(poolDetails(state));
     if (wanted()) {
       await condition(() => outbound === 0 && allHandlersFinished());
-      await continueAsNew<typeof memoryPool>({ ...input, state: { ...state, policyVersion: NEWEST_POLICY } });
+      await renewed();
     }
+    // Asked at that moment alone: what an earlier release let grow past it stays as it was when it is replayed.
+    if (ripe() && patched('continues when idle')) await renewed();
   }
 }

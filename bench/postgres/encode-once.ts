@@ -4,7 +4,8 @@ import { performance } from 'node:perf_hooks';
 import { pathToFileURL } from 'node:url';
 import { openArrowSource } from '../../src/engines/postgres/arrow-source.ts';
 import { sourceColumns } from '../../src/engines/postgres/arrow-types.ts';
-import { CopyEncoder, makeChunk } from '../../src/engines/postgres/encoder.ts';
+import { makeChunk } from '../../src/engines/postgres/chunk.ts';
+import { CopyEncoder } from '../../src/engines/postgres/encoder.ts';
 import { planTable } from '../../src/engines/postgres/schema.ts';
 
 const file = process.argv[2]!;

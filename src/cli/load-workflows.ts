@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createJiti } from 'jiti';
 import { SpillwayError } from '../contracts/errors.ts';
+import { importModule } from '../config/import-module.ts';
 import { nearestName } from '../policy/nearest-name.ts';
 
 /** A workflow as its module exports it. */
@@ -16,10 +16,9 @@ export async function loadWorkflow(file: string, name: string): Promise<Workflow
   const own = join(dirname(fileURLToPath(import.meta.url)), '..');
   const sdk = join(own, 'sdk', existsSync(join(own, 'sdk', 'index.ts')) ? 'index.ts' : 'index.js');
   // The module gets this package's verbs, wherever it would find others: both speak to the same run.
-  const jiti = createJiti(file, { fsCache: false, moduleCache: false, alias: { 'spillway/workflow': sdk } });
   let module: Record<string, unknown>;
   try {
-    module = await jiti.import<Record<string, unknown>>(file);
+    module = await importModule(file, { alias: { 'spillway/workflow': sdk }, anew: true });
   } catch (error) {
     throw new SpillwayError('InvalidInput', `${file} does not load: ${(error as Error).message.split('\n')[0]}.`, {
       cause: error,

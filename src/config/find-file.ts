@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SpillwayError } from '../contracts/errors.ts';
+import { importDefault } from './import-module.ts';
 
 const NAMES = ['ts', 'js', 'mjs', 'json'].map((ending) => `spillway.config.${ending}`);
 
@@ -13,20 +14,17 @@ export function findConfigFile(cwd: string): string | undefined {
   }
 }
 
-/** What a configuration file exports by default, unchecked. Raises `InvalidInput` when the file does not load. */
-export async function loadConfigFile(file: string): Promise<unknown> {
+/** What a configuration file exports by default, unchecked; what it compiles to is kept in `compiledIn`. Raises `InvalidInput` when the file does not load. */
+export async function loadConfigFile(file: string, compiledIn: string): Promise<unknown> {
   try {
     if (file.endsWith('.json')) return JSON.parse(readFileSync(file, 'utf8')) as unknown;
-    const { createJiti } = await import('jiti');
     const own = dirname(fileURLToPath(import.meta.url));
-    const jiti = createJiti(file, {
-      fsCache: false, // it would write beside the sources of others
-      moduleCache: false, // a changed file is read again
-      interopDefault: true,
+    return await importDefault(file, {
+      compiledIn,
+      anew: true, // a changed file is read again
       // A configuration needs defineConfig alone, and gets it where this package is not installed by name as well.
       alias: { spillway: join(own, existsSync(join(own, 'options.ts')) ? 'options.ts' : 'options.js') },
     });
-    return await jiti.import(file, { default: true });
   } catch (error) {
     const reason = error instanceof Error ? error.message.split('\n')[0] : String(error);
     throw new SpillwayError(

@@ -57,7 +57,7 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
   const root = file === undefined ? resolve(cwd) : dirname(file);
 
   const checked: CheckedLayer[] = [
-    ...(file === undefined ? [] : [fileLayer(await loadConfigFile(file), basename(file))]),
+    ...(file === undefined ? [] : [fileLayer(await loadConfigFile(file, compiledIn(env)), basename(file))]),
     environmentLayer(env),
     flagLayer(flagged),
   ];
@@ -169,6 +169,9 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
 function cacheHome(env: LoadOptions['env']): string {
   return env['XDG_CACHE_HOME'] ?? join(env['HOME'] ?? homedir(), '.cache');
 }
+
+/** Where it is kept what configuration files compile to: before one is read, no other home is known. */
+const compiledIn = (env: LoadOptions['env']): string => resolve(env['SPILLWAY_HOME'] ?? join(cacheHome(env), 'spillway'), 'run', 'compiled'); // prettier-ignore
 
 interface AskedProfile {
   layer: Layer;

@@ -13,6 +13,8 @@ import { copyRunner, runnerHash, runnerRequirements } from './runner-sources.ts'
 
 /** Versions of Python that the wheels are pinned for, the image's own first. */
 const PYTHONS = ['3.11', '3.12', '3.13'];
+/** Asks a Python for its version and its program. */
+const WHO = 'import sys; print("%d.%d" % sys.version_info[:2], sys.executable)';
 
 /**
  * The DataFusion runner for a host without containers: a directory whose `run` starts it, made once per runner, pins and Python.
@@ -25,7 +27,8 @@ export async function datafusionProcess(
 ): Promise<{ name: string; found: PartSource }> {
   const python = await findPython(env);
   const requirements = runnerRequirements();
-  const hash = runnerHash(`${PINS.imageRecipe}`, readFileSync(requirements, 'utf8'), python.path, python.version);
+  const script = startScript(python.path);
+  const hash = runnerHash(script, readFileSync(requirements, 'utf8'), python.version);
   let found: PartSource = 'path';
   const name = await cached(
     cache,
@@ -35,13 +38,7 @@ export async function datafusionProcess(
       copyRunner(join(aside, 'runner'));
       const modules = [join(aside, 'wheels'), join(aside, 'runner')];
       await compileModules({ command: [python.path], env: {} }, modules, env);
-      const script = [
-        '#!/bin/sh',
-        'here=$(dirname "$0")',
-        'SPILLWAY_WHEELS=$here/wheels PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \\',
-        `  exec ${quoted(python.path)} "$here/runner/runner.py" "$@"`,
-      ];
-      writeFileSync(join(aside, 'run'), `${script.join('\n')}\n`);
+      writeFileSync(join(aside, 'run'), script);
       chmodSync(join(aside, 'run'), 0o755);
     },
     () => {
@@ -52,15 +49,25 @@ export async function datafusionProcess(
   return { name, found };
 }
 
+/** Starts the runner that lies beside it, with nothing of the host's own packages and variables. */
+const startScript = (python: string): string =>
+  [
+    '#!/bin/sh',
+    'here=$(dirname "$0")',
+    `SPILLWAY_WHEELS=$here/wheels exec ${quoted(python)} -E -S -B -u "$here/runner/runner.py" "$@"`,
+    '',
+  ].join('\n');
+
 async function findPython(env: Environment): Promise<{ path: string; version: string }> {
   const seen: string[] = [];
   for (const name of [...PYTHONS.map((version) => `python${version}`), 'python3']) {
     const path = findOnPath(name, env);
     if (path === undefined) continue;
-    const text = await run(path, ['--version'], { env }).catch(() => '');
-    const version = /^Python (\d+\.\d+)/.exec(text)?.[1] ?? '';
-    if (PYTHONS.includes(version)) return { path, version };
-    seen.push(`${path} is ${text || 'broken'}`);
+    // The program itself: a version manager puts a script in its place, which takes longer to start than Python does.
+    const said = await run(path, ['-c', WHO], { env }).catch(() => '');
+    const [, version = '', program = ''] = /^(\d+\.\d+) (.+)$/.exec(said.trim()) ?? [];
+    if (PYTHONS.includes(version)) return { path: program, version };
+    seen.push(`${path} is ${version === '' ? 'broken' : `Python ${version}`}`);
   }
   const what = seen.length > 0 ? ` (${seen.join(', ')})` : '';
   throw new Error(`no Python ${PYTHONS[0]} to ${PYTHONS.at(-1)} found${what}. Install one of them with pip`);

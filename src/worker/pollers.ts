@@ -32,7 +32,7 @@ export class Pollers {
 
   /** Loads what a queue's Worker needs, which may take a while; polls it when the answer is called. */
   async prepare(taskQueue: string, options: Omit<WorkerOptions, 'taskQueue'>): Promise<() => void> {
-    const worker = await Worker.create({
+    const creating = Worker.create({
       connection: this.#connection,
       namespace: this.#config.temporal.namespace,
       taskQueue,
@@ -42,13 +42,15 @@ export class Pollers {
       defaultHeartbeatThrottleInterval: HEARTBEAT_THROTTLE,
       ...options,
     });
-    this.#workers.set(taskQueue, worker);
     let ended: Promise<void> | undefined;
     this.#stack.push(taskQueue, async () => {
+      const worker = await creating.catch(() => undefined); // told by who prepares it
       this.drain(taskQueue);
       // One that never ran lets go of its connection only by running.
-      await (ended ?? worker.runUntil(async () => undefined)).catch(() => undefined); // told by `failed`
+      await (ended ?? worker?.runUntil(async () => undefined))?.catch(() => undefined); // told by `failed`
     });
+    const worker = await creating;
+    this.#workers.set(taskQueue, worker);
     return () => {
       ended = worker.run();
       ended.catch((error: unknown) => this.fail(error));

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { WorkflowUpdateRPCTimeoutOrCancelledError } from '@temporalio/client';
 import type { PoolClient } from '../../activities/pool-client.ts';
 import { workerStandingBytes } from '../config/plan-facts.ts';
 import type { ResolvedConfig } from '../config/resolved.ts';
 import { chargedServers } from '../config/system-share.ts';
 import { SpillwayError } from '../contracts/errors.ts';
-import type { Holder, ProcessId } from '../contracts/pool.ts';
+import { type Holder, poolWorkflowId, type ProcessId } from '../contracts/pool.ts';
 import { readProcessId } from '../host/process-id.ts';
 import type { PoolState } from '../policy/pool/state.ts';
 import { startedPid, type Engines } from './engines.ts';
@@ -82,14 +83,22 @@ export class StandingCharges {
     return `standing/${this.#host.name}/worker-${this.#host.process.pid}-${this.#host.process.startedAt}`;
   }
 
-  /** Says what this host lends. @throws SpillwayError `HostTaken` when the pool lends another host's memory */
+  /** Says what this host lends. @throws SpillwayError `HostTaken` when the pool lends another host's memory, `EngineUnreachable` when it does not answer */
   async announce(): Promise<void> {
-    const { hardware, pool } = this.#config;
-    const answer = await this.#pool.announce(pool.name, {
+    const { hardware, pool, temporal } = this.#config;
+    const said = {
       host: this.#host.name,
       limitBytes: hardware.poolBytes,
       scratchLimitBytes: hardware.scratchBytes,
       evidence: await this.#engines.evidence(),
+    };
+    const answer = await this.#pool.announce(pool.name, said).catch((cause: unknown) => {
+      if (!(cause instanceof WorkflowUpdateRPCTimeoutOrCancelledError)) throw cause;
+      throw new SpillwayError(
+        'EngineUnreachable',
+        `Pool ${pool.name} does not answer, so nothing can be lent. See what its workflow waits for: temporal workflow describe --workflow-id ${poolWorkflowId(pool.name)} --address ${temporal.address} --namespace ${temporal.namespace}`,
+        { cause },
+      );
     });
     if (answer.kind === 'refused') throw new SpillwayError('HostTaken', answer.because);
   }

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -175,6 +176,17 @@ describe('modules', () => {
     expect(await listTransforms({ module: MODULE })).toContain('twice');
   });
 
+  test('that never end loading are given up', async () => {
+    const module = join(folder, 'endless.ts');
+    writeFileSync(module, 'for (;;); export default {};');
+    await expect(listTransforms({ module }, 1_500)).rejects.toMatchObject({
+      code: 'InvalidInput',
+      message: expect.stringMatching(
+        /endless\.ts did not load within 1\.5 s: what it does when it is imported must end/,
+      ),
+    });
+  });
+
   test('are compiled once, and again when they change', async () => {
     const [module, compiledIn] = [join(folder, 'transforms.ts'), join(folder, 'compiled')];
     const kept = (): string[] => readdirSync(compiledIn).map((name) => readFileSync(join(compiledIn, name), 'utf8'));
@@ -191,11 +203,20 @@ describe('modules', () => {
     expect(await listTransforms({ module, compiledIn })).toEqual(['third']);
   }, 30_000);
 
+  test('are compiled each time where others may write what is kept', async () => {
+    const [module, compiledIn] = [join(folder, 'transforms.ts'), join(folder, 'compiled')];
+    writeFileSync(module, 'export default { first: (batches: unknown) => batches };');
+    mkdirSync(compiledIn);
+    chmodSync(compiledIn, 0o777);
+    expect(await listTransforms({ module, compiledIn })).toEqual(['first']);
+    expect(readdirSync(compiledIn)).toEqual([]);
+  });
+
   test('a disk that is full keeps nothing of them, and fails nothing', async () => {
     const [module, compiledIn] = [join(folder, 'transforms.ts'), join(folder, 'compiled')];
     writeFileSync(module, 'export default { first: (batches: unknown) => batches };');
     mkdirSync(compiledIn);
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4k', 'spillway-full', compiledIn]);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4k,mode=700', 'spillway-full', compiledIn]);
     try {
       writeFileSync(join(compiledIn, 'full'), Buffer.alloc(4096));
       expect(await listTransforms({ module, compiledIn })).toEqual(['first']);

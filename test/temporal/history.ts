@@ -13,13 +13,14 @@ interface Payload {
 export interface HistoryEvent {
   eventId: string;
   eventType: string;
+  eventTime?: { seconds: string; nanos: number };
   userMetadata?: { summary?: Payload };
   markerRecordedEventAttributes?: { markerName: string; details: Record<string, { payloads: Payload[] }> };
   activityTaskScheduledEventAttributes?: { activityType: { name: string }; taskQueue: { name: string } };
   workflowExecutionUpdateAcceptedEventAttributes?: {
     acceptedRequest?: { input: { name: string; args?: { payloads: Payload[] } } };
   };
-  workflowExecutionStartedEventAttributes?: { workflowType: { name: string } };
+  workflowExecutionStartedEventAttributes?: { workflowType: { name: string }; input?: { payloads: Payload[] } };
 }
 
 /** A history as a file holds it. */

@@ -1,5 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { WithStartWorkflowOperation } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
 import { bundleWorkflowCode, DefaultLogger, type WorkflowBundle, Worker } from '@temporalio/worker';
 import { PoolClient } from '../../activities/pool-client.ts';
@@ -9,7 +11,8 @@ import type { ReconcileRequest } from '../../src/contracts/steps.ts';
 import { emptyPool, type PoolState } from '../../src/policy/pool/state.ts';
 import { NEWEST_POLICY } from '../../src/policy/pool/versions.ts';
 import { GiB } from '../../src/policy/sizes.ts';
-import { historyOf } from './history.ts';
+import { StandingCharges } from '../../src/worker/standing.ts';
+import { historyOf, readHistory } from './history.ts';
 import { ask, end, proof } from './pool-double.ts';
 import { silenceTemporal } from './stage.ts';
 import { poolBundle } from './stage-bundles.ts';
@@ -39,6 +42,7 @@ const announce = (name: string, limitBytes: number) =>
 async function withPool(
   name: string,
   body: (seen: ReconcileRequest[], demotions: Demote[]) => Promise<void>,
+  moved = Promise.resolve(),
 ): Promise<void> {
   const seen: ReconcileRequest[] = [];
   const demotions: Demote[] = [];
@@ -55,6 +59,7 @@ async function withPool(
         },
         demoteRows: async (request: Demote): Promise<Demoted> => {
           demotions.push(request);
+          await moved;
           return { ...request, outcome: 'moved', because: 'a double' };
         },
       },
@@ -84,6 +89,36 @@ describe('the memory pool as a workflow', () => {
       expect(await pool.acquire('opening', first)).toMatchObject({ kind: 'granted', bytes: GiB });
     });
   }, 60_000);
+
+  test('a host that nobody answers is told where to look', async () => {
+    const unanswered = new PoolClient(clientOf(env));
+    jest.spyOn(unanswered, 'announce').mockImplementation(() =>
+      // What the client raises past its deadline, without half a minute of waiting for it.
+      env.client.withDeadline(Date.now() + 300, () =>
+        env.client.workflow.executeUpdateWithStart(PoolMessage.ANNOUNCE, {
+          args: [{}],
+          startWorkflowOperation: new WithStartWorkflowOperation('memoryPool', {
+            workflowId: poolWorkflowId('unanswered'),
+            taskQueue: 'polled by nobody',
+            workflowIdConflictPolicy: 'USE_EXISTING',
+          }),
+        }),
+      ),
+    );
+    const config = { pool: { name: 'unanswered' }, hardware: {}, temporal: { address: 'here:7233', namespace: 'n' } };
+    const engines = { evidence: () => Promise.resolve({}) };
+    const { signal } = new AbortController();
+    const log = { info: () => undefined, warn: () => undefined };
+    const host = { name: 'here' };
+    const standing = new StandingCharges(config as never, unanswered, host as never, engines as never, signal, log);
+    await expect(standing.announce()).rejects.toMatchObject({
+      code: 'EngineUnreachable',
+      message: expect.stringContaining(
+        'temporal workflow describe --workflow-id pool:unanswered --address here:7233 --namespace n',
+      ),
+    });
+    await env.client.workflow.getHandle(poolWorkflowId('unanswered')).terminate('the test is over');
+  });
 
   test('gives each attempt a higher token, and refuses an end with a lower one', async () => {
     await withPool('tokens', async () => {
@@ -206,6 +241,54 @@ describe('the memory pool as a workflow', () => {
       expect(runs.size).toBeGreaterThan(1);
       expect(await pool.status('continuing')).toMatchObject({ lentBytes: 0, queue: [] });
     });
+  }, 60_000);
+
+  test('leaves a long history behind when nothing is under way, and grants meanwhile', async () => {
+    const name = 'renewed';
+    const handle = env.client.workflow.getHandle(poolWorkflowId(name));
+    await env.client.workflow.start('memoryPool', {
+      workflowId: poolWorkflowId(name),
+      taskQueue: TaskQueue.POOL,
+      args: [{ pool: name, continueIdleAfterEvents: 60 }],
+    });
+    let finish = (): void => undefined;
+    const moving = new Promise<void>((resolve) => (finish = resolve));
+    await withPool(
+      name,
+      async (_seen, demotions) => {
+        await announce(name, 100 * GiB);
+        const made = ask({ leaseId: 'b/made#0', step: 'made', bytes: 40 * GiB });
+        await pool.acquire(name, made);
+        const begun = await pool.begin(name, { leaseId: made.leaseId, runId: 'any', host: 'here', process: processId });
+        if (begun === 'stale') throw new Error('a held lease begins');
+        await pool.end(name, [
+          { ...end(made.leaseId, begun.token), keep: [{ dataId: 'b/made', bytes: 40 * GiB, scratchBytes: 0 }] },
+        ]);
+        const wide = ask({ leaseId: 'a/wide#0', step: 'wide', bytes: 70 * GiB });
+        await pool.acquire(name, wide);
+        while (demotions.length === 0) await sleep(20);
+        // Rows are being copied: the pool is under way, and goes on giving what there is, far past its length.
+        const { runId } = await handle.describe();
+        const begunAtMs = Date.now();
+        while (Date.now() - begunAtMs < 7_000) {
+          const small = ask({ leaseId: `c/${Date.now()}#0`, priority: 0 });
+          expect(await pool.acquire(name, small)).toMatchObject({ kind: 'granted' });
+          await pool.withdraw(name, [{ leaseId: small.leaseId }]);
+          await sleep(200);
+        }
+        const { runId: same, historyLength } = await handle.describe();
+        expect([same, historyLength > 120]).toEqual([runId, true]);
+        finish();
+        let answer = await pool.acquire(name, wide);
+        for (let i = 0; i < 200 && answer.kind === 'queued'; i++) answer = await pool.acquire(name, wide);
+        expect(answer).toMatchObject({ kind: 'granted', bytes: 70 * GiB });
+        while ((await handle.describe()).runId === runId) await sleep(20);
+        const left = await historyOf(env.client.workflow.getHandle(poolWorkflowId(name), runId));
+        await Worker.runReplayHistory({ workflowBundle: bundle }, readHistory(left));
+        expect(await pool.status(name)).toMatchObject({ lentBytes: 70 * GiB, queue: [] });
+      },
+      moving,
+    );
   }, 60_000);
 
   test('a terminated pool opens again from its last ledger, and lends nothing before limits are announced', async () => {

@@ -58,6 +58,25 @@ describe('histories of releases replay with the code of today', () => {
   });
 });
 
+/** The history as if it had been told when it opened to leave itself behind after ten events, and had lived for a minute longer. */
+function toldToContinue(history: RecordedHistory): RecordedHistory {
+  const told = structuredClone(history);
+  const start = told.events[0]!;
+  start.eventTime = { seconds: String(Number(start.eventTime!.seconds) - 60), nanos: 0 };
+  const input = start.workflowExecutionStartedEventAttributes!.input!.payloads[0]!;
+  const read = JSON.parse(Buffer.from(input.data, 'base64').toString()) as object;
+  input.data = Buffer.from(JSON.stringify({ ...read, continueIdleAfterEvents: 10 })).toString('base64');
+  return told;
+}
+
+test.each(kept.filter(([, history]) => typeOf(history) === 'memoryPool'))(
+  'a pool that a release served which does not continue when idle goes on as it was: %s',
+  async (_name, history) => {
+    await replay(toldToContinue(history));
+  },
+  30_000,
+);
+
 test('what runs and the pool do today replays', async () => {
   const recorded = await recordHistories(stage);
   expect(new Set(Object.values(recorded).map(typeOf))).toEqual(new Set(TYPES));

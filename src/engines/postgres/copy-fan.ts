@@ -1,5 +1,5 @@
 import type { AbortDeadlines, CopyIn, CopySink } from './copy-in.ts';
-import { type Chunk, makeChunk, putHeader } from './encoder.ts';
+import { type Chunk, makeChunk, putHeader } from './chunk.ts';
 
 /** A chunk for the header alone. */
 const HEADER_CHUNK_BYTES = 64;

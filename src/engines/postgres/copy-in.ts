@@ -1,7 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Connection, Submittable } from 'pg';
-import type { Chunk } from './encoder.ts';
-import { seal } from './encoder.ts';
+import { type Chunk, seal } from './chunk.ts';
 
 /** CopyData with the file trailer (-1), then CopyDone. */
 const FINISH = Buffer.from([0x64, 0, 0, 0, 6, 0xff, 0xff, 0x63, 0, 0, 0, 4]);

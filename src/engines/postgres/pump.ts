@@ -1,7 +1,7 @@
 import { SpillwayError } from '../../contracts/errors.ts';
 import type { CopySink } from './copy-in.ts';
-import type { Chunk, CopyEncoder } from './encoder.ts';
-import { makeChunk } from './encoder.ts';
+import { type Chunk, makeChunk } from './chunk.ts';
+import type { CopyEncoder } from './encoder.ts';
 import type { ColumnBatch } from './ipc-reader.ts';
 
 /** Buffers in turn between encoder and each socket: more were seen not to help. */

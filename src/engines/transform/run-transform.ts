@@ -26,6 +26,9 @@ const SAMPLE_MS = 50;
 /** Of the lease: V8 collects before the heap alone fills it. */
 const HEAP_SHARE = 0.75;
 
+/** A module that takes longer to load is taken for one that never will. */
+const LIST_WITHIN_MS = 60_000;
+
 /** One attempt of a transform. */
 export interface TransformRequest extends TransformName {
   order: Extract<TransformOrder, { kind: 'run' }>;
@@ -70,17 +73,27 @@ const CODES: Record<TransformTrouble, FailureCode> = {
   input: 'HandoffLost',
 };
 
-/** Names of the transforms that a module exports. @throws SpillwayError `InvalidInput` when it does not load */
-export async function listTransforms(from: TransformModule): Promise<string[]> {
-  const process = new TransformProcess([]);
-  const last = await process.run({ kind: 'list', ...from });
+/**
+ * Names of the transforms that a module exports.
+ * @param withinMs time that it has to load; its process is ended then
+ * @throws SpillwayError `InvalidInput` when it does not load
+ */
+export async function listTransforms(from: TransformModule, withinMs = LIST_WITHIN_MS): Promise<string[]> {
+  const child = new TransformProcess([]);
+  let late = false;
+  const limit = setTimeout(() => {
+    late = true;
+    child.end().catch(() => undefined); // seen below, as it goes on
+  }, withinMs);
+  const last = await child.run({ kind: 'list', ...from }).finally(() => clearTimeout(limit));
   if (last?.ev === 'transforms') return last.names;
-  throw new SpillwayError(
-    'InvalidInput',
+  const why =
     last?.ev === 'error'
-      ? `transforms: ${last.message}.`
-      : `transforms: ${from.module} ended the process that loaded it.`,
-  );
+      ? last.message
+      : late
+        ? `${from.module} did not load within ${withinMs / 1000} s: what it does when it is imported must end`
+        : `${from.module} ended the process that loaded it`;
+  throw new SpillwayError('InvalidInput', `transforms: ${why}.`);
 }
 
 /**

@@ -1,5 +1,5 @@
 // The program that run-transform.ts starts: other people's code, whose memory and time must not be the worker's.
-import { createReadStream, existsSync, mkdirSync } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,8 +13,8 @@ import {
   type Schema,
   Struct,
 } from 'apache-arrow';
-import { createJiti } from 'jiti';
 import { heldBytesOf } from '../../host/process-memory.ts';
+import { importDefault } from '../../config/import-module.ts';
 import { nearestName } from '../../policy/nearest-name.ts';
 import { UnfitBatch } from './unfit-batch.ts';
 import type { Transform } from './define-transforms.ts';
@@ -42,36 +42,19 @@ class Trouble extends Error {
 
 const say = (event: TransformEvent): void => void process.send?.(event);
 
-/** The folder, made for its owner alone: what lies there is run. False where it cannot be made. */
-function made(folder: string): string | false {
-  try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    return folder;
-  } catch {
-    return false;
-  }
-}
-
 async function load({ module, compiledIn }: TransformModule): Promise<Readonly<Record<string, Transform>>> {
   const own = dirname(fileURLToPath(import.meta.url));
   const beside = (name: string): string => join(own, existsSync(join(own, `${name}.ts`)) ? `${name}.ts` : `${name}.js`);
-  const imported = (fsCache: string | false): Promise<unknown> =>
-    createJiti(module, {
-      fsCache,
-      interopDefault: true,
+  let found: unknown;
+  try {
+    found = await importDefault(module, {
+      compiledIn,
       alias: {
         // Found wherever the module lies, and also before the package is built.
         'spillway/transforms': beside('define-transforms'),
         // One Arrow: the batches that come in are of the classes that the module builds its own with.
         'apache-arrow': fileURLToPath(import.meta.resolve('apache-arrow')),
       },
-    }).import(module, { default: true });
-  let found: unknown;
-  try {
-    found = await imported(compiledIn !== undefined && made(compiledIn)).catch((error: NodeJS.ErrnoException) => {
-      // It is no fault of the module that nothing can be kept of it.
-      if (!['ENOSPC', 'EDQUOT'].includes(error.code ?? '')) throw error;
-      return imported(false);
     });
   } catch (error) {
     throw new Trouble('module', `${module} does not load: ${messageOf(error)}`, error);

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LoadOptions } from '../../../src/config/load-config.ts';
@@ -161,6 +161,24 @@ describe('layers', () => {
     expect(config.pool.name).toBe('typed');
     expect(config.workflows).toBe(join(folder, 'flows.ts'));
     expect(config.scratch).toBe(join(folder, 's'));
+  });
+
+  test('a TypeScript file is compiled once for its content', async () => {
+    const read = async (env: LoadOptions['env']): Promise<string> =>
+      (await loadConfig({ cwd: folder, env, facts: SMALL_HOST })).pool.name;
+    const file = join(folder, 'spillway.config.ts');
+    for (const home of [undefined, join(folder, 'own')]) {
+      const env = { HOME: folder, SPILLWAY_HOME: home };
+      const kept = join(home ?? join(folder, '.cache', 'spillway'), 'run', 'compiled');
+      for (const name of ['first', 'second']) {
+        writeFileSync(file, `export default { pool: { name: '${name}' as string } };`);
+        expect([await read(env), await read(env)]).toEqual([name, name]);
+      }
+      const [compiled] = readdirSync(kept).filter((it) => it.includes('spillway.config'));
+      const text = readFileSync(join(kept, compiled!), 'utf8');
+      writeFileSync(join(kept, compiled!), text.replace('second', 'kept'));
+      expect(await read(env)).toBe('kept');
+    }
   });
 
   test('a file that does not load is one problem with its reason', async () => {
