@@ -123,13 +123,12 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
       ? workflowInfo().continueAsNewSuggested
       : workflowInfo().historyLength >= input.continueAfterEvents;
 
-  /** Long enough to be continued, with nobody who waits for it. */
+  /** Long enough to be continued, with nothing under way. */
   const ripe = (): boolean =>
     input.continueIdleAfterEvents !== undefined &&
     workflowInfo().historyLength >= input.continueIdleAfterEvents &&
     Date.now() - workflowInfo().runStartTime.getTime() >= SHORTEST_RUN_MS &&
-    outbound === 0 &&
-    allHandlersFinished();
+    outbound === 0;
 
   const control = proxyActivities<ControlActivities>({ ...shortControlAct, taskQueue: TaskQueue.control(input.pool) });
   const demotion = proxyActivities<ControlActivities>({ ...demotionAct, taskQueue: TaskQueue.control(input.pool) });
@@ -323,6 +322,8 @@ export async function memoryPool(input: MemoryPoolInput): Promise<void> {
       await renewed();
     }
     // Asked at that moment alone: what an earlier release let grow past it stays as it was when it is replayed.
+    if (!ripe()) continue;
+    await condition(allHandlersFinished); // of the message that woke us
     if (ripe() && patched('continues when idle')) await renewed();
   }
 }

@@ -27,9 +27,6 @@ export async function workerCommand(config: ResolvedConfig, readSecret: SecretRe
   installRuntime();
   const log = { info: output.err, warn: (line: string) => output.err(`warning: ${line}`) };
   const worker = await startWorker(config, { log, readSecret });
-  output.err(
-    `worker ${process.pid} polls pool ${config.pool.name} on ${config.temporal.address}${worker.pollsHeavy ? '' : ' (light steps; another process runs the heavy ones)'}`,
-  );
   const stopped = new Promise<Exit>((resolve) => {
     const onSignal = (signal: NodeJS.Signals): void => {
       output.err(`${signal}: draining, up to ${Math.round(config.drainMs / 1000)} s; again to end at once`);
@@ -39,6 +36,10 @@ export async function workerCommand(config: ResolvedConfig, readSecret: SecretRe
     };
     process.once('SIGTERM', onSignal).once('SIGINT', onSignal);
   });
+  // Said once signals are heard: who waits for it may send one at once.
+  output.err(
+    `worker ${process.pid} polls pool ${config.pool.name} on ${config.temporal.address}${worker.pollsHeavy ? '' : ' (light steps; another process runs the heavy ones)'}`,
+  );
   try {
     return await Promise.race([stopped, worker.failed]);
   } finally {
