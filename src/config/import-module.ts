@@ -1,4 +1,5 @@
-import { mkdirSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 
 /** How a module of others is imported. */
 export interface ModuleImport {
@@ -40,7 +41,8 @@ export async function importDefault(file: string, how: ModuleImport): Promise<un
 /** Whether the folder, made if it is not there, is written by its owner alone: what lies in it is run. */
 function isOurs(folder: string): boolean {
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    mkdirSync(dirname(folder), { recursive: true }); // as anybody makes it: servers of other users pass through
+    if (!existsSync(folder)) mkdirSync(folder, { mode: 0o700 });
     const { uid, mode } = statSync(folder);
     return uid === process.getuid?.() && (mode & 0o022) === 0;
   } catch {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LoadOptions } from '../../../src/config/load-config.ts';
@@ -174,6 +174,11 @@ describe('layers', () => {
         writeFileSync(file, `export default { pool: { name: '${name}' as string } };`);
         expect([await read(env), await read(env)]).toEqual([name, name]);
       }
+      // Its owner's alone; the folders above it are as any other, since servers run as other users.
+      mkdirSync(join(folder, 'usual'), { recursive: true });
+      const modes = ['.', '..', '../..'].map((above) => statSync(join(kept, above)).mode & 0o777);
+      const usual = statSync(join(folder, 'usual')).mode & 0o777;
+      expect(modes).toEqual([0o700, usual, usual]);
       const [compiled] = readdirSync(kept).filter((it) => it.includes('spillway.config'));
       const text = readFileSync(join(kept, compiled!), 'utf8');
       writeFileSync(join(kept, compiled!), text.replace('second', 'kept'));
