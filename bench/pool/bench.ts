@@ -165,16 +165,20 @@ interface Mark {
   events: number;
 }
 
-async function poolMark({ client }: Stage, runId?: string): Promise<Mark> {
-  const found = await client.workflow.getHandle(poolWorkflowId(POOL), runId).describe();
+async function poolMark({ client }: Stage): Promise<Mark> {
+  const found = await client.workflow.getHandle(poolWorkflowId(POOL)).describe();
   return { runId: found.runId, events: found.historyLength };
 }
 
-/** Events of the pool since a mark; a pool that continued as new meanwhile has them in two runs. */
-async function eventsSince(stage: Stage, mark: Mark): Promise<number> {
-  const now = await poolMark(stage);
-  if (now.runId === mark.runId) return now.events - mark.events;
-  return (await poolMark(stage, mark.runId)).events - mark.events + now.events;
+/** Events of the pool since a mark, through all runs that it continued as meanwhile. */
+async function eventsSince({ client }: Stage, mark: Mark): Promise<number> {
+  let count = -mark.events;
+  for (let runId: string | null | undefined = mark.runId; runId;) {
+    const { events } = await client.workflow.getHandle(poolWorkflowId(POOL), runId).fetchHistory();
+    count += events!.length;
+    runId = events!.at(-1)?.workflowExecutionContinuedAsNewEventAttributes?.newExecutionRunId;
+  }
+  return count;
 }
 
 /** All runs of the pool's workflow: the longest history, and workflow tasks that failed. */

@@ -18,7 +18,7 @@ export const LEDGER_OFF: Patch = {
 
 /** A worker polls for four heavy steps at once. */
 export const FOUR_HEAVY_SLOTS: Patch = {
-  file: 'dist/src/worker/start-worker.js',
+  file: 'dist/src/worker/serve-queues.js',
   from: 'maxConcurrentActivityTaskExecutions: 1 }',
   to: 'maxConcurrentActivityTaskExecutions: 4 }',
 };

@@ -155,9 +155,16 @@ const greedy = (table: string, memory: number): PipelineSpec => ({
 
 describe('rows in the way of a step that needs the whole pool', () => {
   const demoted = async (): Promise<number> => {
-    const pool = stack.client.workflow.getHandle(poolWorkflowId(stack.pool));
-    const { events = [] } = await pool.fetchHistory();
-    return events!.filter((event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'demoteRows').length; // prettier-ignore
+    const { workflow } = stack.client;
+    const { raw } = await workflow.getHandle(poolWorkflowId(stack.pool)).describe();
+    let count = 0;
+    // Through all its runs: it continues as a new one now and then.
+    for (let runId = raw.workflowExecutionInfo?.firstRunId; runId;) {
+      const { events } = await workflow.getHandle(poolWorkflowId(stack.pool), runId).fetchHistory();
+      count += events!.filter((event) => event.activityTaskScheduledEventAttributes?.activityType?.name === 'demoteRows').length; // prettier-ignore
+      runId = events!.at(-1)?.workflowExecutionContinuedAsNewEventAttributes?.newExecutionRunId;
+    }
+    return count;
   };
 
   test('go to disk, also when they are its own input, and are read there', async () => {
