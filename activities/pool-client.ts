@@ -27,13 +27,7 @@ import type {
   Suspect,
   Withdraw,
 } from '../src/contracts/pool.ts';
-import {
-  CONTINUE_IDLE_AFTER_EVENTS,
-  INVALID_MESSAGE,
-  PoolMessage,
-  poolWorkflowId,
-  TaskQueue,
-} from '../src/contracts/pool.ts';
+import { INVALID_MESSAGE, PoolMessage, poolWorkflowId, TaskQueue } from '../src/contracts/pool.ts';
 import type { PoolState } from '../src/policy/pool/state.ts';
 import { GroupCommit } from './group-commit.ts';
 
@@ -57,11 +51,7 @@ const isUnknownUpdate = (error: unknown): boolean => /no registered handler/i.te
 
 /** How the pool's workflow is named and started, wherever a message finds none running. */
 const poolStart = (pool: string) =>
-  ({
-    workflowId: poolWorkflowId(pool),
-    taskQueue: TaskQueue.POOL,
-    args: [{ pool, continueIdleAfterEvents: CONTINUE_IDLE_AFTER_EVENTS }],
-  }) as const;
+  ({ workflowId: poolWorkflowId(pool), taskQueue: TaskQueue.POOL, args: [{ pool }] }) as const;
 
 /** Says everything that is said to a pool. A pool that is not running is started by whatever is said to it. */
 export class PoolClient {

@@ -1,5 +1,4 @@
-import { existsSync, mkdirSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { mkdirSync, statSync } from 'node:fs';
 
 /** How a module of others is imported. */
 export interface ModuleImport {
@@ -41,8 +40,7 @@ export async function importDefault(file: string, how: ModuleImport): Promise<un
 /** Whether the folder, made if it is not there, is written by its owner alone: what lies in it is run. */
 function isOurs(folder: string): boolean {
   try {
-    mkdirSync(dirname(folder), { recursive: true }); // as anybody makes it: servers of other users pass through
-    if (!existsSync(folder)) mkdirSync(folder, { mode: 0o700 });
+    mkdirSync(folder, { recursive: true, mode: 0o700 }); // as the whole home is
     const { uid, mode } = statSync(folder);
     return uid === process.getuid?.() && (mode & 0o022) === 0;
   } catch {

@@ -315,12 +315,6 @@ export const PoolMessage = {
 /** Type of the failure of an update that a pool could not read. */
 export const INVALID_MESSAGE = 'InvalidMessage';
 
-/**
- * History of a pool that is left behind at the first idle moment: some fifty steps. Whoever takes a pool over replays it, at 0.4 to 0.8 ms an event (measured
- * on two cores), and nothing is lent until then.
- */
-export const CONTINUE_IDLE_AFTER_EVENTS = 1_000;
-
 /** Workflow id of a pool. */
 export const poolWorkflowId = (pool: string): string => `pool:${pool}`;
 
