@@ -40,7 +40,7 @@ const STATISTICS_LAG_BYTES = 64 * 4096 * availableParallelism();
 export async function proveEmpty(
   tree: Pick<CgroupTree, 'kill' | 'read'> | undefined,
   stepPath: string | undefined,
-  { keepsRows }: { keepsRows: boolean },
+  { keepsRows, lagMs = STATISTICS_LAG_MS }: { keepsRows: boolean; lagMs?: number },
 ): Promise<Proof> {
   if (!tree || !stepPath) return { kind: 'exited', atMs: Date.now(), bytesLeft: 0 };
   await tree.kill(stepPath);
@@ -50,7 +50,7 @@ export async function proveEmpty(
     if (!reading || reading.processes === 0) {
       const bytesLeft = reading?.heldBytes ?? 0;
       const mayLag = !keepsRows && bytesLeft > 0 && bytesLeft <= STATISTICS_LAG_BYTES;
-      if (!mayLag || Date.now() - began > STATISTICS_LAG_MS)
+      if (!mayLag || Date.now() - began > lagMs)
         return { kind: 'cgroup-empty', atMs: Date.now(), bytesLeft };
       await sleep(50);
       continue;

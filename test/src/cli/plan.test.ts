@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -6,8 +6,6 @@ import { fileURLToPath } from 'node:url';
 import { main } from '../../../src/cli/main.ts';
 
 const example = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'examples', 'daily-revenue');
-// Loading a TypeScript configuration takes a second, and more on a loaded machine.
-jest.setTimeout(30_000);
 
 let home: string;
 beforeAll(() => {

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { downloadFiles, type DownloadsWanted } from '../../../../src/engines/files/download-files.ts';
+import { downloadFiles, type DownloadsWanted } from '../../src/engines/files/download-files.ts';
 
 const CONTENT = Buffer.from(Array.from({ length: 300_000 }, (_, at) => (at * 31) % 251));
 type Answer = (request: IncomingMessage, response: ServerResponse, nth: number) => void;

@@ -3,8 +3,8 @@ import { createServer } from 'node:http';
 import type { Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { openTrino } from '../../../../src/engines/trino/client.ts';
-import { collectStatement, readStatement } from '../../../../src/engines/trino/statement-reader.ts';
+import { openTrino } from '../../src/engines/trino/client.ts';
+import { collectStatement, readStatement } from '../../src/engines/trino/statement-reader.ts';
 
 const stats = {
   state: 'RUNNING',

@@ -15,20 +15,20 @@ import { connect, createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isAlive } from '../../../src/host/process-id.ts';
-import { failureLine } from '../../../src/provision/bring-up.ts';
-import { cached, sha256OfFile } from '../../../src/provision/cached.ts';
-import { run, tellingLine } from '../../../src/provision/command.ts';
-import { findOnPath } from '../../../src/provision/find-program.ts';
-import { readHome } from '../../../src/provision/java.ts';
-import { withLock } from '../../../src/provision/lock.ts';
-import { provisionFile } from '../../../src/provision/package-root.ts';
-import { PINS } from '../../../src/provision/pins.ts';
-import { homePlaces, makePlaces } from '../../../src/provision/places.ts';
-import { freePort, listensOn } from '../../../src/provision/ports.ts';
-import { bringUpServer, type ServerPlan } from '../../../src/provision/server-part.ts';
-import { readStat, startServer, stopServer } from '../../../src/provision/server-process.ts';
-import { serverUser } from '../../../src/provision/server-user.ts';
+import { isAlive } from '../../src/host/process-id.ts';
+import { failureLine } from '../../src/provision/bring-up.ts';
+import { cached, sha256OfFile } from '../../src/provision/cached.ts';
+import { run, tellingLine } from '../../src/provision/command.ts';
+import { findOnPath } from '../../src/provision/find-program.ts';
+import { readHome } from '../../src/provision/java.ts';
+import { withLock } from '../../src/provision/lock.ts';
+import { provisionFile } from '../../src/provision/package-root.ts';
+import { PINS } from '../../src/provision/pins.ts';
+import { homePlaces, makePlaces } from '../../src/provision/places.ts';
+import { freePort, listensOn } from '../../src/provision/ports.ts';
+import { bringUpServer, type ServerPlan } from '../../src/provision/server-part.ts';
+import { readStat, startServer, stopServer } from '../../src/provision/server-process.ts';
+import { serverUser } from '../../src/provision/server-user.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -352,9 +352,9 @@ describe('what is pinned', () => {
 });
 
 test('no module of provisioning reads the environment by itself', () => {
-  const source = readdirSync(join(import.meta.dirname, '..', '..', '..', 'src', 'provision'));
+  const source = readdirSync(join(import.meta.dirname, '..', '..', 'src', 'provision'));
   for (const file of source) {
-    const text = readFileSync(join(import.meta.dirname, '..', '..', '..', 'src', 'provision', file), 'utf8');
+    const text = readFileSync(join(import.meta.dirname, '..', '..', 'src', 'provision', file), 'utf8');
     expect({ file, reads: /process\.env/.test(text) }).toEqual({ file, reads: false });
   }
 });
