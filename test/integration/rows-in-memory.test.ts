@@ -143,12 +143,12 @@ test('more rows than were expected go on on disk, and all arrive', async () => {
 }, 300_000);
 
 /** Runs `copies` and then a step that is lent all there is, so that its own input has to go. */
-const greedy = (table: string, memory: number): PipelineSpec => ({
+const greedy = (table: string): PipelineSpec => ({
   name: 'greedy',
   steps: [
     query('orders', 'select orderkey, comment from tpch.tiny.orders'),
     datafusion('copies', 'orders', 'select orderkey, comment, number from orders cross join (select unnest(range(0, 4)) as number) as numbers'), // prettier-ignore
-    { step: 'all', verb: 'datafusion.sql', from: { copies: 'copies' }, sql: 'select orderkey, comment, number from copies', memory }, // prettier-ignore
+    { step: 'all', verb: 'datafusion.sql', from: { copies: 'copies' }, sql: 'select orderkey, comment, number from copies', profile: 'whole' }, // prettier-ignore
     load(stack, 'all', table, { write: 'append' }),
   ],
 });
@@ -168,10 +168,9 @@ describe('rows in the way of a step that needs the whole pool', () => {
   };
 
   test('go to disk, also when they are its own input, and are read there', async () => {
-    const { lendableBytes } = await stack.status();
     for (const expected of [0, 1]) {
       const before = await demoted();
-      const workflowId = await stack.startJob(greedy('fourth', lendableBytes));
+      const workflowId = await stack.startJob(greedy('fourth'));
       await stack.result(workflowId);
       expect(await copiesOf(workflowId)).toMatchObject({ mode: expected === 0 ? 'arrow' : 'shm' });
       expect((await demoted()) - before).toBe(expected);
@@ -182,14 +181,13 @@ describe('rows in the way of a step that needs the whole pool', () => {
   }, 300_000);
 
   test('stay where they are while another run reads them; both runs end well', async () => {
-    const { lendableBytes } = await stack.status();
     await ran(job('fifth'));
     let reads = '';
     let waits = '';
     await whileLocked('fifth', async () => {
       const { workflowId, files } = await held('fifth');
       reads = workflowId;
-      waits = await stack.startJob(greedy('sixth', lendableBytes));
+      waits = await stack.startJob(greedy('sixth'));
       await eventually(async () => ((await demoted()) > 1 ? true : undefined));
       expect(await filesInMemory()).toEqual(expect.arrayContaining(files));
     });
