@@ -1,12 +1,28 @@
-// `npm test`: all that CI needs, on this machine, from a fresh clone. Sets itself up, runs every layer, and looks for what was left behind.
-// Layers may be named: `npm test -- unit workflows`.
+// `npm test`: what to run at every change, on this machine, from a fresh clone. Sets itself up, runs every layer on real servers but for the files that
+// take long, and looks for what was left behind. `npm test -- all` runs those as well, as CI does; layers may be named, and are run whole: `npm test -- unit workflows`.
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { bootstrap, root } from './bootstrap.mjs';
 
-const LAYERS = ['format', 'lint', 'types', 'unit', 'workflows', 'parts', 'integration', 'chaos'];
+const ON_SERVERS = ['integration', 'workflows', 'parts', 'chaos'];
+/** In the order in which they are begun: what fails soonest first, and what takes as long as the others leave at the end. */
+const LAYERS = ['types', 'format', 'unit', ...ON_SERVERS, 'lint'];
+/** Files of half a minute and more, by layer. Some are run every time all the same: the main job, who is lent what, endings, replays, loads. */
+const LONG = {
+  workflows: ['load'],
+  parts: [
+    ...['conformance', 'container-runtime', 'datafusion-run', 'postgres-crashes', 'postgres-faults', 'process-runtime'],
+    ...['provision-faults', 'provision-parts', 'scaffold', 'trino-statements', 'trino-unload'],
+  ],
+  integration: [
+    ...['checkpoints', 'doctor', 'doors-and-errors', 'estimates', 'faults', 'fences', 'files', 'fused'],
+    ...['handoff-shares', 'host-share', 'packed-package', 'process-steps', 'rehearsal', 'rows-in-memory'],
+    ...['transform-parquet', 'transform-run', 'transform-steps', 'unprivileged', 'web-files'],
+  ],
+  chaos: ['chaos'],
+};
 // A test that hangs ends the layer: its runner sets a single test no limit, as the other layers' does. Some 15 s are usual.
 const UNIT_MS = 300_000;
 const home = join(process.env.SPILLWAY_HOME ?? join(homedir(), '.cache', 'spillway'));
@@ -26,29 +42,21 @@ function count(name, passed, failed, skipped = 0) {
   if (failed > 0) failures.push(name);
 }
 
-/** Runs a program to its end, or for `timeout` ms, with our terminal unless `say` takes what it writes; answers its exit code. */
+/** Runs a program to its end, or for `timeout` ms; answers its exit code. `say` gets what it writes. */
 const run = (args, say, timeout = 0) =>
   new Promise((resolve) => {
-    const io = say ? 'pipe' : 'inherit';
-    const child = spawn(process.execPath, args, {
-      cwd: root,
-      stdio: ['ignore', io, io],
-      timeout,
-      killSignal: 'SIGKILL',
-    });
-    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (text) => say(text));
+    const stdio = ['ignore', 'pipe', 'pipe'];
+    const child = spawn(process.execPath, args, { cwd: root, stdio, timeout, killSignal: 'SIGKILL' });
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', say);
     child.once('close', (code) => resolve(code ?? 1));
   });
 
-async function check(name, args) {
-  console.error(`\n── ${name}`);
-  const code = await run(args);
+async function check(name, args, say) {
+  const code = await run(args, say);
   count(name, code === 0 ? 1 : 0, code === 0 ? 0 : 1);
 }
 
-async function jest(layer, extra = [], say = undefined) {
-  const heard = say ?? ((text) => process.stderr.write(text));
-  heard(`\n── ${layer}\n`);
+async function jest(layer, extra, say) {
   const sinceMs = Date.now();
   const report = join(results, `${layer}.json`);
   const code = await run(
@@ -59,6 +67,7 @@ async function jest(layer, extra = [], say = undefined) {
       '--no-warnings',
       bin(['jest', 'bin', 'jest.js']),
       ...['--selectProjects', layer, '--json', '--outputFile', report, '--passWithNoTests=false'],
+      ...(process.stderr.isTTY ? ['--colors'] : []),
       ...extra,
     ],
     say,
@@ -74,28 +83,48 @@ async function jest(layer, extra = [], say = undefined) {
       .map((file) => ({ name: relative(root, file.name), seconds: Math.round((file.endTime - file.startTime) / 1000) }))
       .sort((a, b) => b.seconds - a.seconds)
       .slice(0, 8);
-    heard(
-      `${layer} took ${seconds(sinceMs)} s; ${slowest.map((file) => `${file.name} ${file.seconds} s`).join(', ')}\n`,
-    );
+    say(`${layer} took ${seconds(sinceMs)} s; ${slowest.map((file) => `${file.name} ${file.seconds} s`).join(', ')}\n`);
     if (code !== 0 && told.numFailedTests + broken === 0) count(layer, 0, 1);
   } catch {
     count(layer, 0, 1); // jest died before it could tell
   }
 }
 
-/** Layers one after the other, each test file by itself. */
-async function inTurn(names, say = undefined) {
-  for (const name of names) if (layers.includes(name)) await jest(name, ['--runInBand'], say);
+/** What a layer does. Within one that needs servers each test file runs by itself; two layers may run at the same time, as none touches what another does. */
+async function runLayer(layer, fetching, say) {
+  say(`\n── ${layer}\n`);
+  if (layer === 'format')
+    return check(layer, [bin(['prettier', 'bin', 'prettier.cjs']), '--check', '--log-level', 'warn', '.'], say);
+  if (layer === 'lint') return check(layer, [bin(['eslint', 'bin', 'eslint.js']), '.'], say);
+  if (layer === 'types') return check(layer, [bin(['typescript', 'bin', 'tsc']), '-p', 'tsconfig.json'], say);
+  if (layer === 'unit') return jest(layer, [], say);
+  await fetching.catch((error) =>
+    say(`the parts did not come up; the tests that need them will say so: ${error.message}\n`),
+  );
+  const long = isWhole || !LONG[layer] ? [] : ['--testPathIgnorePatterns', `/(${LONG[layer].join('|')})\\.test\\.ts$`];
+  return jest(layer, ['--runInBand', ...long], say);
 }
 
-/**
- * Two lines of layers side by side: most of a test's time is waiting for servers, and no layer of one line touches what one of the other does. What the
- * second writes is kept until the first is through.
- */
-async function sideBySide(first, second) {
-  const kept = [];
-  await Promise.all([inTurn(first), inTurn(second, (text) => kept.push(text))]);
-  for (const text of kept) process.stderr.write(text);
+/** Runs acts in their order, two at a time: much of a test's time is waiting. One is heard at once; what another says meanwhile comes when that one is through. */
+async function twoAtATime(acts) {
+  const begun = [];
+  let heard;
+  const next = () => {
+    for (const act of begun.filter(({ isOver }) => isOver)) process.stderr.write(act.kept.splice(0).join(''));
+    heard = begun.find(({ isOver }) => !isOver);
+    process.stderr.write(heard?.kept.splice(0).join('') ?? '');
+  };
+  const takeOn = async () => {
+    for (let act; (act = acts.shift()) !== undefined;) {
+      const own = { kept: [], isOver: false };
+      begun.push(own);
+      heard ??= own;
+      await act((text) => (heard === own ? process.stderr.write(text) : own.kept.push(text)));
+      own.isOver = true;
+      if (heard === own) next();
+    }
+  };
+  await Promise.all([takeOn(), takeOn()]);
 }
 
 /** Brings up all parts in the tests' home while the quick layers run; the others find them running. */
@@ -140,33 +169,40 @@ function leftovers() {
   return left;
 }
 
+/** What was asked for: layers, and whether their long files are run too. */
+function asked(words) {
+  const unknown = words.filter((word) => word !== 'all' && !LAYERS.includes(word));
+  if (unknown.length > 0)
+    throw new Error(`npm test: no layer is called ${unknown.join(', ')}; name some of ${LAYERS.join(', ')}, or all`);
+  for (const [layer, names] of Object.entries(LONG))
+    for (const name of names)
+      statSync(join(root, 'test', layer === 'workflows' ? 'temporal' : layer, `${name}.test.ts`));
+  if (words.includes('all')) return { layers: LAYERS, isWhole: true };
+  return words.length > 0
+    ? { layers: LAYERS.filter((layer) => words.includes(layer)), isWhole: true }
+    : { layers: LAYERS.filter((layer) => layer !== 'chaos'), isWhole: false };
+}
+
 const containersBefore = new Set(containers());
-const asked = process.argv.slice(2);
-const layers = asked.length > 0 ? LAYERS.filter((layer) => asked.includes(layer)) : LAYERS;
+const { layers, isWhole } = asked(process.argv.slice(2));
 await bootstrap();
 const results = mkdtempSync(join(tmpdir(), 'spillway-test-results-'));
 try {
-  const fetching = ['integration', 'parts', 'workflows', 'chaos'].some((layer) => layers.includes(layer))
-    ? bringUpParts()
-    : undefined;
+  const fetching = ON_SERVERS.some((layer) => layers.includes(layer)) ? bringUpParts() : undefined;
   fetching?.catch(() => undefined); // told below
-  if (layers.includes('format'))
-    await check('format', [bin(['prettier', 'bin', 'prettier.cjs']), '--check', '--log-level', 'warn', '.']);
-  if (layers.includes('lint')) await check('lint', [bin(['eslint', 'bin', 'eslint.js']), '.']);
-  if (layers.includes('types')) await check('types', [bin(['typescript', 'bin', 'tsc']), '-p', 'tsconfig.json']);
-  if (layers.includes('unit')) await jest('unit');
-  await fetching?.catch((error) =>
-    console.error(`the parts did not come up; the tests that need them will say so: ${error.message}`),
-  );
-  await sideBySide(['integration', 'chaos'], ['workflows', 'parts']);
+  await twoAtATime(layers.map((layer) => (say) => runLayer(layer, fetching, say)));
 } finally {
   rmSync(results, { recursive: true, force: true });
-  await run([join(root, 'bin', 'spillway.js'), 'down', '--home', testHome]);
+  await run([join(root, 'bin', 'spillway.js'), 'down', '--home', testHome], (text) => process.stderr.write(text));
 }
 const left = leftovers();
 for (const what of left) console.error(`left behind: ${what}`);
 count('nothing is left behind', left.length === 0 ? 1 : 0, left.length === 0 ? 0 : 1);
 
+if (!isWhole)
+  console.error(
+    `\nnot run: ${Object.values(LONG).flat().length} test files that take long; \`npm test -- all\` runs them too`,
+  );
 console.error(`\nall of it took ${seconds(startedAtMs)} s`);
 if (failures.length > 0) console.error(`\nfailed: ${failures.join(', ')}`);
 console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);

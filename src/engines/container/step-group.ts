@@ -50,8 +50,7 @@ export async function proveEmpty(
     if (!reading || reading.processes === 0) {
       const bytesLeft = reading?.heldBytes ?? 0;
       const mayLag = !keepsRows && bytesLeft > 0 && bytesLeft <= STATISTICS_LAG_BYTES;
-      if (!mayLag || Date.now() - began > lagMs)
-        return { kind: 'cgroup-empty', atMs: Date.now(), bytesLeft };
+      if (!mayLag || Date.now() - began > lagMs) return { kind: 'cgroup-empty', atMs: Date.now(), bytesLeft };
       await sleep(50);
       continue;
     }
