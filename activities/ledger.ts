@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
+import { SpillwayError } from '../src/contracts/errors.ts';
 import { PoolMessage, poolWorkflowId } from '../src/contracts/pool.ts';
 import type { ControlActivities } from '../src/contracts/steps.ts';
 import type { PoolState } from '../src/policy/pool/state.ts';
@@ -31,11 +32,24 @@ export function createLedgerActivities({ client, lastSeenRun }: LedgerDeps): Pic
         last = await newestBefore(client, workflowId, runId);
       }
       if (!last) return null;
+      const { runId: lastRunId } = last;
       // A closed run answers queries by replay, as long as the server keeps its history.
-      return client.workflow.getHandle(workflowId, last.runId).query<PoolState>(PoolMessage.LEDGER);
+      return client.workflow
+        .getHandle(workflowId, lastRunId)
+        .query<PoolState>(PoolMessage.LEDGER)
+        .catch((cause: unknown) => {
+          throw unreadable(pool, lastRunId, cause);
+        });
     },
   };
 }
+
+const unreadable = (pool: string, runId: string, cause: unknown): SpillwayError =>
+  new SpillwayError(
+    'Unexpected',
+    `Pool ${pool} stays shut: its last run ${runId} does not say what it had lent, ${(cause as Error).message}. Start a worker of the release that served it last; where there is none, end the runs that use this pool, then: temporal workflow delete --workflow-id ${poolWorkflowId(pool)} --run-id ${runId}`,
+    { cause },
+  );
 
 async function newestBefore(
   client: Client,

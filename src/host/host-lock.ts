@@ -126,7 +126,8 @@ async function reach(name: string): Promise<{ socket: Socket; identity?: HostLoc
   const connected = await new Promise<'yes' | 'gone' | 'hangs'>((resolve, reject) => {
     socket.once('connect', () => resolve('yes'));
     socket.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve('gone');
+      // Reset: it let go before it took us from its backlog.
+      if (['ECONNREFUSED', 'ENOENT', 'ECONNRESET'].includes(error.code ?? '')) resolve('gone');
       // Its backlog is full: it is there, and takes nothing.
       else if (error.code === 'EAGAIN') resolve('hangs');
       else reject(error);

@@ -310,6 +310,32 @@ describe('the memory pool as a workflow', () => {
     });
   }, 60_000);
 
+  test('stays shut while nobody can read its last run, says how it opens without it, and opens when that run is deleted', async () => {
+    const name = 'unreadable';
+    const workflowId = poolWorkflowId(name);
+    const { firstExecutionRunId: runId } = await env.client.workflow.start('memoryPoolOfAnotherRelease', {
+      workflowId,
+      taskQueue: TaskQueue.POOL,
+    });
+    await env.client.workflow.getHandle(workflowId).terminate('by hand');
+    await withPool(name, async () => {
+      const asked = ask();
+      const first = pool.acquire(name, asked);
+      const because = async (): Promise<string | undefined> => {
+        const { raw } = await env.client.workflow.getHandle(workflowId).describe();
+        return raw.pendingActivities?.[0]?.lastFailure?.message ?? undefined;
+      };
+      let said = await because();
+      for (let i = 0; i < 100 && said === undefined; i++, said = await because()) await sleep(100);
+      expect(said).toContain(`temporal workflow delete --workflow-id ${workflowId} --run-id ${runId}`);
+      const { workflowService } = env.client;
+      await workflowService.deleteWorkflowExecution({ namespace: 'default', workflowExecution: { workflowId, runId } });
+      expect(await first).toMatchObject({ kind: 'queued' });
+      await announce(name, 4 * GiB);
+      expect(await pool.acquire(name, asked)).toMatchObject({ kind: 'granted', bytes: GiB });
+    });
+  }, 120_000);
+
   test('of the policy before goes on by it until it continues as new, with runs that hold and wait; then the next one serves them', async () => {
     const name = 'upgraded';
     await env.client.workflow.start('memoryPool', {

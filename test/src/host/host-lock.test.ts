@@ -106,6 +106,18 @@ describe('watching a host lock', () => {
     expect(most).toBe(1);
   });
 
+  test('who connects just when it is let go looks again', async () => {
+    const name = randomUUID();
+    const first = await held(name);
+    const watchers = Array.from({ length: 20 }, async () => {
+      const lock = await watchHostLock(name, identity('w'));
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      await lock.release();
+    });
+    await first.release();
+    await Promise.all(watchers);
+  });
+
   test('ends with the reason of its signal', async () => {
     const name = randomUUID();
     await held(name);
