@@ -172,8 +172,10 @@ function leftovers() {
 /** What was asked for: layers, and whether their long files are run too. */
 function asked(words) {
   const unknown = words.filter((word) => word !== 'all' && !LAYERS.includes(word));
-  if (unknown.length > 0)
-    throw new Error(`npm test: no layer is called ${unknown.join(', ')}; name some of ${LAYERS.join(', ')}, or all`);
+  if (unknown.length > 0) {
+    console.error(`npm test: no layer is called ${unknown.join(', ')}; name some of ${LAYERS.join(', ')}, or all`);
+    process.exit(2);
+  }
   for (const [layer, names] of Object.entries(LONG))
     for (const name of names)
       statSync(join(root, 'test', layer === 'workflows' ? 'temporal' : layer, `${name}.test.ts`));
