@@ -38,17 +38,19 @@ export function createLedgerActivities({ client, lastSeenRun }: LedgerDeps): Pic
         .getHandle(workflowId, lastRunId)
         .query<PoolState>(PoolMessage.LEDGER)
         .catch((cause: unknown) => {
-          throw unreadable(pool, lastRunId, cause);
+          throw unreadable(pool, lastRunId, firstLine((cause as Error).message));
         });
     },
   };
 }
 
-const unreadable = (pool: string, runId: string, cause: unknown): SpillwayError =>
+const firstLine = (text: string): string => text.split('\n')[0]!.slice(0, 300).replace(/\.$/, '');
+
+/** Without its cause: of a waiting activity's failure that takes more than 4 kB, stacks and all, the server shows nothing (`limit.mutableStateActivityFailureSize.error`). */
+const unreadable = (pool: string, runId: string, because: string): SpillwayError =>
   new SpillwayError(
     'Unexpected',
-    `Pool ${pool} stays shut: its last run ${runId} does not say what it had lent, ${(cause as Error).message}. Start a worker of the release that served it last; where there is none, end the runs that use this pool, then: temporal workflow delete --workflow-id ${poolWorkflowId(pool)} --run-id ${runId}`,
-    { cause },
+    `Pool ${pool} stays shut: its last run ${runId} does not say what it had lent, ${because}. Start a worker of the release that served it last; where there is none, end the runs that use this pool, then: temporal workflow delete --workflow-id ${poolWorkflowId(pool)} --run-id ${runId}`,
   );
 
 async function newestBefore(

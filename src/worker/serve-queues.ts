@@ -48,7 +48,7 @@ export interface Admitted {
  */
 export async function serveQueues(
   config: ResolvedConfig,
-  { log, readSecret }: WorkerHooks,
+  { log, readSecret, signal }: WorkerHooks,
   { cgroups, client, connection, host, share, pollers, ...begun }: Admitted,
   stack: ReleaseStack,
 ): Promise<RunningWorker> {
@@ -81,6 +81,7 @@ export async function serveQueues(
   const state = { pollsHeavy: false };
   const standing = new StandingCharges(config, pool, host, engines, stopping.signal, log);
   if (share.kind === 'first') await standing.announce();
+  signal?.throwIfAborted(); // nothing was charged yet
   const janitor = new HostJanitor(deps, cgroups, log);
   const watching = watchPool(
     {
@@ -106,6 +107,7 @@ export async function serveQueues(
     return watching;
   });
   await standing.take();
+  signal?.throwIfAborted();
 
   if (!attributes.present) {
     log.warn(

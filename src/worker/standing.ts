@@ -109,17 +109,20 @@ export class StandingCharges {
     return this.#taking;
   }
 
+  /** All at once: the pool hears them in one message. */
   async #takeAll(): Promise<void> {
     const { process } = this.#host;
-    await this.#ask(this.#workerId, `worker ${process.pid}`, workerStandingBytes(this.#config.hardware), process);
-    for (const [trino, { residence }] of Object.entries(this.#config.trino)) {
-      const pid = residence === 'resident' ? this.#engines.trinoPid(trino) : undefined;
-      await this.#askForServer(`trino.${trino}`, `Trino ${trino}`, this.#config.hardware.trino.floorBytes, pid);
-    }
-    const { hardware, serversHere } = this.#config;
-    for (const { part, what, bytes } of chargedServers(hardware, serversHere)) {
-      await this.#askForServer(part, what, bytes, startedPid(this.#config, part));
-    }
+    const { hardware, serversHere, trino } = this.#config;
+    const resident = Object.entries(trino).filter(([, { residence }]) => residence === 'resident');
+    await Promise.all([
+      this.#ask(this.#workerId, `worker ${process.pid}`, workerStandingBytes(hardware), process),
+      ...resident.map(([name]) =>
+        this.#askForServer(`trino.${name}`, `Trino ${name}`, hardware.trino.floorBytes, this.#engines.trinoPid(name)),
+      ),
+      ...chargedServers(hardware, serversHere).map(({ part, what, bytes }) =>
+        this.#askForServer(part, what, bytes, startedPid(this.#config, part)),
+      ),
+    ]);
   }
 
   /** A server's charge stands for its process: it ends when that is seen gone. Without a process there is nothing to pay for. */

@@ -21,6 +21,8 @@ export interface WorkerHooks {
   log: WorkerLog;
   /** Reads secrets on this host; see `readSecret`. */
   readSecret: SecretReader;
+  /** Ends a start that is under way; a worker that has started is ended by `stop`. */
+  signal?: AbortSignal;
 }
 
 /**
@@ -47,19 +49,33 @@ export interface RunningWorker extends AsyncDisposable {
  * Starts everything that one process polls: runs, light steps, control acts, the pool, and heavy steps when it is the
  * first process on this host.
  * @throws SpillwayError `EngineUnreachable`, `HostTaken`, `LeaseRefused`
+ * @throws the reason of the signal when that aborts before the worker polls; what it had begun is closed then, and what it was charged given back
  */
 export async function startWorker(config: ResolvedConfig, options: WorkerHooks): Promise<RunningWorker> {
   const stack = new ReleaseStack();
   try {
-    return await open(config, options, stack);
+    return await unlessAborted(open(config, options, stack), options.signal);
   } catch (error) {
     await stack.close().catch((closing: unknown) => options.log.warn(String(closing)));
     throw error;
   }
 }
 
+/** What a promise gives, unless the signal aborts first. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  let onAbort!: () => void;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    onAbort = (): void => reject(signal.reason as Error);
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+  });
+  promise.catch(() => undefined); // what goes on meanwhile fails as its connections close
+  return Promise.race([promise, aborted]).finally(() => signal.removeEventListener('abort', onAbort));
+}
+
 async function open(config: ResolvedConfig, hooks: WorkerHooks, stack: ReleaseStack): Promise<RunningWorker> {
-  const { log } = hooks;
+  const { log, signal } = hooks;
   const cgroups = await openCgroupTree();
   const { poolBytes } = config.hardware;
   const own = { pool: config.pool.name, poolBytes, process: ownProcessId(), bytes: workerStandingBytes(config.hardware) }; // prettier-ignore
@@ -72,6 +88,7 @@ async function open(config: ResolvedConfig, hooks: WorkerHooks, stack: ReleaseSt
   const [{ client, connection }, polling] = await Promise.all([linked, native]);
 
   const host = await openHost(config, client, connection);
+  signal?.throwIfAborted();
   const share = await shareHost(config, host.identity);
   if (share.kind === 'first') stack.push('the host lock', () => share.lock.release());
   else log.info(`joined pool ${config.pool.name}: process ${share.holder.pid} runs the heavy steps of this host`);
@@ -86,6 +103,7 @@ async function open(config: ResolvedConfig, hooks: WorkerHooks, stack: ReleaseSt
   const transforms = module === undefined ? Promise.resolve([]) : listTransforms(module);
   for (const begun of [pool, workflows, transforms]) begun.catch(() => undefined); // awaited there
   const { serveQueues } = await import('./serve-queues.ts');
+  signal?.throwIfAborted();
   const opened = { cgroups, client, connection, host, share, pollers, pool, workflows, transforms };
   return serveQueues(config, hooks, opened, stack);
 }

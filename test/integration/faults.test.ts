@@ -171,6 +171,27 @@ describe('a worker that is told to stop', () => {
   }, 180_000);
 });
 
+describe('a worker that is told to stop while it starts', () => {
+  test('ends its start, whatever it was at, and nothing stays charged to it', async () => {
+    await Promise.all(stack.workers.map((worker) => worker.end()));
+    const told = [];
+    for (const afterMs of [700, 1000, 1300, 1600, 1900]) {
+      const starting = stack.spawnWorker();
+      await sleep(afterMs);
+      starting.signal('SIGTERM');
+      // One that does not hear signals yet has been charged nothing.
+      expect([0, null]).toContain((await starting.ended).exit);
+      told.push(starting);
+    }
+    expect(told.map(({ log }) => log).join('')).toMatch(/SIGTERM: stopping before it polls/);
+    expect(told.map(({ log }) => log).join('')).not.toMatch(/warning|Error/);
+    await stack.worker();
+    const { leases } = await stack.status();
+    const charged = leases.map(({ step }) => step);
+    for (const { pid } of told) expect(charged).not.toContain(`worker ${pid}`);
+  }, 180_000);
+});
+
 /** Activities that completed, in order, each with the process that ran it. */
 async function activitiesOf(workflowId: string): Promise<[string, number][]> {
   const { events } = await stack.client.workflow.getHandle(workflowId).fetchHistory();

@@ -1,7 +1,7 @@
 import { DefaultLogger, type LogEntry, Runtime } from '@temporalio/worker';
 import type { ResolvedConfig } from '../../config/resolved.ts';
 import type { SecretReader } from '../../worker/engines.ts';
-import { startWorker } from '../../worker/start-worker.ts';
+import { type RunningWorker, startWorker } from '../../worker/start-worker.ts';
 import { Exit } from '../exit.ts';
 import type { Output } from '../output.ts';
 
@@ -20,23 +20,32 @@ export function installRuntime(): void {
 }
 
 /**
- * Runs a worker until it is told to stop. The first SIGTERM or SIGINT drains: no new steps, running ones go on until the drain deadline.
- * A second one ends the process at once; what it leaves is reconciled by the next worker.
+ * Runs a worker until it is told to stop. The first SIGTERM or SIGINT drains: no new steps, running ones go on until the drain deadline; one that comes while it
+ * starts ends the start, and what the worker had been charged goes back. A second one ends the process at once; what it leaves is reconciled by the next worker.
  */
 export async function workerCommand(config: ResolvedConfig, readSecret: SecretReader, output: Output): Promise<Exit> {
   installRuntime();
   const log = { info: output.err, warn: (line: string) => output.err(`warning: ${line}`) };
-  const worker = await startWorker(config, { log, readSecret });
+  const starting = new AbortController();
+  let worker: RunningWorker | undefined;
   const stopped = new Promise<Exit>((resolve) => {
     const onSignal = (signal: NodeJS.Signals): void => {
-      output.err(`${signal}: draining, up to ${Math.round(config.drainMs / 1000)} s; again to end at once`);
+      const what = worker ? `draining, up to ${Math.round(config.drainMs / 1000)} s` : 'stopping before it polls';
+      output.err(`${signal}: ${what}; again to end at once`);
       const again = (): never => process.exit(Exit.INTERRUPTED);
       process.once('SIGTERM', again).once('SIGINT', again);
+      starting.abort(new Error(`${signal} came while the worker started`));
       resolve(signal === 'SIGINT' ? Exit.INTERRUPTED : Exit.OK);
     };
     process.once('SIGTERM', onSignal).once('SIGINT', onSignal);
   });
-  // Said once signals are heard: who waits for it may send one at once.
+  try {
+    worker = await startWorker(config, { log, readSecret, signal: starting.signal });
+  } catch (error) {
+    if (starting.signal.aborted) return stopped;
+    throw error;
+  }
+  // Said once it polls: who waits for it may send a signal at once.
   output.err(
     `worker ${process.pid} polls pool ${config.pool.name} on ${config.temporal.address}${worker.pollsHeavy ? '' : ' (light steps; another process runs the heavy ones)'}`,
   );
