@@ -22,10 +22,10 @@ export async function bundlePool(config: Pick<ResolvedConfig, 'home'>): Promise<
 
 /**
  * The user's workflows with ours beside them: what was built ahead, or built now.
- * @throws SpillwayError `InvalidInput` when they cannot be bundled, or were built ahead by another release
+ * @throws SpillwayError `InvalidInput` when they cannot be bundled, or were built ahead by another release, or the signal ended the bundler
  */
-export const bundleWorkflows = async (config: ResolvedConfig): Promise<WorkflowBundle> =>
-  config.bundle === undefined ? buildWorkflows(config) : readBuilt(config.bundle, builtWith());
+export const bundleWorkflows = async (config: ResolvedConfig, signal?: AbortSignal): Promise<WorkflowBundle> =>
+  config.bundle === undefined ? buildWorkflows(config, signal) : readBuilt(config.bundle, builtWith());
 
 /** Builds the workflows into a file for {@link bundleWorkflows} of other processes. */
 export async function buildAhead(config: ResolvedConfig, writeTo: string): Promise<void> {
@@ -40,7 +40,7 @@ function builtWith(): BuiltWith {
   return { spillway: packageVersion(), temporal: manifest.version };
 }
 
-async function buildWorkflows(config: ResolvedConfig): Promise<{ code: string }> {
+async function buildWorkflows(config: ResolvedConfig, signal?: AbortSignal): Promise<{ code: string }> {
   const folder = bundleFolder(config);
   const entry = writeBundleEntry(folder, {
     ...(config.workflows === undefined ? {} : { workflows: config.workflows }),
@@ -50,7 +50,8 @@ async function buildWorkflows(config: ResolvedConfig): Promise<{ code: string }>
   // Never kept: what the user's module imports is known to the bundler alone.
   const writeTo = join(folder, `own-${process.pid}.js`);
   try {
-    await runBundler({ workflowsPath: entry, interceptors: [packageFiles.interceptor], oneTemporal: true, writeTo });
+    const order = { workflowsPath: entry, interceptors: [packageFiles.interceptor], oneTemporal: true, writeTo };
+    await runBundler(order, signal);
     return { code: readFileSync(writeTo, 'utf8') };
   } catch (error) {
     const what = config.workflows ?? 'the registered workflows';
@@ -61,12 +62,13 @@ async function buildWorkflows(config: ResolvedConfig): Promise<{ code: string }>
 }
 
 /** Runs the bundler in a process of its own, whose memory goes with it. Raises the bundler's first errors, as one line. */
-async function runBundler(order: BundleOrder): Promise<void> {
+async function runBundler(order: BundleOrder, signal?: AbortSignal): Promise<void> {
   const run = await execa(process.execPath, [...bundlerProgram(), JSON.stringify(order)], {
     reject: false,
     stdin: 'ignore',
     env: {},
     extendEnv: false, // nothing of ours is the bundler's business
+    ...(signal && { cancelSignal: signal }),
   });
   const last = run.stdout.trim().split('\n').at(-1) ?? '';
   const answer = last.startsWith('{') ? (JSON.parse(last) as BundleAnswer) : undefined;

@@ -98,9 +98,9 @@ async function open(config: ResolvedConfig, hooks: WorkerHooks, stack: ReleaseSt
   const pool = bundlePool(config).then((workflowBundle) =>
     pollers.prepare(TaskQueue.POOL, { workflowBundle, stickyQueueScheduleToStartTimeout: POOL_STICKY }),
   );
-  const workflows = bundleWorkflows(config);
+  const workflows = bundleWorkflows(config, signal);
   const module = transformModule(config);
-  const transforms = module === undefined ? Promise.resolve([]) : listTransforms(module);
+  const transforms = module === undefined ? Promise.resolve([]) : listTransforms(module, { signal });
   for (const begun of [pool, workflows, transforms]) begun.catch(() => undefined); // awaited there
   const { serveQueues } = await import('./serve-queues.ts');
   signal?.throwIfAborted();

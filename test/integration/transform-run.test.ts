@@ -179,12 +179,14 @@ describe('modules', () => {
   test('that never end loading are given up', async () => {
     const module = join(folder, 'endless.ts');
     writeFileSync(module, 'for (;;); export default {};');
-    await expect(listTransforms({ module }, 1_500)).rejects.toMatchObject({
+    await expect(listTransforms({ module }, { withinMs: 1_500 })).rejects.toMatchObject({
       code: 'InvalidInput',
       message: expect.stringMatching(
         /endless\.ts did not load within 1\.5 s: what it does when it is imported must end/,
       ),
     });
+    const signal = AbortSignal.timeout(300);
+    await expect(listTransforms({ module }, { signal })).rejects.toMatchObject({ name: 'TimeoutError' });
   });
 
   test('are compiled once, and again when they change', async () => {

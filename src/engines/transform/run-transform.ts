@@ -75,17 +75,27 @@ const CODES: Record<TransformTrouble, FailureCode> = {
 
 /**
  * Names of the transforms that a module exports.
- * @param withinMs time that it has to load; its process is ended then
+ * @param options withinMs: time that it has to load; its process is ended then, as it is when the signal aborts
  * @throws SpillwayError `InvalidInput` when it does not load
+ * @throws the signal's reason
  */
-export async function listTransforms(from: TransformModule, withinMs = LIST_WITHIN_MS): Promise<string[]> {
+export async function listTransforms(
+  from: TransformModule,
+  { withinMs = LIST_WITHIN_MS, signal }: { withinMs?: number; signal?: AbortSignal | undefined } = {},
+): Promise<string[]> {
   const child = new TransformProcess([]);
   let late = false;
+  const end = (): void => void child.end().catch(() => undefined); // seen below, as it goes on
   const limit = setTimeout(() => {
     late = true;
-    child.end().catch(() => undefined); // seen below, as it goes on
+    end();
   }, withinMs);
-  const last = await child.run({ kind: 'list', ...from }).finally(() => clearTimeout(limit));
+  signal?.addEventListener('abort', end, { once: true });
+  const last = await child.run({ kind: 'list', ...from }).finally(() => {
+    clearTimeout(limit);
+    signal?.removeEventListener('abort', end);
+  });
+  signal?.throwIfAborted();
   if (last?.ev === 'transforms') return last.names;
   const why =
     last?.ev === 'error'
