@@ -2,6 +2,7 @@ import type { Client } from '@temporalio/client';
 import type { ResolvedConfig } from '../config/resolved.ts';
 import { workerStandingBytes } from '../config/plan-facts.ts';
 import { TaskQueue } from '../contracts/pool.ts';
+import { abortable } from '../engines/abortable.ts';
 import { listTransforms } from '../engines/transform/run-transform.ts';
 import { transformModule } from '../engines/transform/transform-module.ts';
 import { openCgroupTree } from '../host/cgroup-tree.ts';
@@ -54,24 +55,11 @@ export interface RunningWorker extends AsyncDisposable {
 export async function startWorker(config: ResolvedConfig, options: WorkerHooks): Promise<RunningWorker> {
   const stack = new ReleaseStack();
   try {
-    return await unlessAborted(open(config, options, stack), options.signal);
+    return await abortable(open(config, options, stack), options.signal);
   } catch (error) {
     await stack.close().catch((closing: unknown) => options.log.warn(String(closing)));
     throw error;
   }
-}
-
-/** What a promise gives, unless the signal aborts first. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  let onAbort!: () => void;
-  const aborted = new Promise<never>((_resolve, reject) => {
-    onAbort = (): void => reject(signal.reason as Error);
-    signal.addEventListener('abort', onAbort, { once: true });
-    if (signal.aborted) onAbort();
-  });
-  promise.catch(() => undefined); // what goes on meanwhile fails as its connections close
-  return Promise.race([promise, aborted]).finally(() => signal.removeEventListener('abort', onAbort));
 }
 
 async function open(config: ResolvedConfig, hooks: WorkerHooks, stack: ReleaseStack): Promise<RunningWorker> {

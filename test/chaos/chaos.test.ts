@@ -7,7 +7,7 @@ import { provideFaketime } from './chaos-faults.ts';
 import { chaosPlan, FAULT_KINDS } from './chaos-plan.ts';
 import { runSeed, type SeedResult } from './run-seed.ts';
 
-/** Seeds of `npm test`; `SPILLWAY_CHAOS_SEEDS=200 npm run chaos` plays as many, without those that the results file has as clean. */
+/** Seeds of `npm test -- all`; `SPILLWAY_CHAOS_SEEDS=200 npm run chaos` plays as many, without those that the results file has as clean. */
 const SHORT = [5, 6, 8, 12];
 const MANY = Number(process.env['SPILLWAY_CHAOS_SEEDS'] ?? 0);
 const RESULTS = join(sharedHome, 'chaos.jsonl');

@@ -1,5 +1,6 @@
 import type { Client, QueryConfig, QueryResultRow } from 'pg';
 import { SpillwayError } from '../../contracts/errors.ts';
+import { abortable } from '../abortable.ts';
 import { CopyIn } from './copy-in.ts';
 import { connectFailure } from './failures.ts';
 import { CONFIGURE_SESSION } from './sql.ts';
@@ -157,24 +158,6 @@ async function connectWithin(deps: PostgresDeps, signal: AbortSignal | undefined
     clearTimeout(timer);
   }
 }
-
-/** Settles as `work` does, or rejects with the signal's reason as soon as it aborts. */
-export async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return work;
-  work.catch(() => undefined);
-  signal.throwIfAborted();
-  let onAbort!: () => void;
-  const aborted = new Promise<never>((_, reject) => (onAbort = () => reject(abortReason(signal))));
-  signal.addEventListener('abort', onAbort);
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
-}
-
-const abortReason = (signal: AbortSignal): Error =>
-  signal.reason instanceof Error ? signal.reason : new DOMException(String(signal.reason), 'AbortError');
 
 /** The error of a load that its caller cancelled, in any phase. */
 export const cancelled = (table: string, phase: string, signal: AbortSignal): SpillwayError =>

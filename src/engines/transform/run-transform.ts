@@ -83,6 +83,7 @@ export async function listTransforms(
   from: TransformModule,
   { withinMs = LIST_WITHIN_MS, signal }: { withinMs?: number; signal?: AbortSignal | undefined } = {},
 ): Promise<string[]> {
+  signal?.throwIfAborted();
   const child = new TransformProcess([]);
   let late = false;
   const end = (): void => void child.end().catch(() => undefined); // seen below, as it goes on
