@@ -34,7 +34,7 @@ export function serveQueue(
       serve(draft, next, nowMs, effects, askerId, policy);
       continue;
     }
-    if (policy.settles === true && takeBackForStanding(draft, nowMs)) continue;
+    if (policy.settles === true && takeBackForStanding(draft, nowMs, askerId)) continue;
     const way = wayOut(draft, policy);
     if (!way) break;
     if (way.kind === 'pass') serve(draft, way, nowMs, effects, askerId, policy);

@@ -10,13 +10,14 @@ const BEGINS_WITHIN_MS = 2_000;
 
 /**
  * Takes back what nobody has begun on, when a worker's charge fits without it: perhaps no worker is up, and then nobody ever begins, and the bytes
- * would be lent for ever. A holder whose lease was taken back finds it ended when its attempt begins, and asks anew. Answers whether the charge fits now.
+ * would be lent for ever. A holder whose lease was taken back finds it ended when its attempt begins, and asks anew; who asks again in this very event is
+ * answered with what it holds, and keeps it. Answers whether the charge fits now.
  */
-export function takeBackForStanding(draft: PoolState, nowMs: number): boolean {
+export function takeBackForStanding(draft: PoolState, nowMs: number, askerId: string | undefined): boolean {
   const head = headOf(draft);
   if (head?.kind !== LeaseKind.STANDING || draft.limitBytes === 0) return false;
   const unbegun = Object.values(draft.leases)
-    .filter((lease) => isUnbegun(lease, nowMs))
+    .filter((lease) => lease.leaseId !== askerId && isUnbegun(lease, nowMs))
     .sort((a, b) => b.sinceMs - a.sinceMs);
   const comesFree = unbegun.reduce((sum, { bytes, tookOver }) => sum + bytes - (tookOver?.bytes ?? 0), 0);
   // A limit that falls to its target takes what comes free first.

@@ -289,6 +289,14 @@ describe('hold and wait', () => {
       expect(pool.acquire({ leaseId: 'a/whole#1', replaces: 'a/whole#0', bytes: 90, leastBytes: 60 })).toMatchObject({ kind: 'granted', bytes: 80 }); // prettier-ignore
     });
 
+    test('who asks again in the event that would take its grant back is told that it holds it, and does', () => {
+      const pool = new PoolDriver(100);
+      pool.acquire({ leaseId: 'a/wide#0', bytes: 90 });
+      expect(pool.acquire(standing(20))).toMatchObject({ kind: 'queued' });
+      expect(pool.acquire({ leaseId: 'a/wide#0', bytes: 95 })).toMatchObject({ kind: 'granted', bytes: 90 }); // two seconds after the grant
+      expect(pool.leased).toEqual(['a/wide#0']);
+    });
+
     test('no more of them than it takes, the youngest grants first', () => {
       const pool = nobodyBegins();
       pool.acquire({ leaseId: 'c/more#0', bytes: 10 });

@@ -230,7 +230,7 @@ describe('whatever holders, hosts and the network do', () => {
           },
         ),
         // Shrinking a long sequence takes a while; what was found until then is printed with its seed.
-        { numRuns: SEQUENCES, interruptAfterTimeLimit: 30_000 + 100 * SEQUENCES },
+        { numRuns: SEQUENCES, includeErrorInReport: true, interruptAfterTimeLimit: 30_000 + 100 * SEQUENCES },
       );
       expect(events).toBeGreaterThan(80 * SEQUENCES);
     },
