@@ -93,8 +93,13 @@ function theHeadIsKeptFor(seen: Seen): void {
   const { before, after, event } = seen;
   const head = headOf(before);
   if (['grow', 'announce', 'revived'].includes(event.kind) || !head || headOf(after)?.leaseId !== head.leaseId) return;
-  // Also one that is lent anew in the event in which what an earlier attempt of it had came back.
-  const fresh = Object.values(after.leases).filter(({ leaseId, phase }) => !before.leases[leaseId] || (phase === 'granted' && before.leases[leaseId].phase !== 'granted')); // prettier-ignore
+  // Also one that is lent anew in the event in which what an earlier attempt of it had came back; not one that takes up what it never gave back.
+  const fresh = Object.values(after.leases).filter(({ leaseId, phase, ...lease }) => {
+    const had = before.leases[leaseId];
+    if (!had) return true;
+    const resumed = had.token === lease.token && had.sinceMs === lease.sinceMs && had.because === lease.because;
+    return phase === 'granted' && had.phase !== 'granted' && !resumed;
+  });
   // Served as the head itself, being of a better priority, or passed in a standstill.
   const others = fresh.some(
     ({ kind, because }) => kind === 'standing' || /^(first in the queue|fits, and)/.test(because),
@@ -153,10 +158,19 @@ function isPlainJson(value: unknown): boolean {
   return true;
 }
 
+/** Whether the same event, told again, would be about what the first one led to: the grant that followed, or that the engine was asked again. */
+function secondIsOfAnother({ event, before, after }: Seen): boolean {
+  if (event.kind === 'undeliverable') return !before.leases[event.leaseId] && after.leases[event.leaseId] !== undefined;
+  if (event.kind !== 'drop') return false;
+  const { dataId } = event.drop;
+  return before.data[dataId]?.evictedAtMs !== after.data[dataId]?.evictedAtMs;
+}
+
 function twiceIsOnce(seen: Seen): void {
   if (!['acquire', 'end', 'withdraw', 'drop', 'reconciled', 'undeliverable'].includes(seen.event.kind)) return;
   // Who gave way in a standstill and asks again is decided anew: its run does not hold up the others any more.
   if (JSON.stringify(seen.answer)?.includes('gives way')) return;
+  if (secondIsOfAnother(seen)) return;
   const again = policyOf(seen.after)(seen.after, seen.event, seen.nowMs, { hold: seen.hold });
   holds(
     'the second time changes something',
