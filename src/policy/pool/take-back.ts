@@ -17,9 +17,10 @@ export function takeBackForStanding(draft: PoolState, nowMs: number, askerId: st
   const head = headOf(draft);
   if (head?.kind !== LeaseKind.STANDING || draft.limitBytes === 0) return false;
   const unbegun = Object.values(draft.leases)
-    .filter((lease) => lease.leaseId !== askerId && isUnbegun(lease, nowMs))
+    .filter((lease) => lease.leaseId !== askerId && isUnbegun(lease, nowMs) && freedBytes(lease) > 0)
+    .reverse()
     .sort((a, b) => b.sinceMs - a.sinceMs);
-  const comesFree = unbegun.reduce((sum, { bytes, tookOver }) => sum + bytes - (tookOver?.bytes ?? 0), 0);
+  const comesFree = unbegun.reduce((sum, lease) => sum + freedBytes(lease), 0);
   // A limit that falls to its target takes what comes free first.
   const falls = Math.max(0, draft.limitBytes - (draft.targetBytes ?? draft.limitBytes));
   const lacking = (): number => head.bytes + falls - sums(draft).freeBytes;
@@ -31,6 +32,9 @@ export function takeBackForStanding(draft: PoolState, nowMs: number, askerId: st
   fitLimit(draft);
   return true;
 }
+
+/** What it had taken over of its engine is the engine's again. */
+const freedBytes = ({ bytes, tookOver }: Lease): number => bytes - (tookOver?.bytes ?? 0);
 
 const isUnbegun = ({ kind, phase, token, sinceMs }: Lease, nowMs: number): boolean =>
   kind === LeaseKind.WORK && phase === 'granted' && token === 0 && nowMs - sinceMs >= BEGINS_WITHIN_MS;

@@ -306,6 +306,18 @@ describe('hold and wait', () => {
       expect(pool.leased).not.toContain('c/more#0');
     });
 
+    test('none that would free nothing: its bytes are its engine’s', () => {
+      const pool = new PoolDriver(100);
+      const query = { weight: 'heavy', bytes: 30, engine: 'trino' } as const;
+      pool.acquire({ leaseId: 'a/query#0', ...query });
+      pool.end('a/query#0', pool.token('a/query#0'), { bytesLeft: 30 });
+      pool.acquire({ leaseId: 'c/wide#0', bytes: 60 });
+      pool.acquire({ leaseId: 'b/query#0', ...query });
+      pool.tell({ kind: 'continued' }, 2_000);
+      expect(pool.acquire(standing(20))).toMatchObject({ kind: 'granted' });
+      expect(pool.leased).toEqual(['b/query#0', standing(20).leaseId]);
+    });
+
     test('what has begun is never taken back', () => {
       const pool = nobodyBegins();
       const token = pool.token('a/whole#0');

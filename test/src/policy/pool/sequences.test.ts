@@ -158,12 +158,17 @@ function isPlainJson(value: unknown): boolean {
   return true;
 }
 
-/** Whether the same event, told again, would be about what the first one led to: the grant that followed, or that the engine was asked again. */
+/** Whether the same event, told again, would be about another thing: the grant that followed, an engine that was asked again, an ask of other bytes. */
 function secondIsOfAnother({ event, before, after }: Seen): boolean {
   if (event.kind === 'undeliverable') return !before.leases[event.leaseId] && after.leases[event.leaseId] !== undefined;
-  if (event.kind !== 'drop') return false;
-  const { dataId } = event.drop;
-  return before.data[dataId]?.evictedAtMs !== after.data[dataId]?.evictedAtMs;
+  if (event.kind === 'drop') {
+    const { dataId } = event.drop;
+    return before.data[dataId]?.evictedAtMs !== after.data[dataId]?.evictedAtMs;
+  }
+  if (event.kind !== 'acquire') return false;
+  const { leaseId, bytes, leastBytes } = event.ask;
+  const waited = before.queue.find((waiting) => waiting.leaseId === leaseId);
+  return waited !== undefined && (waited.bytes !== bytes || waited.leastBytes !== leastBytes);
 }
 
 function twiceIsOnce(seen: Seen): void {
