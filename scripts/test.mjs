@@ -186,7 +186,7 @@ function asked(words) {
 }
 
 const containersBefore = new Set(containers());
-if (process.argv.includes('all')) process.env.SPILLWAY_POOL_SEQUENCES ??= '800';
+if (process.argv.includes('all')) process.env.SPILLWAY_POOL_SEQUENCES ??= '1200';
 const { layers, isWhole } = asked(process.argv.slice(2));
 await bootstrap();
 const results = mkdtempSync(join(tmpdir(), 'spillway-test-results-'));

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import { execa } from 'execa';
+import { readProcessId } from './process-id.ts';
 
 /** A container runtime that was seen to start a container here. */
 export interface RuntimeFound {
@@ -57,11 +58,14 @@ const HARDENING = [
   ...['--user', '65534:65534', '--pull', 'never', '--log-driver', 'none', '--pids-limit', '64'],
 ];
 
+/** Before the pid of who tries, in the names of its image and container. */
+const PROBE = 'spillway-probe-';
+
 class Trial {
   readonly #kind: 'podman' | 'docker';
   readonly #version: string;
   readonly #options: ProbeOptions;
-  readonly #name = `spillway-probe-${randomBytes(6).toString('hex')}`;
+  readonly #name = `${PROBE}${process.pid}-${randomBytes(6).toString('hex')}`;
   #image: { name: string; command: readonly string[] };
   #ownsImage = false;
 
@@ -78,6 +82,7 @@ class Trial {
     if (asked.code === 'ENOENT') return 'not on PATH';
     const version = /"Version":\s*"([^"]+)"/.exec(asked.stdout)?.[1];
     if (asked.exitCode !== 0 || !version) return lastLine(asked.stderr) || 'does not answer `version`';
+    await removeOfTheDead(kind, options.signal);
     const trial = new Trial(kind, version, options);
     if (!options.image) {
       const tar = exitTar();
@@ -130,6 +135,22 @@ class Trial {
   async #remove(): Promise<void> {
     await call(this.#kind, ['rm', '-f', this.#name]);
   }
+}
+
+/** Containers and images of trials whose process was killed. */
+async function removeOfTheDead(kind: 'podman' | 'docker', signal: AbortSignal | undefined): Promise<void> {
+  const ofTheDead = async (...list: string[]): Promise<string[]> => {
+    const { stdout } = await call(kind, list, signal);
+    const isOfTheDead = (name: string): boolean => {
+      const pid = new RegExp(`(?:^|/)${PROBE}(\\d+)-`).exec(name)?.[1];
+      return pid !== undefined && !readProcessId(Number(pid));
+    };
+    return stdout.split('\n').filter(isOfTheDead);
+  };
+  const containers = await ofTheDead('ps', '--all', '--filter', `name=${PROBE}`, '--format', '{{.Names}}');
+  if (containers.length > 0) await call(kind, ['rm', '--force', ...containers], signal);
+  const images = await ofTheDead('images', '--format', '{{.Repository}}:{{.Tag}}');
+  if (images.length > 0) await call(kind, ['rmi', '--force', ...images], signal);
 }
 
 /**

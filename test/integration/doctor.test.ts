@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { DoctorReport, Finding } from '../../src/contracts/doctor.ts';
+import { execa } from 'execa';
+import { openCgroupTree } from '../../src/host/cgroup-tree.ts';
 import { Stack } from './stack.ts';
 import { eventually } from './stack-waiting.ts';
 
@@ -73,3 +75,26 @@ test('a Temporal that is not there, and queues of a pool that nobody works for',
   const other = await doctor('--pool-name', 'nobodys');
   expect(other.find('queues')).toMatchObject({ verdict: 'warn', because: expect.stringContaining('nobodys.heavy') });
 }, 60_000);
+
+/** What the doctor with this pid tried the host with and has not removed. */
+async function leftBy(pid: number | undefined): Promise<string[]> {
+  const { runtime } = stack.parts.image;
+  const [images, containers] = await Promise.all([
+    execa(runtime, ['images', '--format', '{{.Repository}}']),
+    execa(runtime, ['ps', '--all', '--format', '{{.Names}}']),
+  ]);
+  const cgroups = await openCgroupTree();
+  const groups = cgroups.version === 'none' ? [] : await cgroups.children('/');
+  const names = [...images.stdout.split('\n'), ...containers.stdout.split('\n'), ...groups];
+  return names.filter((name) => new RegExp(`spillway-(probe|doctor)-${pid}(-|$)`).test(name));
+}
+
+test('what a doctor that was killed left is removed by the next', async () => {
+  const killed = stack.spawnSpillway('doctor', ['--json']);
+  await eventually(async () => (await leftBy(killed.pid)).some((name) => name.includes('probe')) || undefined);
+  killed.kill('SIGKILL');
+  await killed.ran;
+  expect(await leftBy(killed.pid)).not.toEqual([]);
+  await doctor();
+  expect(await leftBy(killed.pid)).toEqual([]);
+}, 90_000);

@@ -32,6 +32,7 @@ export interface Ran {
 
 /** A command that has not ended. */
 export interface Running {
+  pid: number | undefined;
   ran: Promise<Ran>;
   kill(signal: NodeJS.Signals): void;
 }
@@ -154,7 +155,7 @@ export class Stack {
       stderr,
       seconds: (Date.now() - startedAtMs) / 1000,
     }));
-    return { ran, kill: (signal) => void child.kill(signal) };
+    return { pid: child.pid, ran, kill: (signal) => void child.kill(signal) };
   }
 
   /** Starts a worker process and waits until it polls. */

@@ -16,6 +16,7 @@ const BEGINS_WITHIN_MS = 2_000;
 export function takeBackForStanding(draft: PoolState, nowMs: number, askerId: string | undefined): boolean {
   const head = headOf(draft);
   if (head?.kind !== LeaseKind.STANDING || draft.limitBytes === 0) return false;
+  if (draft.leases[head.leaseId]) return false; // it waits for what it left itself
   const unbegun = Object.values(draft.leases)
     .filter((lease) => lease.leaseId !== askerId && isUnbegun(lease, nowMs) && freedBytes(lease) > 0)
     .reverse()
@@ -23,11 +24,18 @@ export function takeBackForStanding(draft: PoolState, nowMs: number, askerId: st
   const comesFree = unbegun.reduce((sum, lease) => sum + freedBytes(lease), 0);
   // A limit that falls to its target takes what comes free first.
   const falls = Math.max(0, draft.limitBytes - (draft.targetBytes ?? draft.limitBytes));
-  const lacking = (): number => head.bytes + falls - sums(draft).freeBytes;
-  if (lacking() <= 0 || lacking() > comesFree) return false;
+  let lacking = head.bytes + falls - sums(draft).freeBytes;
+  if (lacking <= 0 || lacking > comesFree) return false;
+  const taken: Lease[] = [];
   for (const lease of unbegun) {
-    if (lacking() <= 0) break;
-    giveBack(draft, lease);
+    if (lacking <= 0) break;
+    taken.push(lease);
+    lacking -= freedBytes(lease);
+  }
+  for (const lease of taken) {
+    // The last one may be so large that it does without some before it.
+    if (lacking + freedBytes(lease) <= 0) lacking += freedBytes(lease);
+    else giveBack(draft, lease);
   }
   fitLimit(draft);
   return true;

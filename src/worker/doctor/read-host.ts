@@ -5,10 +5,14 @@ import { join } from 'node:path';
 import type { ResolvedConfig } from '../../config/resolved.ts';
 import { openCgroupTree, type CgroupTree, type NoCgroups } from '../../host/cgroup-tree.ts';
 import { probeRuntime, type RuntimeFound, type RuntimeMissing } from '../../host/container-runtime.ts';
+import { readProcessId } from '../../host/process-id.ts';
 import { tmpfsSizeBytes } from '../../host/tmpfs.ts';
 import { readMachine } from '../../host/machine.ts';
 import type { HostReading } from '../../policy/doctor/host.ts';
 import { MiB } from '../../policy/sizes.ts';
+
+/** What the trial containers may use together. */
+const GROUP_BYTES = 256 * MiB;
 
 /** Reads what a host has; starts a few containers that only exit. */
 export async function readHost(config: ResolvedConfig): Promise<HostReading> {
@@ -36,11 +40,22 @@ async function tryRuntime(
 ): Promise<RuntimeFound | RuntimeMissing> {
   const kinds = [kind, kind === 'podman' ? 'docker' : 'podman'] as const;
   if (cgroups.version === 'none') return probeRuntime({ kinds });
-  const group = await cgroups.makePool(`doctor-${process.pid}`, 256 * MiB);
+  await removeGroupsOfTheDead(cgroups);
+  const group = await cgroups.makePool(`doctor-${process.pid}`, GROUP_BYTES);
   try {
     return await probeRuntime({ kinds, cgroupParent: cgroups.fromRoot(group) });
   } finally {
     await cgroups.remove(group);
+  }
+}
+
+/** A doctor that was killed could not remove its group. A pool may be called like one; its limit is another. */
+async function removeGroupsOfTheDead(cgroups: CgroupTree): Promise<void> {
+  for (const name of await cgroups.children('/')) {
+    const pid = /^spillway-doctor-(\d+)$/.exec(name)?.[1];
+    if (pid === undefined || readProcessId(Number(pid))) continue;
+    const group = await cgroups.read(`/${name}`);
+    if (group?.limitBytes === GROUP_BYTES && group.processes === 0) await cgroups.remove(`/${name}`);
   }
 }
 

@@ -7,7 +7,7 @@ import { MiB } from '../../policy/sizes.ts';
 const CHUNK = Buffer.alloc(4 * MiB, 0xa5);
 const CHUNKS = 16;
 
-/** Looks at the scratch root; writes 64 MiB to it, syncs and removes them. */
+/** Looks at the scratch root; writes 64 MiB to it, which no name leads to, and syncs them. */
 export async function readScratch(path: string): Promise<ScratchReading> {
   const stats = await lstat(path).catch(() => undefined);
   if (!stats) return { there: false, path };
@@ -27,6 +27,7 @@ export async function readScratch(path: string): Promise<ScratchReading> {
 async function writeSpeed(folder: string): Promise<number> {
   const path = join(folder, `.doctor-${process.pid}`);
   const file = await open(path, 'w', 0o600);
+  await rm(path, { force: true }); // without a name it is gone with this process, however that ends
   try {
     const startedAtMs = performance.now();
     for (let chunk = 0; chunk < CHUNKS; chunk++) await file.write(CHUNK);
@@ -34,6 +35,5 @@ async function writeSpeed(folder: string): Promise<number> {
     return (CHUNKS * CHUNK.length) / ((performance.now() - startedAtMs) / 1000);
   } finally {
     await file.close();
-    await rm(path, { force: true });
   }
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { type Ask, engineDataId } from '../../../../src/contracts/pool.ts';
 import type { PoolState } from '../../../../src/policy/pool/state.ts';
-import { PoolDriver, standing } from './pool-driver.ts';
+import { HOST, PoolDriver, process1, proof, standing } from './pool-driver.ts';
 
 /** A run keeps what a step of it made: bytes in memory, or scratch. */
 function keeps(pool: PoolDriver, run: string, of: { bytes?: number; scratchBytes?: number }): void {
@@ -304,6 +304,27 @@ describe('hold and wait', () => {
       expect(pool.acquire(standing(10, { leaseId: 'standing/here/next' }))).toMatchObject({ kind: 'granted' });
       expect(pool.leased).toEqual(expect.arrayContaining(['a/whole#0']));
       expect(pool.leased).not.toContain('c/more#0');
+    });
+
+    test('none without which it fits as well', () => {
+      const pool = nobodyBegins();
+      pool.acquire({ leaseId: 'c/small#0', bytes: 10 });
+      pool.tell({ kind: 'continued' }, 2_000);
+      expect(pool.acquire(standing(20))).toMatchObject({ kind: 'granted' });
+      expect(pool.leased).toEqual(['c/small#0', standing(20).leaseId]);
+    });
+
+    test('none while the charge waits for what an earlier process of its name left', () => {
+      const pool = new PoolDriver(100);
+      const { leaseId, holder } = standing(10);
+      pool.acquire(standing(10));
+      pool.acquire({ leaseId: 'a/wide#0', bytes: 80 });
+      pool.reconciled({ leaseId, holder, proof: proof(5) });
+      const later = { host: HOST, process: { ...process1, startedAt: 2 } };
+      expect(pool.acquire(standing(20, { holder: later }))).toMatchObject({ kind: 'queued' });
+      expect(pool.leased).toEqual([leaseId, 'a/wide#0']);
+      pool.reconciled({ leaseId, holder });
+      expect(pool.leased).toEqual(['a/wide#0', leaseId]);
     });
 
     test('none that would free nothing: its bytes are its engine’s', () => {
