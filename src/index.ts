@@ -6,5 +6,6 @@ export { SpillwayError, type FailureCode } from './contracts/errors.ts';
 export type { PipelineSpec, SinkResult, StepReport, StepSpec } from './contracts/pipeline.ts';
 export type { PoolStatus } from './contracts/pool.ts';
 export { connect } from './worker/connect.ts';
-export { type RunningWorker, startWorker, type WorkerHooks } from './worker/start-worker.ts';
+export type { RunningWorker, WorkerHooks } from './worker/running-worker.ts';
+export { startWorker } from './worker/start-worker.ts';
 export { spillway } from './worker/plugin.ts';

@@ -18,9 +18,9 @@ import { LastSeenPool } from './last-seen-pool.ts';
 import type { Pollers } from './pollers.ts';
 import { watchPool } from './pool-watch.ts';
 import type { ReleaseStack } from './release-stack.ts';
+import type { RunningWorker, WorkerHooks } from './running-worker.ts';
 import { addSearchAttributes, probeSearchAttributes } from './search-attributes.ts';
 import { StandingCharges } from './standing.ts';
-import type { RunningWorker, WorkerHooks } from './start-worker.ts';
 import type { WorkerHost } from './worker-host.ts';
 
 /** Sticky, as the pool's; a run may wait a little longer than the pool. */

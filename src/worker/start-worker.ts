@@ -1,4 +1,3 @@
-import type { Client } from '@temporalio/client';
 import type { ResolvedConfig } from '../config/resolved.ts';
 import { workerStandingBytes } from '../config/plan-facts.ts';
 import { TaskQueue } from '../contracts/pool.ts';
@@ -9,42 +8,18 @@ import { openCgroupTree } from '../host/cgroup-tree.ts';
 import { ownProcessId } from '../host/process-id.ts';
 import { bundlePool, bundleWorkflows } from './bundles.ts';
 import { connect, connectWorkers } from './connect.ts';
-import type { SecretReader } from './engines.ts';
 import { shareHost } from './host-share.ts';
 import { Pollers } from './pollers.ts';
 import { ReleaseStack } from './release-stack.ts';
+import type { RunningWorker, WorkerHooks } from './running-worker.ts';
 import { joinWorkerGroup } from './worker-group.ts';
 import { openHost } from './worker-host.ts';
-import type { WorkerLog } from './worker-log.ts';
-
-/** What a worker needs of the program around it. */
-export interface WorkerHooks {
-  log: WorkerLog;
-  /** Reads secrets on this host; see `readSecret`. */
-  readSecret: SecretReader;
-  /** Ends a start that is under way; a worker that has started is ended by `stop`. */
-  signal?: AbortSignal;
-}
 
 /**
  * How long Temporal waits for the process that has a workflow in its cache, before it gives the next task to another one. Whoever takes the place of a worker that is gone waits as
  * long for the pool: 10 s by default.
  */
 const POOL_STICKY = '2 seconds';
-
-/** A worker process's Workers, and how to stop them. */
-export interface RunningWorker extends AsyncDisposable {
-  readonly client: Client;
-  /** True once this process polls the heavy queue of its host. */
-  readonly pollsHeavy: boolean;
-  /** Rejects when a Worker fails; never resolves. */
-  readonly failed: Promise<never>;
-  /**
-   * Stops taking work, lets running steps go on until the drain deadline, then cancels them, gives back what the process was
-   * charged, and closes. Calling it again waits for the same end.
-   */
-  stop(): Promise<void>;
-}
 
 /**
  * Starts everything that one process polls: runs, light steps, control acts, the pool, and heavy steps when it is the

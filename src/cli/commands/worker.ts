@@ -1,7 +1,8 @@
 import { DefaultLogger, type LogEntry, Runtime } from '@temporalio/worker';
 import type { ResolvedConfig } from '../../config/resolved.ts';
 import type { SecretReader } from '../../worker/engines.ts';
-import { type RunningWorker, startWorker } from '../../worker/start-worker.ts';
+import type { RunningWorker } from '../../worker/running-worker.ts';
+import { startWorker } from '../../worker/start-worker.ts';
 import { Exit } from '../exit.ts';
 import type { Output } from '../output.ts';
 
