@@ -65,9 +65,11 @@ interface FoundFiles {
   because: string;
 }
 
+const countOf = ({ length }: readonly unknown[]): string => (length === 1 ? '1 file' : `${length} files`);
+
 async function foundFiles(root: string, spec: FilesStep, name: string): Promise<FoundFiles> {
   const parts = await findFiles({ root, paths: [spec.path].flat(), format: formatOfFiles(spec)! });
-  const because = `${parts.length} files of ${name}, read where they lie`;
+  const because = `${countOf(parts)} of ${name}, read where they lie`;
   return { parts, versions: parts.map(({ uri, bytes }) => [uri, bytes]), because };
 }
 
@@ -100,7 +102,7 @@ async function downloaded(
     await scratch.sealAttempt(name);
     sealed = true;
     const versions = files.map(({ url, bytes, version }) => [url, bytes, version]);
-    return { parts, versions, because: `${files.length} files of ${where.url}, downloaded` };
+    return { parts, versions, because: `${countOf(files)} of ${where.url}, downloaded` };
   } finally {
     if (!sealed) await scratch.dropAttempt(name);
   }

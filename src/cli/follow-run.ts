@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure, TerminatedFailure, TimeoutFailure } from '@temporalio/common';
-import { RUN_REPORT_QUERY, type RunReport } from '../contracts/report.ts';
+import { countedRows, RUN_REPORT_QUERY, type RunReport } from '../contracts/report.ts';
 import { formatBytes } from '../policy/sizes.ts';
 import { table } from './output.ts';
 
@@ -31,7 +31,11 @@ export async function followRun(
 
 function tellNews(report: RunReport, told: Map<string, string>, tell: (line: string) => void): void {
   const news = new Map<string, string>(Object.entries(report.now));
-  for (const step of report.steps) news.set(step.step, `done: ${step.rows} rows in ${step.seconds.toFixed(1)} s`);
+  for (const step of report.steps) {
+    const rows = countedRows(step);
+    const what = rows === undefined ? 'done' : `done: ${rows} rows`;
+    news.set(step.step, `${what} in ${step.seconds.toFixed(1)} s`);
+  }
   for (const [step, what] of news) {
     if (told.get(step) === what) continue;
     told.set(step, what);
@@ -60,7 +64,7 @@ export const reportTable = (report: RunReport): string =>
       `${step.rung} ${formatBytes(step.leaseBytes)}`,
       formatBytes(step.peakBytes),
       step.mode,
-      step.rows,
+      countedRows(step) ?? '–',
       Number(step.seconds.toFixed(1)),
       step.because,
     ]),

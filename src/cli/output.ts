@@ -11,11 +11,14 @@ export const terminal: Output = {
   err: (text) => void process.stderr.write(`${text}\n`),
 };
 
-/** Rows under a header, columns as wide as their widest cell; numbers to the right. */
+/** Rows under a header, columns as wide as their widest cell; numbers, and '–' for one that nobody knows, to the right. */
 export function table(header: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const cells = [header, ...rows].map((row) => row.map(String));
   const widths = header.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
-  const right = header.map((_, column) => rows.length > 0 && rows.every((row) => typeof row[column] === 'number'));
+  const right = header.map((_, column) => {
+    const known = rows.map((row) => row[column]).filter((cell) => cell !== '–');
+    return known.length > 0 && known.every((cell) => typeof cell === 'number');
+  });
   return cells
     .map((row) =>
       row

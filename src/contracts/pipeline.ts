@@ -227,6 +227,7 @@ export interface StepReport {
   peakBytes: number;
   mode: string;
   because: string;
+  /** 0 for CSV files; see `countedRows`. */
   rows: number;
   seconds: number;
   attempts: number;

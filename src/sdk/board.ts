@@ -8,7 +8,7 @@ import {
 } from '@temporalio/workflow';
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import type { StepReport } from '../contracts/pipeline.ts';
-import { RUN_REPORT_QUERY, type RunReport, SearchAttribute } from '../contracts/report.ts';
+import { countedRows, RUN_REPORT_QUERY, type RunReport, SearchAttribute } from '../contracts/report.ts';
 import { formatBytes } from '../policy/sizes.ts';
 
 const keyword = (name: string) => defineSearchAttributeKey(name, SearchAttributeType.KEYWORD);
@@ -96,7 +96,7 @@ export class Board {
   #show(): void {
     const rows = this.#reports.map(
       (r) =>
-        `| ${r.step} | done in ${r.seconds.toFixed(1)} s | ${r.queue} | ${r.rung} ${formatBytes(r.leaseBytes)} | ${formatBytes(r.peakBytes)} | ${r.mode} | ${r.rows} |`,
+        `| ${r.step} | done in ${r.seconds.toFixed(1)} s | ${r.queue} | ${r.rung} ${formatBytes(r.leaseBytes)} | ${formatBytes(r.peakBytes)} | ${r.mode} | ${countedRows(r) ?? ''} |`,
     );
     for (const [step, what] of this.#now) rows.push(`| ${step} | ${what} | | | | | |`);
     const warnings = this.#warnings.map((warning) => `- ${warning}`);

@@ -76,7 +76,7 @@ test('engines and transforms read files where they lie, and nothing of them is c
     write('parquet', 'arrows', 'anew'),
   );
   const told = (step: string): unknown => report.steps.find((found) => found.step === step);
-  expect(told('there')).toMatchObject({ rung: 'allowance', mode: 'parquet', rows: ORDERS, because: '1 files of lake, read where they lie' }); // prettier-ignore
+  expect(told('there')).toMatchObject({ rung: 'allowance', mode: 'parquet', rows: ORDERS, because: '1 file of lake, read where they lie' }); // prettier-ignore
   expect(told('to-counted')).toMatchObject({ rung: 'allowance', because: expect.stringContaining('of parquet copied as they were') }); // prettier-ignore
   expect(told('to-anew')).toMatchObject({ rung: 'encode', because: 'written anew as parquet', rows: ORDERS });
   const [{ orders: counted }] = (await stack.sql<{ orders: number }>(`select sum(orders)::int as orders from ${stack.schema}.counted`)) as [{ orders: number }]; // prettier-ignore
@@ -108,6 +108,18 @@ test('CSV is read by a statement: with types of its own, or as texts that the st
     { code: '0007', number: 4 },
     { code: '0008', number: 5 },
   ]);
+}, 300_000);
+
+test('a value that is not of the type of the first lines is named, with what to do', async () => {
+  const lines = Array.from({ length: 12_000 }, (_, at) => (at === 11_000 ? 'n/a' : String(at)));
+  writeFileSync(join(home, 'landing', 'late.csv'), ['id', ...lines, ''].join('\n'));
+  const late = (csv?: { types: 'text' }) => files('late', 'late.csv', { directory: 'landing', ...(csv && { csv }) });
+  const sum = datafusion('sum', 'late', "select sum(cast(nullif(id, 'n/a') as bigint)) as n from late");
+  await expect(run('late', late(), datafusion('sum', 'late', 'select sum(id) as n from late'), load(stack, 'sum', 'late'))).rejects.toMatchObject({
+    cause: { type: 'SqlError', message: expect.stringMatching(/value 'n\/a' as type 'Int64' for column 0 at line 11002.*csv: \{ types: 'text' \}/) },
+  }); // prettier-ignore
+  await run('late-text', late({ types: 'text' }), sum, load(stack, 'sum', 'late'));
+  expect(await stack.sql(`select n::int from ${stack.schema}.late`)).toEqual([{ n: 71_983_000 }]);
 }, 300_000);
 
 test('a query without rows leaves a file with its columns, which is read as none', async () => {

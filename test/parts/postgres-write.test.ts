@@ -181,6 +181,7 @@ test.each<[string, string, Partial<LoadRequest>, RegExp]>([
   ['a column that must have a value', 'create table mart.t (id bigint, name text, day date not null)', { write: 'append' }, /column "day" of the table must have a value, has no default, and is not in the rows/],
   ['a column that is computed', 'create table mart.t (id bigint, name text generated always as (\'x\') stored)', { write: 'append' }, /column "name" is computed by PostgreSQL/],
   ['a key without an index', 'create table mart.t (id bigint, name text)', { write: 'merge', key: ['id'] }, /no unique index on its key: create unique index on mart\.t \("id"\)/],
+  ['a key of a column that the rows lack, and of that alone', 'create table mart.t (id bigint, name text)', { write: 'merge', key: ['ids'] }, /into mart\.t: key names "ids", which is no column of the rows \(id, name\)\.$/],
   ['a key that may be NULL', 'create table mart.t (id bigint unique, name text)', { write: 'merge', key: ['id'] }, /key column "id" may be NULL.*alter table mart\.t alter column "id" set not null/],
   ['a view', 'create table mart.x (id bigint, name text); create view mart.t as select * from mart.x', { write: 'append' }, /mart\.t is no table that rows can be added to/],
   ['indexes of a table that is there', KEYED, { write: 'append', indexes: [{ columns: ['name'] }] }, /indexes are built when a table is made, and it is there/],

@@ -48,6 +48,14 @@ export function failureOf(
   return new SpillwayError(CODE[verdict], messageOf(verdict, outcome, last, context), { details });
 }
 
+/** What Arrow's reader of CSV says of a value that is not of the type that the first lines had. */
+const NOT_OF_TYPE = /Error while parsing value .* as type .* for column \d+ at line \d+/;
+
+const mendOf = (last: JobError | undefined): string =>
+  NOT_OF_TYPE.test(last?.message ?? '')
+    ? ". Types are those of the first 10,000 lines, columns counted from 0: have every column a text (csv: { types: 'text' }), and cast it in the statement."
+    : '';
+
 function messageOf(
   verdict: keyof typeof CODE,
   outcome: ContainerOutcome,
@@ -66,7 +74,7 @@ function messageOf(
     case 'oom-ceiling':
       return `step ${step} was killed because the pool's memory ran out, at ${seen} of its own ${granted}; the same size can be tried again`;
     case 'sql-error':
-      return `the statement of step ${step} fails: ${last?.message ?? tail}`;
+      return `the statement of step ${step} fails: ${last?.message ?? tail}${mendOf(last)}`;
     case 'scratch-full':
       return `step ${step} needs more scratch than the ${formatBytes(scratchBytes)} granted: ${last?.message ?? tail}`;
     case 'engine-error':

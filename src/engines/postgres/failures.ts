@@ -1,4 +1,5 @@
 import { SpillwayError } from '../../contracts/errors.ts';
+import { isStagingIndex } from './identifiers.ts';
 
 /** Fields of an error that the server sent. */
 export interface ServerError extends Error {
@@ -31,8 +32,11 @@ function refusal(error: ServerError): string {
   const place = [line === undefined ? '' : `row ${line}`, column === undefined ? '' : `column "${column}"`].filter(
     Boolean,
   );
-  const constraint = error.constraint === undefined ? '' : ` (constraint ${error.constraint})`;
-  return `${place.length > 0 ? `${place.join(', ')}: ` : ''}${error.message}${error.detail ? `; ${error.detail}` : ''}${constraint}`;
+  const ours = error.constraint !== undefined && isStagingIndex(error.constraint);
+  const constraint = error.constraint === undefined || ours ? '' : ` (constraint ${error.constraint})`;
+  const message = ours ? error.message.replace(` "${error.constraint}"`, '') : error.message;
+  const detail = error.detail === undefined ? '' : `; ${error.detail.replace(/\.$/, '')}`;
+  return `${place.length > 0 ? `${place.join(', ')}: ` : ''}${message}${detail}${constraint}`;
 }
 
 /** What an attempt was at when it failed. */

@@ -100,6 +100,9 @@ export function partitionName(table: string, suffix: string, taken: ReadonlySet<
 export const stagingIndex = ({ run, step, token }: AttemptName, index: number): string =>
   `stg_${digest(run, step).slice(0, 10)}_${token}_i${index}`;
 
+/** Whether a name is one of {@link stagingIndex}: it says nothing to who wrote the step. */
+export const isStagingIndex = (name: string): boolean => /^stg_[0-9a-f]{10}_\d+_i\d+$/.test(name);
+
 /** `application_name` of an attempt's sessions: what a later attempt looks for before it ends a backend. */
 export function applicationName({ run, step, token }: AttemptName): string {
   // The server keeps printable ASCII and 63 bytes.

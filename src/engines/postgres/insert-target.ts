@@ -124,9 +124,10 @@ function problemsOfKey(
   write: LoadWrite,
 ): string[] {
   const list = key.map(quoteIdentifier).join(', ');
-  const problems = key
-    .filter((name) => !names.includes(name))
-    .map((name) => `key names "${name}", which is no column of the rows (${names.join(', ')}).`);
+  const unknown = key.filter((name) => !names.includes(name));
+  if (unknown.length > 0)
+    return unknown.map((name) => `key names "${name}", which is no column of the rows (${names.join(', ')}).`);
+  const problems: string[] = [];
   const same = (index: readonly string[]): boolean => [...index].sort().join('\0') === [...key].sort().join('\0');
   if (!uniques.some(same))
     problems.push(`the table has no unique index on its key: create unique index on ${table} (${list}).`);

@@ -1,9 +1,11 @@
 import { expect, test } from '@jest/globals';
 import { connectFailure, loadFailure } from '../../../../src/engines/postgres/failures.ts';
+import { stagingIndex } from '../../../../src/engines/postgres/identifiers.ts';
 import { SpillwayError } from '../../../../src/contracts/errors.ts';
 
 const server = (code: string, message: string, more: object = {}): Error =>
   Object.assign(new Error(message), { code, ...more });
+const INDEX = stagingIndex({ run: 'r', step: 's', token: 17 }, 0);
 const context = { table: 'mart.t', phase: 'copying', published: 'no' } as const;
 
 test.each<[string, unknown, string, RegExp]>([
@@ -30,7 +32,16 @@ test.each<[string, unknown, string, RegExp]>([
     'a duplicate key is not',
     server('23505', 'duplicate key', { constraint: 't_pkey', detail: 'Key (id)=(5) already exists.' }),
     'LoadRefused',
-    /Key \(id\)=\(5\) already exists\. \(constraint t_pkey\)/,
+    /Key \(id\)=\(5\) already exists \(constraint t_pkey\)/,
+  ],
+  [
+    'the name of an index that a load made up is left out',
+    server('23505', `could not create unique index "${INDEX}"`, {
+      constraint: INDEX,
+      detail: 'Key (country)=(DE) is duplicated.',
+    }),
+    'LoadRefused',
+    /: could not create unique index; Key \(country\)=\(DE\) is duplicated; nothing was published\.$/,
   ],
   [
     'a bad value names its row and column',
