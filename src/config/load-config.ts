@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { SpillwayError } from '../contracts/errors.ts';
+import { listProblems, SpillwayError } from '../contracts/errors.ts';
 import type { StepRuntime } from '../contracts/parts.ts';
 import { DEFAULT_THRESHOLDS, type HandoffThresholds } from '../policy/handoff-mode.ts';
 import { parseDurationMs } from '../policy/sizes.ts';
@@ -121,7 +121,7 @@ export async function loadConfig(options: LoadOptions): Promise<ResolvedConfig> 
   const bundle =
     options.fromSources === true ? undefined : fileOf('bundle', ' Write it with `spillway bundle --out FILE`.');
   const transforms = fileOf('transforms', '');
-  if (problems.length > 0) throw new SpillwayError('InvalidInput', problems.join('\n'), { details: { problems } });
+  if (problems.length > 0) throw new SpillwayError('InvalidInput', listProblems(problems), { details: { problems } });
 
   const ui = textOf('temporal.ui') ?? (set.has('temporal.address') ? undefined : parts?.temporal?.ui);
   if (ui !== undefined) origins['temporal.ui'] ??= 'provisioned';

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { SpillwayError } from '../contracts/errors.ts';
+import { listProblems, SpillwayError } from '../contracts/errors.ts';
 import type { FilesStep, PostgresLoadStep, PostgresSqlStep, StepSpec } from '../contracts/pipeline.ts';
 import type { PlanRequest } from '../contracts/plan.ts';
 import { formatOfFiles, isSink, sourcesOf } from '../policy/graph.ts';
@@ -43,10 +43,7 @@ export function readPipeline(request: PlanRequest): ReadPipeline {
     problems.push('no step makes anything happen. Add a sink, for example a postgres.load step.');
   }
   if (problems.length > 0) {
-    throw new SpillwayError(
-      'InvalidInput',
-      `${given.name}: ${problems.length === 1 ? problems[0]! : `${problems.length} problems:\n- ${problems.join('\n- ')}`}`,
-    );
+    throw new SpillwayError('InvalidInput', `${given.name}: ${listProblems(problems)}`);
   }
   return { name: given.name, steps, sinks, ...(request.kind === 'steps' ? { decided: request.decided } : {}) };
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { SpillwayError } from '../contracts/errors.ts';
+import { listProblems, SpillwayError } from '../contracts/errors.ts';
 import { parseBytes, parseDurationMs } from '../policy/sizes.ts';
 import type { Scenario, SimulatedRun, SimulatedStep } from '../policy/simulation/scenario.ts';
 
@@ -118,6 +118,5 @@ function problemOf(issue: z.core.$ZodIssue, given: unknown): string {
 }
 
 function refuse(problems: string[]): never {
-  const what = problems.length === 1 ? problems[0]! : `${problems.length} problems:\n- ${problems.join('\n- ')}`;
-  throw new SpillwayError('InvalidInput', `scenario: ${what}`);
+  throw new SpillwayError('InvalidInput', `scenario: ${listProblems(problems)}`);
 }

@@ -78,3 +78,7 @@ export class SpillwayError extends Error {
     return FAILURE_RETRY[this.code];
   }
 }
+
+/** Several problems as one message: the only one as it is, more of them below each other. */
+export const listProblems = (problems: readonly string[]): string =>
+  problems.length === 1 ? problems[0]! : `${problems.length} problems:\n- ${problems.join('\n- ')}`;

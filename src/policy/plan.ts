@@ -1,4 +1,4 @@
-import { SpillwayError } from '../contracts/errors.ts';
+import { listProblems, SpillwayError } from '../contracts/errors.ts';
 import { type HandoffChoice, HandoffMode } from '../contracts/handoff.ts';
 import type { PipelineSpec, StepSpec, Verb } from '../contracts/pipeline.ts';
 import type { FurtherOutput, PlannedStep, Rung, RunPlan } from '../contracts/plan.ts';
@@ -123,12 +123,7 @@ export function planSteps(pipeline: ReadPipeline, facts: PlanFacts): RunPlan {
   }
   for (const source of steps) if (noParquet.has(source.step)) delete source.handoff!.parquetPastBytes;
   if (problems.length > 0) {
-    throw new SpillwayError(
-      'InvalidInput',
-      problems.length === 1
-        ? `${pipeline.name}: ${problems[0]!}`
-        : `${pipeline.name}: ${problems.length} problems:\n- ${problems.join('\n- ')}`,
-    );
+    throw new SpillwayError('InvalidInput', `${pipeline.name}: ${listProblems(problems)}`);
   }
   // In a workflow a later sink may still read them; there the runner warns at the end.
   const unread = pipeline.decided ? [] : pipeline.steps.filter((step) => !wanted.includes(step) && !isSink(step.verb));

@@ -28,7 +28,9 @@ async function problems(options: Parameters<typeof load>[0]): Promise<string[]> 
   );
   if (!(error instanceof SpillwayError)) throw new Error(`expected problems, got ${String(error)}`);
   expect(error.code).toBe('InvalidInput');
-  return error.message.split('\n');
+  const { problems: found } = error.details as { problems: string[] };
+  expect(error.message).toBe(found.length === 1 ? found[0] : [`${found.length} problems:`, ...found].join('\n- '));
+  return found;
 }
 
 describe('without any file', () => {
