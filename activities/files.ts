@@ -115,7 +115,7 @@ async function writeFiles(deps: ActivityDeps, request: StepRequest<WriteStep>, a
   const ref = request.inputs['from']!;
   const startedAtMs = Date.now();
   const where = directory(deps, spec.directory ?? 'default');
-  if ('url' in where) throw new SpillwayError('InvalidInput', `${spec.step}: ${where.url} is only read. Write to a directory that has a path.`); // prettier-ignore
+  if ('url' in where) throw new SpillwayError('InvalidInput', `${where.url} is only read. Write to a directory that has a path.`); // prettier-ignore
   const folder = await prepareFolder(where.path, spec.path);
   await scratch.dropLowerTokens(name);
   const entry = await scratch.reserveAttempt(name, { scratchBytes: request.scratchBytes, outside: dirname(folder) });
@@ -164,8 +164,8 @@ async function writtenAnew(
   const { spec, run } = request;
   if (request.leaseId === undefined)
     throw kind === 'parquet'
-      ? new SpillwayError('InvalidInput', `${spec.step}: its rows cannot be copied as Parquet: ${request.inputs['from']!.because}. Cast such columns, for example to a text.`)
-      : new SpillwayError('Unexpected', `${spec.step}: its input is not ${kind}, and no memory was asked to write it anew.`); // prettier-ignore
+      ? new SpillwayError('InvalidInput', `its rows cannot be copied as Parquet: ${request.inputs['from']!.because}. Cast such columns, for example to a text.`)
+      : new SpillwayError('Unexpected', `its input is not ${kind}, and no memory was asked to write it anew.`); // prettier-ignore
   const { parts, proof, used } = await runDatafusion(deps.engines.datafusion, {
     ...{ run, step: spec.step, token: attempt.token, pool: request.pool, leaseId: request.leaseId },
     ...{ leaseBytes: request.leaseBytes, scratchBytes: request.scratchBytes },

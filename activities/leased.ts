@@ -81,7 +81,7 @@ async function begin(deps: LeasedDeps, request: StepRequest): Promise<number> {
   if (answer === 'stale') {
     throw new SpillwayError(
       'LeaseLost',
-      `${request.spec.step}: its lease ${request.leaseId} was ended meanwhile; the runner asks for a new one.`,
+      `its lease ${request.leaseId} was ended meanwhile; the runner asks for a new one.`,
     );
   }
   return answer.token;

@@ -44,7 +44,7 @@ async function transform(deps: ActivityDeps, request: StepRequest<TransformStep>
   const { scratch } = deps.engines;
   const module = transformModule(deps.config);
   if (module === undefined)
-    throw new SpillwayError('InvalidInput', `${spec.step}: this worker knows no transforms. Name their module with transforms in its configuration.`); // prettier-ignore
+    throw new SpillwayError('InvalidInput', 'this worker knows no transforms. Name their module with transforms in its configuration.'); // prettier-ignore
   const ref = request.inputs['from']!;
   const name = { run, step: spec.step, token: attempt.token };
   await endTransforms({ run, step: spec.step, upToToken: attempt.token - 1 });
@@ -127,7 +127,7 @@ async function withInput(
   const ref = request.inputs['from']!;
   if (!decodes) {
     const made = await work({ files: ref.parts.map(({ uri }) => fileURLToPath(uri)) }, attempt.signal);
-    requireAll(spec.step, ref, made);
+    requireAll(ref, made);
     return made;
   }
   const decoder = parquetDecoder(
@@ -150,7 +150,7 @@ async function withInput(
   // A transform may have had enough before its input ended.
   if (!made.readAll) await decoder.end({ stop: true }).catch(() => undefined);
   else {
-    requireAll(spec.step, ref, made);
+    requireAll(ref, made);
     const { used } = await decoder.end();
     made = { ...made, peakBytes: made.peakBytes + (used?.peakBytes ?? 0) };
   }
@@ -159,9 +159,9 @@ async function withInput(
 }
 
 /** A stream that breaks off between two batches looks like one that ended. */
-function requireAll(step: string, ref: HandoffRef, { readAll, rowsIn }: TransformResult): void {
+function requireAll(ref: HandoffRef, { readAll, rowsIn }: TransformResult): void {
   if (readAll && rowsIn !== ref.rows)
-    throw new SpillwayError('EngineFailed', `${step}: its input ended after ${rowsIn} of ${ref.rows} rows.`);
+    throw new SpillwayError('EngineFailed', `its input ended after ${rowsIn} of ${ref.rows} rows.`);
 }
 
 /** What a carrier lost is known of columns that go through as they are. */

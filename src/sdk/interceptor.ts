@@ -48,6 +48,7 @@ export const interceptors = (): WorkflowInterceptors => ({
           const result = await scope.run(async () => {
             const made = await next(input);
             await run.finish();
+            run.warnOfUnread();
             return made;
           });
           succeeded = true;
@@ -58,7 +59,6 @@ export const interceptors = (): WorkflowInterceptors => ({
         } finally {
           scope.cancel();
           await run.cleanUp(succeeded);
-          run.warnOfUnread();
           run.board.close();
         }
       },

@@ -116,7 +116,7 @@ test('a value that is not of the type of the first lines is named, with what to 
   const late = (csv?: { types: 'text' }) => files('late', 'late.csv', { directory: 'landing', ...(csv && { csv }) });
   const sum = datafusion('sum', 'late', "select sum(cast(nullif(id, 'n/a') as bigint)) as n from late");
   await expect(run('late', late(), datafusion('sum', 'late', 'select sum(id) as n from late'), load(stack, 'sum', 'late'))).rejects.toMatchObject({
-    cause: { type: 'SqlError', message: expect.stringMatching(/value 'n\/a' as type 'Int64' for column 0 at line 11002.*csv: \{ types: 'text' \}/) },
+    cause: { type: 'SqlError', message: expect.stringMatching(/value 'n\/a' as type 'Int64' for column 0 at line 11001.*csv: \{ types: 'text' \}/) },
   }); // prettier-ignore
   await run('late-text', late({ types: 'text' }), sum, load(stack, 'sum', 'late'));
   expect(await stack.sql(`select n::int from ${stack.schema}.late`)).toEqual([{ n: 71_983_000 }]);

@@ -130,7 +130,14 @@ test('ten times the rows take no more memory, in its process or in ours', async 
 
 describe('a transform that does not go well says why, and leaves nothing', () => {
   test.each([
-    ['throws', 'throwing', {}, 'TransformFailed', 'clean: transform throwing: no such currency: XYZ.'],
+    [
+      'throws',
+      'throwing',
+      {},
+      'TransformFailed',
+      'transform throwing: no such currency: XYZ (transforms-of-test.ts:37).',
+    ],
+    ['yields no rows of Arrow', 'speaking', {}, 'InvalidInput', 'it yielded a string; yield a RecordBatch or a Table'],
     ['yields nothing', 'nothing', {}, 'InvalidInput', 'it yielded no batch'],
     ['yields dictionaries', 'coded', {}, 'InvalidInput', 'column c is dictionary-encoded'],
     ['changes its columns', 'changing', {}, 'InvalidInput', 'a batch has columns (other Float64), those before it had (n Int64)'], // prettier-ignore

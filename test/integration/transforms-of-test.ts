@@ -37,6 +37,9 @@ export default defineTransforms({
       throw new Error('no such currency: XYZ');
     }
   },
+  async *speaking(batches) {
+    for await (const batch of batches) yield `${batch.numRows} rows` as never;
+  },
   async *nothing(batches) {
     for await (const batch of batches) if (batch.numRows < 0) yield batch;
   },

@@ -53,7 +53,7 @@ const NOT_OF_TYPE = /Error while parsing value .* as type .* for column \d+ at l
 
 const mendOf = (last: JobError | undefined): string =>
   NOT_OF_TYPE.test(last?.message ?? '')
-    ? ". Types are those of the first 10,000 lines, columns counted from 0: have every column a text (csv: { types: 'text' }), and cast it in the statement."
+    ? ". Types are those of the first 10,000 lines (columns and lines count from 0): have every column a text (csv: { types: 'text' }), and cast it in the statement."
     : '';
 
 function messageOf(

@@ -89,11 +89,11 @@ export async function publishFolder(folder: string, options: PublishOptions): Pr
   }
 }
 
-async function take(folder: string, making: string, { run, step, token }: Attempt): Promise<void> {
+async function take(folder: string, making: string, { run, token }: Attempt): Promise<void> {
   const before = await readWritten(folder);
   // Tokens follow the clock: what was published with a higher one is newer, whichever run it is of.
   if (before && before.token > token)
-    throw new SpillwayError('LeaseLost', `${step}: ${folder} was written by a later attempt (run ${before.run}, token ${before.token}); run ${run} has token ${token}.`); // prettier-ignore
+    throw new SpillwayError('LeaseLost', `${folder} was written by a later attempt (run ${before.run}, token ${before.token}); run ${run} has token ${token}.`); // prettier-ignore
   const aside = replacedFolder(making, basename(folder));
   await rename(folder, aside).catch(ignoreMissing);
   try {

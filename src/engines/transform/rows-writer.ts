@@ -4,7 +4,7 @@ import { KiB } from '../../policy/sizes.ts';
 import { ArrowFileWriter } from './arrow-file-writer.ts';
 import { groupBytesOf, loadEncoder, ParquetFileWriter, unfitForParquet } from './parquet-file-writer.ts';
 import type { Places, WrittenPart } from './transform-job.ts';
-import { checkColumns } from './unfit-batch.ts';
+import { checkColumns, checkRows } from './unfit-batch.ts';
 
 /** The end of a file: its schema, and where each batch lies. */
 const FOOTER_BYTES = 256 * KiB;
@@ -51,8 +51,9 @@ export class RowsWriter {
     return ended + (this.#at === 'memory' ? 0 : (this.#now?.bytes ?? 0));
   }
 
-  /** @throws UnfitBatch for columns that are not those of the first batch, or dictionary-encoded */
+  /** @throws UnfitBatch for what is neither batch nor table, columns that are not those of the first batch, or dictionary-encoded */
   async write(rows: RecordBatch | Table): Promise<void> {
+    checkRows(rows);
     checkColumns(rows.schema, this.#schema);
     const schema = (this.#schema ??= rows.schema);
     if (this.#now === undefined) await this.#start(schema);

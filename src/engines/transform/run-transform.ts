@@ -154,7 +154,7 @@ export async function runTransform({
   const details: TransformFailureDetails = { proof, peakBytes: child.peakBytes, seconds };
   if (signal.aborted) throw signal.reason;
   if (last?.ev === 'done' && !overLimit && !killed) return { ...last, ...details };
-  const what = `${name.step}: transform ${order.transform}`;
+  const what = `transform ${order.transform}`;
   if (overLimit || killed || (last?.ev === 'error' && last.trouble === 'memory')) {
     // What it took at the last moment nobody has seen; the kernel has.
     const [granted, peak] = formatBoth(order.limitBytes, killed ? Math.max(child.peakBytes, order.limitBytes) : child.peakBytes); // prettier-ignore

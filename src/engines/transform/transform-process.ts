@@ -16,6 +16,7 @@ import {
 import { heldBytesOf } from '../../host/process-memory.ts';
 import { importDefault } from '../../config/import-module.ts';
 import { nearestName } from '../../policy/nearest-name.ts';
+import { authorFrame } from './author-frame.ts';
 import { UnfitBatch } from './unfit-batch.ts';
 import type { Transform } from './define-transforms.ts';
 import { RowsWriter } from './rows-writer.ts';
@@ -40,11 +41,12 @@ class Trouble extends Error {
   }
 }
 
+const OWN = dirname(fileURLToPath(import.meta.url));
+
 const say = (event: TransformEvent): void => void process.send?.(event);
 
 async function load({ module, compiledIn }: TransformModule): Promise<Readonly<Record<string, Transform>>> {
-  const own = dirname(fileURLToPath(import.meta.url));
-  const beside = (name: string): string => join(own, existsSync(join(own, `${name}.ts`)) ? `${name}.ts` : `${name}.js`);
+  const beside = (name: string): string => join(OWN, existsSync(join(OWN, `${name}.ts`)) ? `${name}.ts` : `${name}.js`);
   let found: unknown;
   try {
     found = await importDefault(module, {
@@ -192,7 +194,9 @@ process.once('message', (order: TransformOrder) => {
     .catch((error: unknown) => {
       const trouble = error instanceof Trouble ? error.trouble : 'threw';
       const stack = stackOf(error);
-      say({ ev: 'error', trouble, message: messageOf(error), ...(stack !== undefined && { stack }) });
+      const frame = trouble === 'threw' ? authorFrame(stack, OWN) : undefined;
+      const message = frame === undefined ? messageOf(error) : `${messageOf(error)} (${frame})`;
+      say({ ev: 'error', trouble, message, ...(stack !== undefined && { stack }) });
       process.exitCode = 1;
     })
     .finally(() => process.disconnect());

@@ -1,8 +1,15 @@
 import { type DataType, Dictionary, type Field, type Schema } from 'apache-arrow';
 
-/** Columns of a batch that cannot be written beside those before it. */
+/** What cannot be written, or not beside the batches before it. */
 export class UnfitBatch extends Error {
   override readonly name = 'UnfitBatch';
+}
+
+/** @throws UnfitBatch for anything but rows of Arrow, which may be of a copy of the library that is not ours */
+export function checkRows(yielded: unknown): void {
+  if (typeof yielded === 'object' && yielded !== null && 'schema' in yielded) return;
+  const what = typeof yielded === 'object' ? (yielded?.constructor.name ?? 'null') : `a ${typeof yielded}`;
+  throw new UnfitBatch(`it yielded ${what}; yield a RecordBatch or a Table of apache-arrow`);
 }
 
 /** @throws UnfitBatch for columns that are not those of the batches before, or dictionary-encoded */
