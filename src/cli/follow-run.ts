@@ -6,6 +6,10 @@ import { formatBytes } from '../policy/sizes.ts';
 import { table } from './output.ts';
 
 const LOOK_EVERY_MS = 1_000;
+/** A worker that is up takes a run up in far less. */
+const TAKEN_UP_WITHIN_MS = 3_000;
+/** Events of a run that no worker has seen: that it was started, and that a worker is to look at it. */
+const EVENTS_BEFORE_A_WORKER = 2;
 
 export type RunEnd =
   { kind: 'completed'; result: unknown; report?: RunReport } | { kind: 'failed'; message: string; report?: RunReport };
@@ -17,17 +21,32 @@ export async function followRun(
   signal?: AbortSignal,
 ): Promise<RunEnd> {
   const told = new Map<string, string>();
+  const startedAtMs = Date.now();
+  let takenUp: boolean | undefined;
+  let toldThatNobody = false;
   const result = handle.result().then(
     (value) => ({ kind: 'completed' as const, result: value as unknown }),
     (error: unknown) => ({ kind: 'failed' as const, message: reasonOf(error) }),
   );
   for (;;) {
     const end = await Promise.race([result, sleep(LOOK_EVERY_MS, undefined, signal ? { signal } : {})]);
-    const report = await handle.query<RunReport>(RUN_REPORT_QUERY).catch(() => undefined); // none before a worker has it
+    takenUp ||= await isTakenUp(handle);
+    if (!end && takenUp === false && !toldThatNobody && Date.now() - startedAtMs > TAKEN_UP_WITHIN_MS) {
+      toldThatNobody = true;
+      tell(`no worker has taken it up yet; start one with \`spillway worker\``);
+    }
+    const report = takenUp ? await handle.query<RunReport>(RUN_REPORT_QUERY).catch(() => undefined) : undefined;
     if (report) tellNews(report, told, tell);
     if (end) return { ...end, ...(report ? { report } : {}) };
   }
 }
+
+/** Whether a worker has seen the run; undefined when the server does not say. */
+const isTakenUp = (handle: WorkflowHandle): Promise<boolean | undefined> =>
+  handle.describe().then(
+    ({ historyLength }) => historyLength > EVENTS_BEFORE_A_WORKER,
+    () => undefined,
+  );
 
 function tellNews(report: RunReport, told: Map<string, string>, tell: (line: string) => void): void {
   const news = new Map<string, string>(Object.entries(report.now));

@@ -177,7 +177,7 @@ describe.each(['append', 'merge'] as const)('%s that fails adds nothing', (write
 });
 
 test.each<[string, string, Partial<LoadRequest>, RegExp]>([
-  ['a column that the table lacks', 'create table mart.t (id bigint)', { write: 'append' }, /column "name" is not in the table \(id\)\. Leave it out in the query, let the load add it \(evolve: add\), or add it: alter table mart\.t add column "name" text\./],
+  ['a column that the table lacks', 'create table mart.t (id bigint)', { write: 'append' }, /column "name" is not in the table \(id\)\. Leave it out in the query, let the load add it \(evolve: \['add'\]\), or add it: alter table mart\.t add column "name" text\./],
   ['a column that must have a value', 'create table mart.t (id bigint, name text, day date not null)', { write: 'append' }, /column "day" of the table must have a value, has no default, and is not in the rows/],
   ['a column that is computed', 'create table mart.t (id bigint, name text generated always as (\'x\') stored)', { write: 'append' }, /column "name" is computed by PostgreSQL/],
   ['a key without an index', 'create table mart.t (id bigint, name text)', { write: 'merge', key: ['id'] }, /no unique index on its key: create unique index on mart\.t \("id"\)/],
@@ -233,7 +233,7 @@ describe('a table that changes with its rows', () => {
     await postgres.client.query(NARROW);
     await expect(load(new StagedSource(idBatch(0, 1)), { write: 'append', evolve: ['widen'] })).rejects.toMatchObject({
       code: 'LoadRefused',
-      message: expect.stringContaining('column "name" is not in the table (id, note). Leave it out in the query, let the load add it (evolve: add)'), // prettier-ignore
+      message: expect.stringContaining('column "name" is not in the table (id, note). Leave it out in the query, let the load add it (evolve: [\'add\'])'), // prettier-ignore
     });
     await expect(load(new StagedSource(idBatch(2 ** 40, 1)), { write: 'append', evolve: ['add'] })).rejects.toThrow(/1099511627776 is outside/); // prettier-ignore
     expect(await rows(`select attname::text from pg_attribute where attrelid = 'mart.t'::regclass and attnum > 0`)).toHaveLength(2); // prettier-ignore

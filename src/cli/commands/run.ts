@@ -56,9 +56,6 @@ export async function runCommand(
       config.temporal.ui &&
       uiAddress(config.temporal.ui, config.temporal.namespace, workflowId, handle.firstExecutionRunId);
     output.err(`${workflowId} started${url ? `: ${url}` : ''}`);
-    const pollers = await hasPollers(config, connection);
-    if (!pollers)
-      output.err(`nobody polls task queue ${TaskQueue.WORKFLOWS} yet; start a worker with \`spillway worker\``);
     const end = await followRun(handle, output.err, signal).catch((error: unknown) => {
       if (!signal.aborted) throw error;
       return undefined;
@@ -81,16 +78,4 @@ export async function runCommand(
   } finally {
     await connection.close();
   }
-}
-
-async function hasPollers(
-  config: ResolvedConfig,
-  connection: Awaited<ReturnType<typeof connect>>['connection'],
-): Promise<boolean> {
-  const { pollers } = await connection.workflowService.describeTaskQueue({
-    namespace: config.temporal.namespace,
-    taskQueue: { name: TaskQueue.WORKFLOWS },
-    taskQueueType: 1, // workflow tasks
-  });
-  return (pollers ?? []).length > 0;
 }

@@ -95,7 +95,7 @@ export function planInsert(
     problems.push(
       found
         ? `column "${column.name}" is computed by PostgreSQL; leave it out in the query.`
-        : `column "${column.name}" is not in the table (${known}). Leave it out in the query, let the load add it (evolve: add), or add it: alter table ${table} add column ${quoteIdentifier(column.name)} ${type}.`,
+        : `column "${column.name}" is not in the table (${known}). Leave it out in the query, let the load add it (evolve: ['add']), or add it: alter table ${table} add column ${quoteIdentifier(column.name)} ${type}.`,
     );
     return [];
   });
