@@ -1,7 +1,16 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type Options, execa } from 'execa';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readParts } from '../../src/config/parts-file.ts';
@@ -56,7 +65,9 @@ const run = (program: string, args: string[], options: Options = {}) =>
   execa(program, args, { cwd: project, env, extendEnv: false, reject: false, stdin: 'ignore', all: true, ...options });
 const edit = (change: (text: string) => string): void => {
   const file = join(project, 'workflows.ts');
-  writeFileSync(file, change(readFileSync(file, 'utf8')));
+  // As many editors do: a new file that takes the name of the old one, which is another file to who watches.
+  writeFileSync(`${file}~`, change(readFileSync(file, 'utf8')));
+  renameSync(`${file}~`, file);
 };
 
 test('its test passes without a server, it compiles, and a wrong option of a verb does not', async () => {
@@ -110,6 +121,10 @@ test('`npm start` runs it; `spillway dev` runs it again after an edit', async ()
     const ran = await run('npx', ['spillway', 'run', 'ordersByDay', '--input', '{"since":"1998-08-01"}']);
     expect(ran).toMatchObject({ exitCode: 0 });
     expect(await countOf('mart.edited')).toBeGreaterThan(0);
+    edit((text) => text.replaceAll('mart.edited', 'mart.edited_again'));
+    await polls(3);
+    edit((text) => `${text}\n`);
+    await polls(4);
   } finally {
     process.kill(-dev.pid!, 'SIGTERM');
     await ended;

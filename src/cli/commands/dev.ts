@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { watch } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { watch } from 'chokidar';
 import type { ResolvedConfig } from '../../config/resolved.ts';
 import { packageRoot } from '../../provision/package-root.ts';
 import { Exit } from '../exit.ts';
@@ -15,6 +15,8 @@ const IGNORED = /(^|\/)(node_modules|dist|\.[^/]+)(\/|$)/;
 /** Whether a change of this path, relative to the project, calls for another worker. */
 export const isSource = (path: string): boolean => WATCHED.test(path) && !IGNORED.test(path);
 
+const mayHoldSources = (path: string, isFile: boolean): boolean => (isFile ? isSource(path) : !IGNORED.test(path));
+
 /**
  * Runs a worker of the project and another one after each edit; running steps get the drain time to end. A worker that ends by itself, as
  * by a mistake in the sources, is started again at the next edit. Ends with SIGINT or SIGTERM.
@@ -24,8 +26,13 @@ export async function devCommand(config: ResolvedConfig, argv: readonly string[]
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
   let changed = deferred<string>();
   let last = 0;
-  const watcher = watch(config.root, { recursive: true }, (_event, file) => {
-    if (file === null || !isSource(file)) return;
+  const watcher = watch(config.root, {
+    ignored: (path, stats) => !mayHoldSources(relative(config.root, path), stats?.isFile() === true),
+    ignoreInitial: true,
+    followSymlinks: false,
+  }).on('all', (_event, path) => {
+    const file = relative(config.root, path);
+    if (!isSource(file)) return;
     last = Date.now();
     changed.resolve(file);
   });
@@ -44,7 +51,7 @@ export async function devCommand(config: ResolvedConfig, argv: readonly string[]
     }
     return Exit.OK;
   } finally {
-    watcher.close();
+    await watcher.close();
   }
 }
 
