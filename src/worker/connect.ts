@@ -5,13 +5,33 @@ import { SpillwayError } from '../contracts/errors.ts';
 import { probeTcp } from '../host/tcp-probe.ts';
 
 const CONNECT_MS = 4_000;
+/** gRPC's status code. */
+const NOT_FOUND = 5;
 
 /** A client for starting and watching runs. @throws SpillwayError `EngineUnreachable` */
 export async function connect(temporal: ResolvedTemporal): Promise<{ client: Client; connection: Connection }> {
   const connection = await reach(temporal, () =>
     Connection.connect({ address: temporal.address, connectTimeout: CONNECT_MS, ...temporal.access }),
   );
+  await requireNamespace(connection, temporal).catch(async (error: unknown) => {
+    await connection.close();
+    throw error;
+  });
   return { connection, client: new Client({ connection, namespace: temporal.namespace }) };
+}
+
+/** What a server answers that has no such namespace; one that does not let us ask is told from it. */
+async function requireNamespace(
+  { workflowService }: Connection,
+  { address, namespace }: ResolvedTemporal,
+): Promise<void> {
+  try {
+    await workflowService.describeNamespace({ namespace });
+  } catch (cause) {
+    if ((cause as { code?: unknown }).code !== NOT_FOUND) return;
+    const mend = `temporal operator namespace create --namespace ${namespace} --address ${address}`;
+    throw new SpillwayError('EngineUnreachable', `Temporal at ${address} has no namespace '${namespace}'. Create it with \`${mend}\`, or set temporal.namespace.`, { cause, details: { mend } }); // prettier-ignore
+  }
 }
 
 /** The connection that Workers poll on. @throws SpillwayError `EngineUnreachable` */

@@ -72,6 +72,11 @@ test('settings in force that are not the rendered ones are named, with what mend
 test('a Temporal that is not there, and queues of a pool that nobody works for', async () => {
   const silent = await doctor('--temporal-address', '127.0.0.1:1');
   expect(silent.find('Temporal')).toMatchObject({ verdict: 'fail', mend: 'spillway up' });
+  const elsewhere = await doctor('--temporal-namespace', 'nobodys');
+  expect(elsewhere.find('Temporal')).toMatchObject({
+    because: expect.stringMatching(/has no namespace 'nobodys'/),
+    mend: expect.stringMatching(/^temporal operator namespace create --namespace nobodys --address \S+$/),
+  });
   const other = await doctor('--pool-name', 'nobodys');
   expect(other.find('queues')).toMatchObject({ verdict: 'warn', because: expect.stringContaining('nobodys.heavy') });
 }, 60_000);

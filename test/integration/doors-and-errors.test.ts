@@ -123,6 +123,9 @@ describe('a command that cannot work', () => {
     ['run of a mistyped workflow', Exit.RUN_FAILED, () => run('dailyRevenu'), /^failed: no workflow is named 'dailyRevenu'; did you mean/m],
     ['run without Temporal', Exit.UNREACHABLE, () => run(jobFile('fine', smallJob(stack, 'never')), ['--temporal-address', nowhere]), /^spillway: Temporal at \S+ does not answer\. Start it/],
     ['worker without Temporal', Exit.UNREACHABLE, () => worker(['--temporal-address', nowhere]), /^spillway: Temporal at \S+ does not answer\. Start it/],
+    ['run in a namespace that is not there', Exit.UNREACHABLE, () => run(jobFile('fine', smallJob(stack, 'never')), ['--temporal-namespace', 'nobodys']), /^spillway: Temporal at \S+ has no namespace 'nobodys'\. Create it with `temporal operator namespace create --namespace nobodys/],
+    ['worker in a namespace that is not there', Exit.UNREACHABLE, () => worker(['--temporal-namespace', 'nobodys']), /^spillway: Temporal at \S+ has no namespace 'nobodys'\./],
+    ['run under a name that the server does not take', Exit.BAD_INPUT, () => run(jobFile('fine', smallJob(stack, 'never')), ['--workflow-id', 'x'.repeat(2_000)]), /^spillway: Temporal starts no run: WorkflowId length exceeds limit\.$/m],
     ['pool without a pool', Exit.UNREACHABLE, () => stack.spillway('pool', ['--pool-name', 'nobodys']), /^spillway: pool nobodys does not answer\. Start a worker/],
     ['worker with a wrong value', Exit.BAD_INPUT, () => worker(['--pool-limit', 'lots']), /^spillway: pool\.limit must be a size such as 512GB .*, got lots \(--pool-limit\)/],
     ['worker with a mistyped variable', Exit.BAD_INPUT, () => worker([], { SPILLWAY_POOL_LIMITS: '1GB' }), /SPILLWAY_POOL_LIMITS is not a variable of Spillway\. Did you mean SPILLWAY_POOL_LIMIT\?/],
@@ -135,6 +138,13 @@ describe('a command that cannot work', () => {
     expect(ran.stderr).not.toMatch(/^\s+at /m);
     expect(ran.seconds * 1000).toBeLessThan(NOTICED_MS + START_MS);
   }, 30_000); // prettier-ignore
+
+  test('run under the name of one that is under way ends with exit code 2, and the other goes on', async () => {
+    const workflowId = await stack.startJob(slowJob(stack, 'slow', 3_000));
+    const ran = await run(jobFile('fine', smallJob(stack, 'never')), ['--workflow-id', workflowId]);
+    expect(ran).toMatchObject({ exit: Exit.BAD_INPUT, stderr: `spillway: a run with the workflow id ${workflowId} is under way. Choose another --workflow-id, or leave it out.` }); // prettier-ignore
+    await stack.result(workflowId);
+  }, 90_000);
 
   test('status of a home where nothing runs ends with exit code 3 and names each part', async () => {
     const home = join(stack.directory, 'empty');

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
+import { isGrpcServiceError, ServiceError, WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 import type { ResolvedConfig } from '../../config/resolved.ts';
 import { readPipeline } from '../../config/pipeline-schema.ts';
 import { SpillwayError } from '../../contracts/errors.ts';
@@ -35,6 +36,18 @@ function readWhat(options: RunOptions): { type: string; args: unknown[]; name: s
   return { type: options.what, args, name: options.what };
 }
 
+/** gRPC's status code. */
+const INVALID_ARGUMENT = 3;
+
+/** Why the server started no run. */
+function notStarted(workflowId: string, cause: unknown): unknown {
+  if (cause instanceof WorkflowExecutionAlreadyStartedError)
+    return new SpillwayError('InvalidInput', `a run with the workflow id ${workflowId} is under way. Choose another --workflow-id, or leave it out.`, { cause }); // prettier-ignore
+  if (!(cause instanceof ServiceError) || !isGrpcServiceError(cause.cause)) return cause;
+  const { code, details } = cause.cause;
+  return new SpillwayError(Number(code) === INVALID_ARGUMENT ? 'InvalidInput' : 'EngineUnreachable', `Temporal starts no run: ${details.replace(/\.$/, '')}.`, { cause }); // prettier-ignore
+}
+
 /** Starts a pipeline or workflow and follows it to its end. Interrupting stops the following, not the run. */
 export async function runCommand(
   config: ResolvedConfig,
@@ -46,12 +59,12 @@ export async function runCommand(
   const { client, connection } = await connect(config.temporal);
   try {
     const workflowId = options.workflowId ?? `${name}-${randomBytes(4).toString('hex')}`;
-    const handle = await client.workflow.start(type, {
-      workflowId,
-      taskQueue: TaskQueue.WORKFLOWS,
-      args,
-      staticSummary: `${name}: ${type === 'eltPipeline' ? 'pipeline from a job file' : 'workflow'}, pool ${config.pool.name}`,
-    });
+    const staticSummary = `${name}: ${type === 'eltPipeline' ? 'pipeline from a job file' : 'workflow'}, pool ${config.pool.name}`;
+    const handle = await client.workflow
+      .start(type, { workflowId, taskQueue: TaskQueue.WORKFLOWS, args, staticSummary })
+      .catch((cause: unknown) => {
+        throw notStarted(workflowId, cause);
+      });
     const url =
       config.temporal.ui &&
       uiAddress(config.temporal.ui, config.temporal.namespace, workflowId, handle.firstExecutionRunId);

@@ -6,11 +6,18 @@ import { startWorker } from '../../worker/start-worker.ts';
 import { Exit } from '../exit.ts';
 import type { Output } from '../output.ts';
 
+/** Of a message of several lines the first, with the problems that it lists. */
+export function firstLineOf(message: string): string {
+  const [first = '', ...more] = message.split('\n');
+  const problems = more.filter((line) => line.startsWith('- ')).map((line) => line.slice(2));
+  return [first, problems.join(' ')].filter(Boolean).join(' ');
+}
+
 /** Failures carry whole histories of causes; the log gets their first line, Temporal has the rest. */
 function oneLine({ level, message, meta }: LogEntry): void {
   if (message.startsWith('No workflows registered') || message.startsWith('No activities registered')) return; // each Worker has its one task
   const error: unknown = meta?.['error'];
-  const what = error instanceof Error ? `: ${error.message.split('\n')[0]}` : '';
+  const what = error instanceof Error ? `: ${firstLineOf(error.message)}` : '';
   const who = [meta?.['workflowId'], meta?.['activityType']].filter((part) => typeof part === 'string').join(' ');
   process.stderr.write(`${level.toLowerCase()}: ${message}${who ? ` (${who})` : ''}${what}\n`);
 }

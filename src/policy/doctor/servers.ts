@@ -6,6 +6,8 @@ import { isLoopback } from '../loopback.ts';
 interface Silent {
   answers: false;
   because: string;
+  /** What mends it, where that is known. */
+  mend?: string;
 }
 
 /** A setting as the profile wants it and as the running server has it. */
@@ -52,7 +54,7 @@ export type PostgresReading =
 /** Judges Temporal: reachable, safe to reach, found by search attributes, polled. Pure. */
 export function examineTemporal(temporal: TemporalReading): Finding[] {
   if (!temporal.answers)
-    return [{ check: 'Temporal', verdict: 'fail', because: temporal.because, mend: 'spillway up' }];
+    return [{ check: 'Temporal', verdict: 'fail', because: temporal.because, mend: temporal.mend ?? 'spillway up' }];
   const { version, address, tls, missingAttributes, unpolled } = temporal;
   return [
     { check: 'Temporal', verdict: 'ok', because: `${version} at ${address}` },

@@ -17,7 +17,10 @@ const silent = (what: string, error: unknown): { answers: false; because: string
     error instanceof SpillwayError
       ? error.message.split('\n')[0]!
       : `${what} does not answer: ${(error instanceof Error ? error.message : String(error)).split('\n')[0]}`,
+  ...(error instanceof SpillwayError && hasMend(error.details) && { mend: error.details.mend }),
 });
+const hasMend = (details: unknown): details is { mend: string } =>
+  typeof details === 'object' && details !== null && 'mend' in details && typeof details.mend === 'string';
 
 export async function readTemporal({ temporal, pool }: ResolvedConfig): Promise<TemporalReading> {
   try {
