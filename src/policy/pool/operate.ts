@@ -34,8 +34,10 @@ function resize(draft: PoolState, limitBytes: number): OperateAnswer {
   const { announcedBytes, host } = draft;
   const { standingBytes } = sums(draft);
   if (announcedBytes === undefined || draft.limitBytes === 0) return refused('no host has announced its limits yet. Start a worker.'); // prettier-ignore
-  if (!Number.isSafeInteger(limitBytes) || limitBytes <= standingBytes)
-    return refused(`the limit must be more than the standing charges of ${formatBytes(standingBytes)}, got ${limitBytes} B. Stop workers first, or ask for more.`); // prettier-ignore
+  if (!Number.isSafeInteger(limitBytes) || limitBytes <= standingBytes) {
+    const got = Number.isSafeInteger(limitBytes) ? formatBytes(limitBytes) : `${limitBytes} B`;
+    return refused(`the limit must be more than the standing charges of ${formatBytes(standingBytes)}, got ${got}. Stop workers first, or ask for more.`); // prettier-ignore
+  }
   if (limitBytes > announcedBytes) {
     const [asked, most] = formatBoth(limitBytes, announcedBytes);
     return refused(`the limit must be at most ${most}, which host ${host} announced, got ${asked}. Raise pool.limit there, and start its workers anew.`); // prettier-ignore
