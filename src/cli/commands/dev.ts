@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { realpath } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { watch } from 'chokidar';
@@ -26,12 +27,13 @@ export async function devCommand(config: ResolvedConfig, argv: readonly string[]
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
   let changed = deferred<string>();
   let last = 0;
-  const watcher = watch(config.root, {
-    ignored: (path, stats) => !mayHoldSources(relative(config.root, path), stats?.isFile() === true),
+  const root = await realpath(config.root); // what is a link itself is not followed
+  const watcher = watch(root, {
+    ignored: (path, stats) => !mayHoldSources(relative(root, path), stats?.isFile() === true),
     ignoreInitial: true,
     followSymlinks: false,
   }).on('all', (_event, path) => {
-    const file = relative(config.root, path);
+    const file = relative(root, path);
     if (!isSource(file)) return;
     last = Date.now();
     changed.resolve(file);
