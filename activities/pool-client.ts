@@ -33,6 +33,8 @@ import { GroupCommit } from './group-commit.ts';
 
 /** A reply that takes longer is given up, and the message is sent again as a signal that cannot be lost. */
 const REPLY_MS = 2_000;
+/** A run that is planned without what earlier ones used may climb from rung to rung: worth waiting for a pool that is busy. */
+const HISTORIES_MS = 10_000;
 /** `begin` has no signal to fall back on: it waits for a pool that is being revived. */
 const BEGIN_MS = 30_000;
 
@@ -111,23 +113,23 @@ export class PoolClient {
 
   /** Undefined when no pool runs or it does not answer in time. */
   async status(pool: string): Promise<PoolStatus | undefined> {
-    return this.#query<PoolStatus>(pool, PoolMessage.STATUS);
+    return this.#query<PoolStatus>(pool, PoolMessage.STATUS, REPLY_MS);
   }
 
   /** What is remembered of the steps of a pipeline, or of all; undefined when no pool runs or it does not answer in time. */
   async histories(pool: string, pipeline?: string): Promise<Record<string, StepHistory> | undefined> {
-    return this.#query<Record<string, StepHistory>>(pool, PoolMessage.HISTORIES, pipeline);
+    return this.#query<Record<string, StepHistory>>(pool, PoolMessage.HISTORIES, HISTORIES_MS, pipeline);
   }
 
   /** The whole ledger; undefined when no pool runs or it does not answer in time. */
   async ledger(pool: string): Promise<PoolState | undefined> {
-    return this.#query<PoolState>(pool, PoolMessage.LEDGER);
+    return this.#query<PoolState>(pool, PoolMessage.LEDGER, REPLY_MS);
   }
 
-  async #query<T>(pool: string, name: string, ...args: unknown[]): Promise<T | undefined> {
+  async #query<T>(pool: string, name: string, withinMs: number, ...args: unknown[]): Promise<T | undefined> {
     try {
       const handle = this.#client.workflow.getHandle(poolWorkflowId(pool));
-      return await this.#client.withDeadline(Date.now() + REPLY_MS, () => handle.query<T, unknown[]>(name, ...args));
+      return await this.#client.withDeadline(Date.now() + withinMs, () => handle.query<T, unknown[]>(name, ...args));
     } catch (error) {
       // A worker of an earlier release, still up during an upgrade, does not know every query.
       const unknown = error instanceof WorkflowNotFoundError || error instanceof QueryNotRegisteredError;

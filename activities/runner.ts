@@ -45,7 +45,12 @@ export function createRunnerActivities({
           searchAttributes,
           ...(transforms && { transforms }),
         };
-        return withCheckpoints(planSteps(pipeline, facts), pipeline.steps, config.transforms);
+        const plan = planSteps(pipeline, facts);
+        if (histories === undefined)
+          plan.warnings.push(
+            `pool ${config.pool.name} does not say what earlier runs used, so nothing is sized by them`,
+          );
+        return withCheckpoints(plan, pipeline.steps, config.transforms);
       } catch (error) {
         throw asFailure(error);
       }

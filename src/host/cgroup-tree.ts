@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promis
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SpillwayError } from '../contracts/errors.ts';
+import { readProcessId } from './process-id.ts';
 
 /** Numbers of one group, its descendants included. Bytes. */
 export interface GroupReading {
@@ -84,13 +85,30 @@ export async function openCgroupTree(options: CgroupTreeOptions = {}): Promise<C
   const base = existsSync(join(layout.memory, SLICE)) ? SLICE : '/';
   try {
     if (isV2) for (const parent of base === '/' ? [root] : [root, join(root, base)]) await delegate(parent);
-    const probe = join(layout.memory, base, `spillway-probe-${process.pid}`);
+    const probe = join(layout.memory, base, `${PROBE}${process.pid}`);
     await mkdir(probe, { recursive: true });
     await removeDirectory(probe);
+    await removeProbesOfTheDead(join(layout.memory, base), procRoot, removeDirectory);
   } catch (error) {
     return { version: 'none', because: `memory groups below ${root} cannot be made: ${(error as Error).message}` };
   }
   return new Tree(layout, base, removeDirectory, procRoot);
+}
+
+/** Before the pid of who tries whether groups can be made. */
+const PROBE = 'spillway-probe-';
+
+/** Who was killed while it tried could not remove its group. */
+async function removeProbesOfTheDead(
+  at: string,
+  procRoot: string,
+  removeDirectory: (path: string) => Promise<void>,
+): Promise<void> {
+  for (const name of await folders(at)) {
+    const pid = /^spillway-probe-(\d+)$/.exec(name)?.[1];
+    if (pid === undefined || readProcessId(Number(pid), procRoot)) continue;
+    await removeDirectory(join(at, name)).catch(() => undefined); // a pool may be called like one, and another process may be quicker
+  }
 }
 
 /** Path of a pool's group; the same on every host and hierarchy. */

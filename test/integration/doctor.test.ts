@@ -96,7 +96,7 @@ async function leftBy(pid: number | undefined): Promise<string[]> {
 
 test('what a doctor that was killed left is removed by the next', async () => {
   const killed = stack.spawnSpillway('doctor', ['--json']);
-  await eventually(async () => (await leftBy(killed.pid)).some((name) => name.includes('probe')) || undefined);
+  await eventually(async () => (await leftBy(killed.pid)).some((name) => /probe-\d+-/.test(name)) || undefined);
   killed.kill('SIGKILL');
   await killed.ran;
   expect(await leftBy(killed.pid)).not.toEqual([]);

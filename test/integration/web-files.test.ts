@@ -89,7 +89,7 @@ test('a file whose download breaks is loaded whole, by what was lent for it', as
   const report = await run('loads', files('orders/0.parquet'), load(stack, 'rows', 'loaded'));
   expect(await content('loaded')).toEqual(await content('direct'));
   expect(requests.map(({ headers }) => headers.range !== undefined)).toEqual([false, true]);
-  expect(report.steps[0]).toMatchObject({ step: 'rows', rung: 'download', leaseBytes: 64 * 2 ** 20, mode: 'parquet', rows: ORDERS, because: expect.stringMatching(/^1 files of http:.*, downloaded$/) }); // prettier-ignore
+  expect(report.steps[0]).toMatchObject({ step: 'rows', rung: 'download', leaseBytes: 64 * 2 ** 20, mode: 'parquet', rows: ORDERS, because: expect.stringMatching(/^1 file of http:.*, downloaded$/) }); // prettier-ignore
 }, 300_000);
 
 test('several are read by a statement, in a container', async () => {

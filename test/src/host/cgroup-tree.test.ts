@@ -76,6 +76,13 @@ describe('version 1, hybrid', () => {
     expect(existsSync(join(root, `memory/spillway-probe-${process.pid}`))).toBe(false);
   });
 
+  test('who was killed while it tried leaves no group', async () => {
+    const probes = [2 ** 22 + 1, process.ppid].map((pid) => `memory/spillway-probe-${pid}`);
+    record(Object.fromEntries([...probes, 'memory/spillway-probe-x'].map((name) => [`${name}/cgroup.procs`, ''])));
+    await open();
+    expect([...probes, 'memory/spillway-probe-x'].map((name) => existsSync(join(root, name)))).toEqual([false, true, true]); // prettier-ignore
+  });
+
   test('a pool and a step get their limits, swap included', async () => {
     const tree = await open();
     const pool = await tree.makePool('dev', 2000);
