@@ -6,8 +6,23 @@ export interface Output {
   err: (text: string) => void;
 }
 
+const isClosedPipe = (error: Error): boolean => 'code' in error && error.code === 'EPIPE';
+
+/** Who reads the answer has seen enough, as `head` has: nothing is left to do for it. */
+const endWithItsReader = (error?: Error | null): void => {
+  if (error && isClosedPipe(error)) process.exit();
+};
+
+/** Has a pipe that nobody reads any more stop no worker: what it logs is lost, and its steps go on. */
+export function outliveReaders(): void {
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', (error: Error) => {
+      if (!isClosedPipe(error)) throw error;
+    });
+}
+
 export const terminal: Output = {
-  out: (text) => void process.stdout.write(`${text}\n`),
+  out: (text) => void process.stdout.write(`${text}\n`, endWithItsReader),
   err: (text) => void process.stderr.write(`${text}\n`),
 };
 

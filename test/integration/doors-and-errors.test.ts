@@ -1,9 +1,10 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { execa } from 'execa';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Exit } from '../../src/cli/exit.ts';
 import { load, query, slowJob, smallJob } from './stack-jobs.ts';
-import { type Ran, Stack } from './stack.ts';
+import { type Ran, root, Stack } from './stack.ts';
 import { runningContainer } from './stack-containers.ts';
 import { eventually } from './stack-waiting.ts';
 import { freePort } from '../../src/provision/ports.ts';
@@ -177,6 +178,11 @@ describe('a command that works', () => {
     expect(await following.ran).toMatchObject({ exit: Exit.INTERRUPTED, stderr: expect.stringContaining(workflowId) });
     await stack.result(workflowId);
   }, 120_000);
+
+  test('whoever reads it may stop reading: it ends, without a word', async () => {
+    const read = await execa(`${process.execPath} ${join(root, 'bin', 'spillway.js')} status --json ${stack.flags.join(' ')} | true`, { shell: true, cwd: stack.directory, env: stack.env, extendEnv: false }); // prettier-ignore
+    expect(read).toMatchObject({ exitCode: 0, stdout: '', stderr: '' });
+  }, 30_000);
 
   test('status answers JSON that names every part, the pool and who polls', async () => {
     const ran = await stack.spillway('status', ['--json']);
