@@ -33,8 +33,6 @@ import { GroupCommit } from './group-commit.ts';
 
 /** A reply that takes longer is given up, and the message is sent again as a signal that cannot be lost. */
 const REPLY_MS = 2_000;
-/** A run that is planned without what earlier ones used may climb from rung to rung: worth waiting for a pool that is busy. */
-const HISTORIES_MS = 10_000;
 /** `begin` has no signal to fall back on: it waits for a pool that is being revived. */
 const BEGIN_MS = 30_000;
 
@@ -117,8 +115,12 @@ export class PoolClient {
   }
 
   /** What is remembered of the steps of a pipeline, or of all; undefined when no pool runs or it does not answer in time. */
-  async histories(pool: string, pipeline?: string): Promise<Record<string, StepHistory> | undefined> {
-    return this.#query<Record<string, StepHistory>>(pool, PoolMessage.HISTORIES, HISTORIES_MS, pipeline);
+  async histories(
+    pool: string,
+    pipeline?: string,
+    withinMs = REPLY_MS,
+  ): Promise<Record<string, StepHistory> | undefined> {
+    return this.#query<Record<string, StepHistory>>(pool, PoolMessage.HISTORIES, withinMs, pipeline);
   }
 
   /** The whole ledger; undefined when no pool runs or it does not answer in time. */

@@ -21,6 +21,9 @@ export interface RunnerDeps {
   transforms?: readonly string[];
 }
 
+/** A run that is planned without what earlier ones used may climb from rung to rung: worth waiting for a pool that is busy. */
+const HISTORIES_MS = 10_000;
+
 /** Local activities of every run: the recorded decisions, and what is said to the pool. */
 export function createRunnerActivities({
   config,
@@ -35,7 +38,7 @@ export function createRunnerActivities({
         const pipeline = readPipeline(request);
         const [status, histories, shmFree] = await Promise.all([
           pool.status(config.pool.name),
-          pool.histories(config.pool.name, pipeline.name),
+          pool.histories(config.pool.name, pipeline.name, HISTORIES_MS),
           shmFreeBytes(),
         ]);
         const facts = {

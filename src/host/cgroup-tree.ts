@@ -4,7 +4,7 @@ import { mkdir, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promis
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SpillwayError } from '../contracts/errors.ts';
-import { readProcessId } from './process-id.ts';
+import { isLeftBehind } from './process-id.ts';
 
 /** Numbers of one group, its descendants included. Bytes. */
 export interface GroupReading {
@@ -105,8 +105,7 @@ async function removeProbesOfTheDead(
   removeDirectory: (path: string) => Promise<void>,
 ): Promise<void> {
   for (const name of await folders(at)) {
-    const pid = /^spillway-probe-(\d+)$/.exec(name)?.[1];
-    if (pid === undefined || readProcessId(Number(pid), procRoot)) continue;
+    if (!isLeftBehind(name, PROBE, procRoot)) continue;
     await removeDirectory(join(at, name)).catch(() => undefined); // a pool may be called like one, and another process may be quicker
   }
 }

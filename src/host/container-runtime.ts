@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
+import { basename } from 'node:path';
 import { execa } from 'execa';
-import { readProcessId } from './process-id.ts';
+import { isLeftBehind } from './process-id.ts';
 
 /** A container runtime that was seen to start a container here. */
 export interface RuntimeFound {
@@ -141,11 +142,7 @@ class Trial {
 async function removeOfTheDead(kind: 'podman' | 'docker', signal: AbortSignal | undefined): Promise<void> {
   const ofTheDead = async (...list: string[]): Promise<string[]> => {
     const { stdout } = await call(kind, list, signal);
-    const isOfTheDead = (name: string): boolean => {
-      const pid = new RegExp(`(?:^|/)${PROBE}(\\d+)-`).exec(name)?.[1];
-      return pid !== undefined && !readProcessId(Number(pid));
-    };
-    return stdout.split('\n').filter(isOfTheDead);
+    return stdout.split('\n').filter((name) => isLeftBehind(basename(name), PROBE)); // of an image without its registry
   };
   const containers = await ofTheDead('ps', '--all', '--filter', `name=${PROBE}`, '--format', '{{.Names}}');
   if (containers.length > 0) await call(kind, ['rm', '--force', ...containers], signal);

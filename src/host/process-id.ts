@@ -24,6 +24,12 @@ export function readProcessId(pid: number, procRoot = '/proc'): ProcessId | unde
   return Number.isSafeInteger(startedAt) ? { pid, startedAt } : undefined;
 }
 
+/** Whether a name says, after `prefix`, the pid of who made it, and that is gone: what was killed could not remove what it had made. */
+export function isLeftBehind(name: string, prefix: string, procRoot = '/proc'): boolean {
+  const pid = name.startsWith(prefix) ? /^\d+(?=-|$)/.exec(name.slice(prefix.length))?.[0] : undefined;
+  return pid !== undefined && readProcessId(Number(pid), procRoot) === undefined;
+}
+
 /** Identity of this process. Throws where there is no `/proc`. */
 export function ownProcessId(): ProcessId {
   const own = readProcessId(process.pid);

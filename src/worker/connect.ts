@@ -1,4 +1,4 @@
-import { Client, Connection } from '@temporalio/client';
+import { Client, Connection, isGrpcServiceError } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
 import type { ResolvedTemporal } from '../config/resolved.ts';
 import { SpillwayError } from '../contracts/errors.ts';
@@ -28,7 +28,7 @@ async function requireNamespace(
   try {
     await workflowService.describeNamespace({ namespace });
   } catch (cause) {
-    if ((cause as { code?: unknown }).code !== NOT_FOUND) return;
+    if (!isGrpcServiceError(cause) || Number(cause.code) !== NOT_FOUND) return;
     const mend = `temporal operator namespace create --namespace ${namespace} --address ${address}`;
     throw new SpillwayError('EngineUnreachable', `Temporal at ${address} has no namespace '${namespace}'. Create it with \`${mend}\`, or set temporal.namespace.`, { cause, details: { mend } }); // prettier-ignore
   }

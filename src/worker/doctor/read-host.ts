@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { ResolvedConfig } from '../../config/resolved.ts';
 import { openCgroupTree, type CgroupTree, type NoCgroups } from '../../host/cgroup-tree.ts';
 import { probeRuntime, type RuntimeFound, type RuntimeMissing } from '../../host/container-runtime.ts';
-import { readProcessId } from '../../host/process-id.ts';
+import { isLeftBehind } from '../../host/process-id.ts';
 import { tmpfsSizeBytes } from '../../host/tmpfs.ts';
 import { readMachine } from '../../host/machine.ts';
 import type { HostReading } from '../../policy/doctor/host.ts';
@@ -52,8 +52,7 @@ async function tryRuntime(
 /** A doctor that was killed could not remove its group. A pool may be called like one; its limit is another. */
 async function removeGroupsOfTheDead(cgroups: CgroupTree): Promise<void> {
   for (const name of await cgroups.children('/')) {
-    const pid = /^spillway-doctor-(\d+)$/.exec(name)?.[1];
-    if (pid === undefined || readProcessId(Number(pid))) continue;
+    if (!isLeftBehind(name, 'spillway-doctor-')) continue;
     const group = await cgroups.read(`/${name}`);
     if (group?.limitBytes === GROUP_BYTES && group.processes === 0) await cgroups.remove(`/${name}`);
   }

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isAlive, ownProcessId, readProcessId } from '../../../src/host/process-id.ts';
+import { isAlive, isLeftBehind, ownProcessId, readProcessId } from '../../../src/host/process-id.ts';
 
 const AFTER_NAME = '1 1 0 -1 4194304 99 0 0 0 0 0 0 0 20 0 1 0 88920 3133440 383';
 
@@ -60,4 +60,15 @@ describe('a process is its pid and the instant it started', () => {
     await exit;
     expect(readProcessId(child.pid!)).toBeUndefined();
   });
+});
+
+test.each([
+  ['a process that is gone', `made-${2 ** 22 + 1}`, true],
+  ['one of whose things are many', `made-${2 ** 22 + 1}-a1`, true],
+  ['one that lives', `made-${process.pid}`, false],
+  ['nobody: no number', 'made-x', false],
+  ['nobody: another number', `made-${2 ** 22 + 1}x`, false],
+  ['somebody else', `other-${2 ** 22 + 1}`, false],
+])('a name of %s', (_title, name, leftBehind) => {
+  expect(isLeftBehind(name, 'made-')).toBe(leftBehind);
 });
